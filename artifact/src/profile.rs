@@ -1,0 +1,112 @@
+//! A machine profile: roofs as measured, never taken from a table of names.
+
+use serde::{Deserialize, Serialize};
+
+use crate::DType;
+use crate::target::CpuTarget;
+use crate::work::OpClass;
+
+/// What was measured on one device of one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// What the machine is; a profile is used only where this matches.
+    pub fingerprint: Fingerprint,
+    /// The device as the compiler sees it.
+    pub target: CpuTarget,
+    /// Throughputs of operations.
+    pub compute: Vec<ComputeRoof>,
+    /// Bandwidths of the levels of memory.
+    pub memory: Vec<MemoryRoof>,
+    /// Seconds to launch an empty kernel of two phases on all threads.
+    pub launch: Figure,
+    /// Relative spread of repeated timings of one kernel: half the width of the central 95 %.
+    pub noise: f64,
+}
+
+/// What identifies a machine and how it was set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Processor model as it names itself.
+    pub cpu: String,
+    /// Family, model and stepping, since virtual machines hide names.
+    pub cpu_id: String,
+    /// Logical processors.
+    pub cores: usize,
+    /// Operating system and kernel version.
+    pub os: String,
+    /// How large pages are handed out: `always`, `madvise`, `never`.
+    pub huge_pages: String,
+}
+
+/// A measured figure with its 95 % confidence limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// Median.
+    pub median: f64,
+    /// Lower limit.
+    pub lo: f64,
+    /// Upper limit.
+    pub hi: f64,
+    /// Whether two passes agreed; an unstable figure is shown as such and never blocks a claim.
+    pub stable: bool,
+}
+
+/// Operations per second of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ComputeRoof {
+    /// The class.
+    pub class: OpClass,
+    /// Element type.
+    pub dtype: DType,
+    /// Vector width in bytes.
+    pub vector_bytes: usize,
+    /// Threads that ran it.
+    pub threads: usize,
+    /// Operations per second, all threads together; a fused multiply-add is two.
+    pub rate: Figure,
+}
+
+/// A level of the memory hierarchy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// First-level cache.
+    L1,
+    /// Second-level cache.
+    L2,
+    /// Last-level cache.
+    L3,
+    /// Main memory.
+    Dram,
+}
+
+/// A mix of reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pattern {
+    /// Reads only.
+    Read,
+    /// One read, one write elsewhere.
+    Copy,
+    /// Two reads, one write to a third place.
+    Triad,
+    /// Two reads, one write over one of them.
+    Axpy,
+    /// As `Copy`, with stores that go past the caches.
+    CopyNonTemporal,
+    /// As `Triad`, with stores that go past the caches.
+    TriadNonTemporal,
+}
+
+/// Bytes per second of one level and pattern: bytes that the program names, fills of written lines not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryRoof {
+    /// The level.
+    pub level: Level,
+    /// The pattern.
+    pub pattern: Pattern,
+    /// Threads that ran it.
+    pub threads: usize,
+    /// Bytes per second, all threads together.
+    pub rate: Figure,
+}

@@ -1,0 +1,2 @@
+//! The rooftile binary.
+fn main() {}
