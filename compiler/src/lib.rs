@@ -5,5 +5,7 @@
 //! hir gives a [`nest`]), [`nest`] (explicit loops, verified), [`codegen`] (nest to machine code).
 //! [`diag`] holds the diagnostics that every stage reports.
 
+pub mod arena;
 pub mod diag;
+pub mod nest;
 pub mod syntax;
