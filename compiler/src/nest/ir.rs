@@ -1,0 +1,341 @@
+//! The nest: structured loops over buffers, scalar expressions in an arena. Names, axes and tiles are gone; what is
+//! left is what a processor does.
+//!
+//! Types of expressions are machine types: `f64`, `f32`, `bool` and integers of 8, 16, 32 and 64 bits. `f16` and
+//! `bf16` are *storage* types: an expression of theirs may only be loaded, stored, selected, bound, or cast.
+//! Complex values are pairs of buffers' elements (a trailing extent of 2), sub-byte values are shifts and masks of
+//! `u8`: lowering writes them out. Indices are `i64`.
+//!
+//! # Rules (checked by `verify`)
+//! 1. A variable is bound once, before its uses, in an enclosing block.
+//! 2. Operand types fit their operator as [`ExprKind`] says; indices are `i64`; a store has its buffer's type.
+//! 3. An index list has one entry per extent of its buffer.
+//! 4. `Unrolled` and `Lanes` loops have constant bounds; their trip count is 1 to 64.
+//! 5. A `Lanes` loop contains no loop but `Unrolled` ones, and none of kind `Lanes`; it sits in no other `Lanes` loop.
+//! 6. A `Register` buffer has constant extents, at most 1024 elements, and its indices are constants, or sums and
+//!    constant multiples of variables of enclosing `Unrolled` and `Lanes` loops, within its extents. A `Lanes`
+//!    variable appears in the last index only, with coefficient 1.
+//! 7. `Local` and `Register` buffers are written before they are read, on every path; they do not outlive a chunk.
+//! 8. Extents of `Local` buffers, bounds of core loops and conditions of phases depend on sizes and scalars only.
+//! 9. No two chunks of a phase touch one element of a `Global` buffer unless both only read, or both use `Atomic`.
+//! 10. Every access is within its buffer's extents.
+
+use rooftile_artifact::{DType, Scalar};
+
+use crate::arena::{Arena, Handle};
+
+/// Handle of an expression.
+pub type ExprId = Handle<Expr>;
+/// Handle of a buffer.
+pub type BufferId = Handle<Buffer>;
+/// Handle of a variable.
+pub type VarId = Handle<Var>;
+
+/// One kernel as loops: phases with a barrier between neighbours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Nest {
+    /// The kernel's name.
+    pub name: String,
+    /// Size names; [`ExprKind::Size`] indexes them.
+    pub sizes: Vec<String>,
+    /// Scalar parameters; [`ExprKind::Param`] indexes them.
+    pub scalars: Vec<(String, DType)>,
+    /// All buffers.
+    pub buffers: Arena<Buffer>,
+    /// All variables.
+    pub vars: Arena<Var>,
+    /// All expressions; operands precede their users.
+    pub exprs: Arena<Expr>,
+    /// Run in order.
+    pub phases: Vec<Phase>,
+}
+
+/// A region of memory, dense and row-major over its extents.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Buffer {
+    /// For people.
+    pub name: String,
+    /// Element type; never complex or sub-byte.
+    pub dtype: DType,
+    /// Extents, `i64` expressions.
+    pub shape: Vec<ExprId>,
+    /// Where it lives.
+    pub space: Space,
+}
+
+/// Where a buffer lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Space {
+    /// Memory of the launch: slot number of [`rooftile_artifact::abi::LaunchArgs::buffers`].
+    Global(u32),
+    /// Scratch memory of the thread, for the time of one chunk.
+    Local,
+    /// Registers: every element is a value of its own.
+    Register,
+}
+
+/// A loop counter or a bound value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Var {
+    /// For people.
+    pub name: String,
+    /// Its type; counters are `i64`.
+    pub dtype: DType,
+}
+
+/// Chunks that may run in any order and at the same time, then a barrier. The chunks are the points of `cores`,
+/// the last varying fastest; with no core loop there is one chunk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Phase {
+    /// Core loops from the outside in.
+    pub cores: Vec<CoreLoop>,
+    /// What each chunk does.
+    pub body: Vec<Stmt>,
+}
+
+/// A loop whose passes are shared out over the cores: `var = lo, lo + step, ..` below `hi`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CoreLoop {
+    /// The counter.
+    pub var: VarId,
+    /// First value.
+    pub lo: ExprId,
+    /// Upper end, not reached.
+    pub hi: ExprId,
+    /// Distance of neighbours, positive.
+    pub step: i64,
+}
+
+/// How the passes of a loop are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LoopKind {
+    /// In order.
+    Serial,
+    /// In order, written out.
+    Unrolled,
+    /// At once, as the lanes of vectors. Passes are independent but for stores to elements that no other lane touches.
+    Lanes,
+}
+
+/// A statement.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stmt {
+    /// `for var in lo..hi step step`.
+    Loop {
+        /// The counter.
+        var: VarId,
+        /// First value.
+        lo: ExprId,
+        /// Upper end, not reached.
+        hi: ExprId,
+        /// Distance of neighbours, positive.
+        step: i64,
+        /// How the passes are run.
+        kind: LoopKind,
+        /// What is repeated.
+        body: Vec<Stmt>,
+    },
+    /// Binds a value once.
+    Let {
+        /// The variable.
+        var: VarId,
+        /// Its value.
+        value: ExprId,
+    },
+    /// Writes an element.
+    Store {
+        /// The buffer.
+        buffer: BufferId,
+        /// One index per extent.
+        index: Vec<ExprId>,
+        /// The value.
+        value: ExprId,
+    },
+    /// `old = buffer[index]; buffer[index] = op(old, value)` as one indivisible step. Integers of 32 and 64 bits.
+    Atomic {
+        /// `Add`, `Min`, `Max`, `And`, `Or` or `Xor`.
+        op: BinaryOp,
+        /// A global buffer.
+        buffer: BufferId,
+        /// One index per extent.
+        index: Vec<ExprId>,
+        /// The operand.
+        value: ExprId,
+        /// Bound to the element's value before.
+        old: Option<VarId>,
+    },
+    /// Runs one of two lists.
+    If {
+        /// The condition.
+        cond: ExprId,
+        /// Run when true.
+        then: Vec<Stmt>,
+        /// Run when false.
+        otherwise: Vec<Stmt>,
+    },
+    /// Sets bits of the launch's status word; see [`rooftile_artifact::abi::status`].
+    SetStatus(u32),
+}
+
+/// An expression with its type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Expr {
+    /// What it is.
+    pub kind: ExprKind,
+    /// Its type.
+    pub dtype: DType,
+}
+
+/// What an expression is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ExprKind {
+    /// A literal of the expression's type.
+    Const(Scalar),
+    /// A variable.
+    Var(VarId),
+    /// A size, `i64`.
+    Size(usize),
+    /// A scalar parameter.
+    Param(usize),
+    /// An element of a buffer.
+    Load {
+        /// The buffer.
+        buffer: BufferId,
+        /// One index per extent.
+        index: Vec<ExprId>,
+    },
+    /// One operand, of the result's type.
+    Unary(UnaryOp, ExprId),
+    /// A function of one float operand, of the result's type (`f32` or `f64`), within the stated error.
+    Math(MathFn, ExprId),
+    /// Two operands of one type; comparisons give `bool`, all else the operands' type. Shift counts have the type
+    /// of the shifted value and are in range.
+    Binary(BinaryOp, ExprId, ExprId),
+    /// `a * b + c` with one rounding.
+    Fma(ExprId, ExprId, ExprId),
+    /// `Select(c, a, b)`: `a` where the bool `c` holds, else `b`. Both may be evaluated.
+    Select(ExprId, ExprId, ExprId),
+    /// Conversion to the expression's type, as [`Scalar::cast`] says.
+    Cast(ExprId),
+}
+
+/// Operators of one operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UnaryOp {
+    /// Negation of floats and integers (wraps).
+    Neg,
+    /// Logical not of `bool`, complement of integers.
+    Not,
+    /// Absolute value of floats and integers.
+    Abs,
+    /// Toward negative infinity, floats.
+    Floor,
+    /// Toward positive infinity, floats.
+    Ceil,
+    /// To nearest, ties to even, floats.
+    Round,
+    /// Toward zero, floats.
+    Trunc,
+    /// Square root, correctly rounded, floats.
+    Sqrt,
+    /// Number of set bits, integers.
+    Popcount,
+    /// Number of zero bits above the highest set bit; the width for zero. Integers.
+    LeadingZeros,
+    /// Bits in reverse order, integers.
+    ReverseBits,
+}
+
+/// Functions of one float operand. Their errors are listed in `docs/math.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MathFn {
+    /// e to the operand.
+    Exp,
+    /// 2 to the operand.
+    Exp2,
+    /// e to the operand, less 1.
+    Expm1,
+    /// Natural logarithm.
+    Log,
+    /// Logarithm to base 2.
+    Log2,
+    /// Natural logarithm of 1 plus the operand.
+    Log1p,
+    /// Sine of radians.
+    Sin,
+    /// Cosine of radians.
+    Cos,
+    /// Tangent of radians.
+    Tan,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// Error function.
+    Erf,
+    /// 1 less the error function.
+    Erfc,
+    /// Reciprocal square root.
+    Rsqrt,
+}
+
+/// Operators of two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum BinaryOp {
+    /// Sum; integers wrap.
+    Add,
+    /// Difference; integers wrap.
+    Sub,
+    /// Product; integers wrap.
+    Mul,
+    /// Quotient of floats; of integers, rounded toward negative infinity. The divisor of integers is not zero.
+    Div,
+    /// Remainder of integers, with the divisor's sign. The divisor is not zero.
+    Rem,
+    /// As `Div`, of integers known to be non-negative and positive.
+    DivNonNeg,
+    /// As `Rem`, of integers known to be non-negative and positive.
+    RemNonNeg,
+    /// `Select(b < a, b, a)`.
+    Min,
+    /// `Select(a < b, b, a)`.
+    Max,
+    /// Power of floats.
+    Pow,
+    /// Bitwise and; logical of `bool`.
+    And,
+    /// Bitwise or; logical of `bool`.
+    Or,
+    /// Bitwise exclusive or; logical of `bool`.
+    Xor,
+    /// Shift left.
+    Shl,
+    /// Shift right, arithmetic for signed and logical for unsigned types.
+    Shr,
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Less.
+    Lt,
+    /// Less or equal.
+    Le,
+}
+
+impl BinaryOp {
+    /// Whether the result is a `bool` whatever the operands.
+    #[must_use]
+    pub fn is_comparison(self) -> bool {
+        matches!(self, BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le)
+    }
+}
+
+/// What a kernel or pipeline lowers to: the program's buffers and steps with its kernels still as nests.
+/// `Launch::kernel` indexes `nests`; `program.kernels` is empty until code is generated.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Module {
+    /// Buffers, parameters and steps.
+    pub program: rooftile_artifact::Program,
+    /// One nest per kernel of the program.
+    pub nests: Vec<Nest>,
+}

@@ -1,0 +1,3 @@
+//! Explicit loops: [`ir`].
+
+pub mod ir;
