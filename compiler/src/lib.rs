@@ -7,5 +7,7 @@
 
 pub mod arena;
 pub mod diag;
+pub mod hir;
 pub mod nest;
+pub mod schedule;
 pub mod syntax;

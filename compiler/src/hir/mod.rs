@@ -1,0 +1,3 @@
+//! The typed tile program: [`ir`].
+
+pub mod ir;

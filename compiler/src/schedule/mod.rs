@@ -1,0 +1,3 @@
+//! A plan applied to hir gives a nest: [`plan`].
+
+pub mod plan;

@@ -1,0 +1,280 @@
+//! A schedule as data: a flat list of typed verbs. Anchors are names of the algorithm, so that a plan survives edits of
+//! the text and applies to every kernel of a pipeline where its anchors resolve.
+
+use std::collections::BTreeMap;
+
+/// Values of tunables and of free tile names.
+pub type Assignment = BTreeMap<String, i64>;
+
+/// A schedule: verbs in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// The verbs.
+    pub verbs: Vec<Verb>,
+}
+
+/// A count in a verb: a literal or a tunable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Amount {
+    /// A literal.
+    Int(i64),
+    /// A tunable.
+    Name(String),
+}
+
+impl Amount {
+    /// The amount's value under an assignment; `None` for a name that it lacks.
+    #[must_use]
+    pub fn value(&self, assignment: &Assignment) -> Option<i64> {
+        match self {
+            Amount::Int(v) => Some(*v),
+            Amount::Name(name) => assignment.get(name).copied(),
+        }
+    }
+}
+
+/// An axis, or one level of a tiled axis: `i.0` is the outermost.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AxisRef {
+    /// The axis.
+    pub name: String,
+    /// The level, counted from the outside in.
+    pub level: Option<u32>,
+}
+
+/// Where a value or a staged copy lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Place {
+    /// Registers.
+    Reg,
+    /// Memory of one thread.
+    Local,
+    /// Memory of the threads that work together.
+    Shared,
+}
+
+/// A verb with its anchors and options.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// `tile(i, 256, 16)`: the tile sizes of `i`, from the outside in; levels `i.0`, `i.1`, .., the last the points.
+    Tile {
+        /// The axis.
+        axis: String,
+        /// Sizes.
+        sizes: Vec<Amount>,
+    },
+    /// `order(i.0, j.0, k.0, i.1, j.1)`: loops from the outside in; axes not named come after, in their own order.
+    Order(Vec<AxisRef>),
+    /// `parallel(i, j)`: shared out over the cores.
+    Parallel {
+        /// The axes.
+        axes: Vec<String>,
+        /// `balance = nnz`: chunks of equal work rather than equal length.
+        balance: Option<String>,
+    },
+    /// `vector(j, n)`: `n` lanes along `j`.
+    Vector {
+        /// The axis.
+        axis: String,
+        /// Lanes.
+        lanes: Amount,
+    },
+    /// `unroll(i, n)`: `n` points of `i` at once, jammed into the innermost loop; without `n` the whole axis, whose
+    /// extent must be constant.
+    Unroll {
+        /// The axis.
+        axis: String,
+        /// Points.
+        count: Option<Amount>,
+    },
+    /// `stage(B, at = k, in = local, layout = panel(16))`: copies the part of a tensor that one pass of a loop reads.
+    Stage {
+        /// The tensor.
+        tensor: String,
+        /// The loop inside which the copy is made.
+        at: AxisRef,
+        /// Where the copy lives.
+        place: Place,
+        /// `layout = panel(n)`: the vectorised dimension cut into panels of `n`, each contiguous.
+        panel: Option<Amount>,
+    },
+    /// `keep(acc, in = reg)`: where a tile value lives.
+    Keep {
+        /// The value.
+        value: String,
+        /// Where.
+        place: Place,
+    },
+    /// `recompute(x)`: computes a value again at each use instead of storing it.
+    Recompute(String),
+    /// `roll(j, n, passes = p)`: rolls a whole axis in tiles of `n`.
+    Roll {
+        /// The axis.
+        axis: String,
+        /// Tile.
+        tile: Amount,
+        /// Passes over the axis, where fewer than statements need is asked for.
+        passes: Option<Amount>,
+    },
+    /// `split(k, n, merge = two_pass)`: `n` partial reductions, merged.
+    Split {
+        /// The reduced axis.
+        axis: String,
+        /// Parts.
+        parts: Amount,
+        /// `two_pass` or `atomic`.
+        merge: Merge,
+    },
+    /// `tail(i, j, peel)`: how ragged ends are run.
+    Tail {
+        /// The axes.
+        axes: Vec<String>,
+        /// How.
+        style: TailStyle,
+    },
+    /// `scan(y, via = two_pass)`: how a running reduction runs.
+    Scan {
+        /// The tensor or value that receives it.
+        target: String,
+        /// How.
+        via: ScanVia,
+        /// Elements a thread handles at once.
+        items: Option<Amount>,
+    },
+    /// `scatter(h, via = privatize, copies = 4)`: how a scatter-reduction runs.
+    Scatter {
+        /// The tensor.
+        target: String,
+        /// How.
+        via: ScatterVia,
+        /// Private copies.
+        copies: Option<Amount>,
+        /// Where private copies live.
+        place: Option<Place>,
+    },
+    /// `ragged(e, via = lane)`: how an axis of varying extent runs.
+    Ragged {
+        /// The axis.
+        axis: String,
+        /// How.
+        via: RaggedVia,
+    },
+    /// `append(l, via = sort)`: how lists are built.
+    Append {
+        /// The list.
+        target: String,
+        /// How.
+        via: AppendVia,
+    },
+    /// `layout(P, soa)`: how a tensor of a pipeline, or a `const_` input, is stored.
+    Layout {
+        /// The tensor.
+        tensor: String,
+        /// How.
+        layout: TensorLayout,
+    },
+    /// `inplace(a, b)`: one storage for two tensors of a pipeline.
+    Inplace {
+        /// Kept.
+        kept: String,
+        /// Replaced by `kept`.
+        replaced: String,
+    },
+    /// `fuse_online(e)`: online rescaling of a row operation.
+    FuseOnline(String),
+    /// `specialize(D)`: a size fixed at compile time.
+    Specialize(String),
+    /// `math(exp, ulp = n)`: which approximation is used.
+    Math {
+        /// The function.
+        function: String,
+        /// Error accepted, in units in the last place.
+        ulp: Amount,
+    },
+    /// A verb that is known and checked for its anchors but has no effect on the CPU, kept as written.
+    Other {
+        /// The verb.
+        name: String,
+        /// Anchors that must resolve.
+        anchors: Vec<String>,
+        /// The arguments as canonical text.
+        text: String,
+    },
+}
+
+/// How partial reductions are merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Merge {
+    /// Parts in scratch memory, then a pass that adds them in order.
+    TwoPass,
+    /// Atomic additions; not repeatable for floats.
+    Atomic,
+}
+
+/// How ragged ends are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TailStyle {
+    /// Under a mask.
+    Predicate,
+    /// By a loop of single points after the full blocks.
+    Peel,
+    /// By padding.
+    Pad,
+    /// By a last full block that overlaps its neighbour.
+    Shift,
+}
+
+/// How a running reduction runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ScanVia {
+    /// By one core in order.
+    Serial,
+    /// Sums of parts, then each part again from its offset.
+    TwoPass,
+    /// Parts scanned, sums scanned, offsets added.
+    ThreePass,
+    /// Decoupled look-back (GPU).
+    Lookback,
+}
+
+/// How a scatter-reduction runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ScatterVia {
+    /// Straight to the tensor: by one core, or with atomics.
+    Global,
+    /// Into private copies, merged at the end.
+    Privatize,
+    /// By sorting.
+    Sort,
+}
+
+/// How an axis of varying extent runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RaggedVia {
+    /// Vector lanes along the axis.
+    Lane,
+    /// One warp a row (GPU).
+    Warp,
+    /// Equal parts of all elements together.
+    Merge,
+}
+
+/// How lists are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum AppendVia {
+    /// Atomic counters.
+    Atomic,
+    /// Each list by the core that owns its key.
+    Owner,
+    /// Counted, then placed: the order of a serial run.
+    Sort,
+}
+
+/// How a tensor is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TensorLayout {
+    /// The last, short dimension outermost.
+    Soa,
+    /// The last two dimensions exchanged.
+    Transpose,
+}
