@@ -2,9 +2,11 @@
 
 mod codes;
 mod span;
+mod suggest;
 
 pub use codes::Code;
 pub use span::Span;
+pub use suggest::suggest;
 
 /// How bad a diagnostic is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
