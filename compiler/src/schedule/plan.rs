@@ -3,18 +3,20 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// Values of tunables and of free tile names.
 pub type Assignment = BTreeMap<String, i64>;
 
 /// A schedule: verbs in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Plan {
     /// The verbs.
     pub verbs: Vec<Verb>,
 }
 
 /// A count in a verb: a literal or a tunable.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Amount {
     /// A literal.
     Int(i64),
@@ -34,7 +36,7 @@ impl Amount {
 }
 
 /// An axis, or one level of a tiled axis: `i.0` is the outermost.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct AxisRef {
     /// The axis.
     pub name: String,
@@ -43,7 +45,7 @@ pub struct AxisRef {
 }
 
 /// Where a value or a staged copy lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Place {
     /// Registers.
     Reg,
@@ -54,7 +56,7 @@ pub enum Place {
 }
 
 /// A verb with its anchors and options.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Verb {
     /// `tile(i, 256, 16)`: the tile sizes of `i`, from the outside in; levels `i.0`, `i.1`, .., the last the points.
     Tile {
@@ -203,7 +205,7 @@ pub enum Verb {
 }
 
 /// How partial reductions are merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Merge {
     /// Parts in scratch memory, then a pass that adds them in order.
     TwoPass,
@@ -212,7 +214,7 @@ pub enum Merge {
 }
 
 /// How ragged ends are run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TailStyle {
     /// Under a mask.
     Predicate,
@@ -225,7 +227,7 @@ pub enum TailStyle {
 }
 
 /// How a running reduction runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ScanVia {
     /// By one core in order.
     Serial,
@@ -238,7 +240,7 @@ pub enum ScanVia {
 }
 
 /// How a scatter-reduction runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ScatterVia {
     /// Straight to the tensor: by one core, or with atomics.
     Global,
@@ -249,7 +251,7 @@ pub enum ScatterVia {
 }
 
 /// How an axis of varying extent runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RaggedVia {
     /// Vector lanes along the axis.
     Lane,
@@ -260,7 +262,7 @@ pub enum RaggedVia {
 }
 
 /// How lists are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AppendVia {
     /// Atomic counters.
     Atomic,
@@ -271,7 +273,7 @@ pub enum AppendVia {
 }
 
 /// How a tensor is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum TensorLayout {
     /// The last, short dimension outermost.
     Soa,
