@@ -1,1 +1,46 @@
-//! Placeholder.
+//! Shared pieces of the suites that span crates: where the repository is, and how long random suites may run.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The repository's root folder.
+#[must_use]
+pub fn root() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// How long a random suite may run: `ROOFTILE_FUZZ_SECONDS` (default 3).
+#[must_use]
+pub fn fuzz_time() -> Duration {
+    let seconds = std::env::var("ROOFTILE_FUZZ_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3.0);
+    Duration::from_secs_f64(seconds)
+}
+
+/// A seed for a random suite: `ROOFTILE_FUZZ_SEED`, else fresh from the clock. It is printed, so that a failure can be
+/// repeated.
+#[must_use]
+pub fn fuzz_seed(suite: &str) -> u64 {
+    let fresh = || {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        now.as_secs() ^ u64::from(now.subsec_nanos()) << 20
+    };
+    let seed = std::env::var("ROOFTILE_FUZZ_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(fresh);
+    println!("{suite}: ROOFTILE_FUZZ_SEED={seed}");
+    seed
+}
+
+/// The examples, sorted by name.
+///
+/// # Panics
+/// If the folder cannot be read.
+#[must_use]
+pub fn examples() -> Vec<PathBuf> {
+    let folder = root().join("dsl-examples");
+    let entries = std::fs::read_dir(&folder).expect("dsl-examples is part of the repository");
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "tile"))
+        .collect();
+    files.sort();
+    files
+}
