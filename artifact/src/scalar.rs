@@ -118,8 +118,9 @@ pub fn round_float(v: f64, dtype: DType) -> f64 {
     #[expect(clippy::cast_possible_truncation, reason = "rounding is what is asked")]
     match dtype {
         DType::F32 => f64::from(v as f32),
-        DType::F16 => half::f16::from_f64(v).to_f64(),
-        DType::Bf16 => half::bf16::from_f64(v).to_f64(),
+        // Not by way of `half`, which rounds f64 twice on some machines.
+        DType::F16 => round_small(v, 10, -14, 65504.0, f64::INFINITY),
+        DType::Bf16 => round_small(v, 7, -126, f64::from(half::bf16::MAX), f64::INFINITY),
         DType::Tf32 => round_mantissa(v, 10),
         DType::E4m3 => round_small(v, 3, -6, 448.0, f64::NAN),
         DType::E5m2 => round_small(v, 2, -14, 57344.0, f64::INFINITY),
@@ -143,8 +144,9 @@ fn round_small(v: f64, mantissa_bits: i32, min_exponent: i32, max: f64, overflow
     if !v.is_finite() || v == 0.0 {
         return v;
     }
-    let exponent = v.abs().log2().floor().max(f64::from(min_exponent));
-    let ulp = (exponent - f64::from(mantissa_bits)).exp2();
+    let biased = v.to_bits() >> 52 & 0x7FF;
+    let exponent = (i32::try_from(biased).unwrap_or(0) - 1023).max(min_exponent);
+    let ulp = f64::from(exponent - mantissa_bits).exp2();
     let rounded = (v / ulp).round_ties_even() * ulp;
     if rounded.abs() > max { overflow.copysign(v) } else { rounded }
 }
@@ -162,5 +164,23 @@ mod tests {
         assert_eq!(Scalar::Float(1.0 / 3.0).cast(DType::F32), Scalar::Float(f64::from(1.0f32 / 3.0)));
         assert_eq!(Scalar::Float(449.0).cast(DType::E4m3), Scalar::Float(448.0));
         assert_eq!(Scalar::Int(-1).cast(DType::U32), Scalar::Int(0xFFFF_FFFF));
+    }
+
+    #[test]
+    fn half_types_round_once() {
+        // Just above the middle of two neighbours: by way of f32 this would be a tie.
+        let just_above = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
+        assert_eq!(round_float(just_above, DType::F16), 1.0 + 2f64.powi(-10));
+        assert_eq!(round_float(1.0 + 2f64.powi(-11), DType::F16), 1.0);
+        assert_eq!(round_float(65519.9, DType::F16), 65504.0);
+        assert_eq!(round_float(65520.0, DType::F16), f64::INFINITY);
+        assert_eq!(round_float(2f64.powi(-25) * 1.5, DType::F16), 2f64.powi(-24));
+        assert_eq!(round_float(f64::from(half::bf16::MAX) * 1.01, DType::Bf16), f64::INFINITY);
+        for bits in 0..=u16::MAX {
+            let v = half::f16::from_bits(bits).to_f64();
+            assert!(v.is_nan() || round_float(v, DType::F16) == v);
+            let v = half::bf16::from_bits(bits).to_f64();
+            assert!(v.is_nan() || round_float(v, DType::Bf16) == v);
+        }
     }
 }
