@@ -1,0 +1,161 @@
+//! Devices: what can take a program and run it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rooftile_artifact::{CpuTarget, Program};
+
+use crate::cpu::CpuDevice;
+use crate::error::{DeviceError, Error};
+use crate::launch::CpuKernel;
+use crate::null::NullDevice;
+use crate::pool::Pool;
+
+/// What can take a program and run it.
+pub trait Device: Send + Sync + std::fmt::Debug {
+    /// The name that the command line knows it by.
+    fn name(&self) -> &'static str;
+
+    /// What code for it may use, and the sizes that decide which code is good.
+    fn target(&self) -> &CpuTarget;
+
+    /// Takes a program, ready to be instantiated at any sizes.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device cannot run the code; [`crate::InternalError`] when the program is malformed.
+    fn load(&self, program: &Program) -> Result<Loaded, Error>;
+}
+
+/// A program on a device. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub(crate) inner: Arc<LoadedProgram>,
+}
+
+#[derive(Debug)]
+pub(crate) struct LoadedProgram {
+    pub(crate) program: Program,
+    pub(crate) target: CpuTarget,
+    /// One per kernel; `None` on a device that runs nothing.
+    pub(crate) kernels: Vec<Option<CpuKernel>>,
+    pub(crate) pools: Arc<Pools>,
+}
+
+impl Loaded {
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.inner.program
+    }
+
+    /// The target of the device that it is on.
+    #[must_use]
+    pub fn target(&self) -> &CpuTarget {
+        &self.inner.target
+    }
+}
+
+/// A device's thread pools, one per number of threads. Instances share them, so that no idle pool spins beside the
+/// one that is timed.
+#[derive(Debug, Default)]
+pub(crate) struct Pools {
+    pools: Mutex<BTreeMap<(usize, bool), SharedPool>>,
+}
+
+/// A pool that runs one instance at a time.
+pub(crate) type SharedPool = Arc<Mutex<Pool>>;
+
+impl Pools {
+    /// The pool of `threads` threads, pinned or not.
+    pub(crate) fn get(&self, threads: usize, pin: bool) -> Result<SharedPool, DeviceError> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pool) = pools.get(&(threads, pin)) {
+            return Ok(Arc::clone(pool));
+        }
+        let pool =
+            Pool::new(threads, pin).map_err(|source| DeviceError::Threads { count: threads, source })?;
+        let pool = Arc::new(Mutex::new(pool));
+        pools.insert((threads, pin), Arc::clone(&pool));
+        Ok(pool)
+    }
+}
+
+/// A device as a list of devices shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// The name that the command line knows it by.
+    pub name: &'static str,
+    /// What it is.
+    pub description: String,
+    /// Why it cannot be used here; `None` when it can.
+    pub missing: Option<String>,
+}
+
+/// All devices that this library knows, present or not, in a fixed order.
+#[must_use]
+pub fn devices() -> Vec<DeviceInfo> {
+    let absent = |name, description: &str, why: &str| DeviceInfo {
+        name,
+        description: description.to_owned(),
+        missing: Some(why.to_owned()),
+    };
+    let cpu = crate::fingerprint::fingerprint();
+    vec![
+        DeviceInfo {
+            name: "cpu",
+            description: format!("{}, {} processors", cpu.cpu, cpu.cores),
+            missing: cpu_missing(),
+        },
+        DeviceInfo {
+            name: "null",
+            description: "takes every program and runs nothing".to_owned(),
+            missing: None,
+        },
+        absent("cuda", "NVIDIA GPU", "this build has no CUDA driver"),
+        absent("vulkan", "GPU with Vulkan", "this build has no Vulkan driver"),
+    ]
+}
+
+/// Opens a device by its name.
+///
+/// # Errors
+/// [`DeviceError::Unavailable`] with the reason.
+pub fn open(name: &str) -> Result<Box<dyn Device>, DeviceError> {
+    let unavailable = |why: String| DeviceError::Unavailable { device: name.to_owned(), why };
+    match name {
+        "cpu" => match cpu_missing() {
+            None => Ok(Box::new(CpuDevice::new())),
+            Some(why) => Err(unavailable(why)),
+        },
+        "null" => Ok(Box::new(NullDevice::new())),
+        // `cuda:1` is the second of its kind.
+        _ => {
+            let kind = name.split(':').next().unwrap_or(name);
+            let known = devices().into_iter().find(|d| d.name == kind).and_then(|d| d.missing);
+            Err(unavailable(known.unwrap_or_else(|| "there is no device of that name".to_owned())))
+        }
+    }
+}
+
+fn cpu_missing() -> Option<String> {
+    let known = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+    (!known).then(|| "no code can be generated for this processor".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_device_opens_or_says_why_not() {
+        for info in devices() {
+            match (open(info.name), info.missing) {
+                (Ok(device), None) => assert_eq!(device.name(), info.name),
+                (Err(DeviceError::Unavailable { why, .. }), Some(missing)) => assert_eq!(why, missing),
+                (outcome, missing) => panic!("{}: {outcome:?}, {missing:?}", info.name),
+            }
+        }
+        assert!(open("abacus").is_err());
+        assert!(open("cuda:1").is_err_and(|e| e.to_string().contains("CUDA")));
+    }
+}
