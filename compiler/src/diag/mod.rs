@@ -1,10 +1,12 @@
 //! Diagnostics are values: a code, spans in the source, a hint. All of a file's are collected and reported together.
 
 mod codes;
+mod render;
 mod span;
 mod suggest;
 
 pub use codes::Code;
+pub use render::{render, to_json};
 pub use span::Span;
 pub use suggest::suggest;
 

@@ -524,6 +524,7 @@ pub struct Tune {
 
 /// An item of a `tune`.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all items are the large one")]
 pub enum TuneItem {
     /// `bm in pow2(16..256) = 64`
     Var {
