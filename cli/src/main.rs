@@ -1,2 +1,3 @@
-//! The rooftile binary.
+//! The `rooftile` binary.
+
 fn main() {}
