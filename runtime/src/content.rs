@@ -20,6 +20,15 @@ pub(crate) fn copy(from: &[u8], to: &mut [u8], pool: Option<&mut Pool>) -> Resul
     in_pieces(to, pool, |n, piece| piece.copy_from_slice(&from[n * PIECE..][..piece.len()]))
 }
 
+/// Reads and changes every byte.
+pub(crate) fn touch(to: &mut [u8], pool: Option<&mut Pool>) -> Result<(), Panicked> {
+    in_pieces(to, pool, |_, piece| {
+        for byte in std::hint::black_box(piece) {
+            *byte = byte.wrapping_add(1);
+        }
+    })
+}
+
 /// Calls `f(n, piece)` for every piece of `to`, on all threads when it pays.
 fn in_pieces(
     to: &mut [u8],

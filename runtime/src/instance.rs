@@ -285,6 +285,12 @@ impl Instance {
         }
     }
 
+    /// Calls `f` with the pool, if there is one.
+    pub(crate) fn with_pool<T>(&self, f: impl FnOnce(Option<&mut Pool>) -> T) -> T {
+        let mut pool = self.pool.as_ref().map(|pool| pool.lock().unwrap_or_else(PoisonError::into_inner));
+        f(pool.as_deref_mut())
+    }
+
     fn param(&self, param: usize) -> Result<&TensorParam, Error> {
         self.program().params.get(param).ok_or_else(|| malformed(format!("there is no parameter {param}")))
     }

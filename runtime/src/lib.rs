@@ -5,10 +5,12 @@
 //! Reading order:
 //! * [`device`]: what can run programs ([`Device`], [`open`], [`devices`]); [`cpu`] and [`null`] are the two so far.
 //! * [`instance`]: a loaded program at fixed sizes ([`Instance`]): inputs, runs, outputs, checks.
+//! * [`timing`]: how long runs take ([`measure`], [`measure_paired`]); [`stats`] and [`timer`] are what it is made of.
 //! * [`mod@error`]: the three kinds of failure.
 //! * Below these: [`pool`] (threads), [`buffer`] (memory), [`exec`] (executable memory), [`packing`] (sub-byte
 //!   elements), [`memory`] (what the machine has left), [`topology`] (processors), [`mod@fingerprint`].
 
+pub mod buffer;
 mod content;
 mod contract;
 pub mod cpu;
@@ -26,10 +28,11 @@ pub mod null;
 pub mod packing;
 pub mod pool;
 mod prepared;
+pub mod stats;
+pub mod timer;
+pub mod timing;
 pub mod topology;
 mod validate;
-
-pub mod buffer;
 
 pub use cpu::CpuDevice;
 pub use device::{Device, DeviceInfo, Loaded, devices, open};
@@ -37,3 +40,4 @@ pub use error::{DeviceError, Error, InputError, InternalError};
 pub use fingerprint::fingerprint;
 pub use instance::{Instance, InstanceOptions};
 pub use null::NullDevice;
+pub use timing::{MeasureOptions, Measurement, PairedMeasurement, measure, measure_paired};
