@@ -9,5 +9,6 @@ pub mod arena;
 pub mod diag;
 pub mod hir;
 pub mod nest;
+pub mod oracle;
 pub mod schedule;
 pub mod syntax;
