@@ -1,13 +1,17 @@
-//! Explicit loops: [`ir`] says what a nest is, [`build`] makes one, [`print`] shows it, [`hash`] names it, [`eval`]
-//! says what its operators mean.
+//! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`] checks it,
+//! [`print`] shows it, [`hash`] names it, [`eval`] says what its operators mean.
 
+pub mod affine;
 pub mod build;
 pub mod eval;
 pub mod hash;
+pub mod host;
 pub mod ir;
 pub mod print;
 pub mod special;
+pub mod verify;
 pub mod walk;
 
 pub use build::Builder;
 pub use hash::canonical_hash;
+pub use verify::{Verified, VerifiedModule, verify, verify_module};
