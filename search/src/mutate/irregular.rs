@@ -1,0 +1,81 @@
+//! Moves of reductions and irregular work. Most change the order in which floats are combined.
+
+use rooftile_compiler::schedule::plan::{
+    Amount, AppendVia, Merge, Plan, RaggedVia, ScanVia, ScatterVia, Verb,
+};
+
+use super::Mutator;
+use crate::candidate::Class;
+use crate::rng::Rng;
+
+impl Mutator {
+    /// Sets or drops partial reductions along an axis.
+    pub(super) fn split(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let axis = (*rng.pick(&self.anchors.axes_where(|a| a.reduced && !a.ordered))?).to_owned();
+        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Split { axis: a, .. } if *a == axis));
+        if had && rng.chance(0.5) {
+            plan.verbs.retain(|v| !matches!(v, Verb::Split { axis: a, .. } if *a == axis));
+            return Some(Class::R);
+        }
+        let atomic = self.allowed.atomics && rng.chance(0.3);
+        let merge = if atomic { Merge::Atomic } else { Merge::TwoPass };
+        let parts = Amount::Int(*rng.pick(&[2, 4, 8, 16])?);
+        plan.verbs.push(Verb::Split { axis, parts, merge });
+        Some(if atomic { Class::N } else { Class::R })
+    }
+
+    /// Sets how a scan runs.
+    pub(super) fn scan(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let target = rng.pick(&self.anchors.scans)?.clone();
+        let via = *rng.pick(&[ScanVia::Serial, ScanVia::TwoPass, ScanVia::ThreePass])?;
+        let items =
+            if rng.chance(0.5) { Some(Amount::Int(*rng.pick(&[256, 1024, 4096, 16384])?)) } else { None };
+        plan.verbs.push(Verb::Scan { target, via, items });
+        Some(Class::R)
+    }
+
+    /// Sets how a scatter-reduction runs. Which class that is depends on the type of what is added; without leave to
+    /// reassociate, lowering refuses what would.
+    pub(super) fn scatter(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let target = rng.pick(&self.anchors.scatters)?.clone();
+        let via = *rng.pick(&[ScatterVia::Global, ScatterVia::Privatize, ScatterVia::Sort])?;
+        let copies = if via == ScatterVia::Privatize && rng.chance(0.7) {
+            Some(Amount::Int(*rng.pick(&[1, 2, 4, 8])?))
+        } else {
+            None
+        };
+        plan.verbs.push(Verb::Scatter { target, via, copies, place: None });
+        Some(if self.allowed.reassoc { Class::R } else { Class::X })
+    }
+
+    /// Sets how an axis of varying extent runs.
+    pub(super) fn ragged(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let axis = (*rng.pick(&self.anchors.axes_where(|a| a.ragged))?).to_owned();
+        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Ragged { axis: a, .. } if *a == axis));
+        if had && rng.chance(0.3) {
+            plan.verbs.retain(|v| !matches!(v, Verb::Ragged { axis: a, .. } if *a == axis));
+        } else {
+            plan.verbs.push(Verb::Ragged { axis, via: *rng.pick(&[RaggedVia::Lane, RaggedVia::Merge])? });
+        }
+        Some(Class::R)
+    }
+
+    /// Sets how lists are built; their order has no meaning.
+    pub(super) fn append(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let target = rng.pick(&self.anchors.lists)?.clone();
+        let via = *rng.pick(&[AppendVia::Atomic, AppendVia::Owner, AppendVia::Sort])?;
+        plan.verbs.push(Verb::Append { target, via });
+        Some(Class::X)
+    }
+
+    /// Turns online rescaling of a row operation on or off.
+    pub(super) fn fuse_online(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let value = rng.pick(&self.anchors.online)?.clone();
+        if plan.verbs.iter().any(|v| matches!(v, Verb::FuseOnline(x) if *x == value)) {
+            plan.verbs.retain(|v| !matches!(v, Verb::FuseOnline(x) if *x == value));
+        } else {
+            plan.verbs.push(Verb::FuseOnline(value));
+        }
+        Some(Class::R)
+    }
+}

@@ -1,0 +1,85 @@
+//! Moves of data: staged copies, places of values, storage orders.
+
+use rooftile_compiler::schedule::plan::{Amount, AxisRef, Place, Plan, TensorLayout, Verb};
+
+use super::Mutator;
+use crate::candidate::Class;
+use crate::rng::Rng;
+
+impl Mutator {
+    /// Adds, changes or drops the copy of a tensor into near memory.
+    pub(super) fn stage(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let tensors: Vec<&str> =
+            self.anchors.tensors.iter().filter(|t| t.read).map(|t| t.name.as_str()).collect();
+        let tensor = (*rng.pick(&tensors)?).to_owned();
+        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Stage { tensor: t, .. } if *t == tensor));
+        if had && rng.chance(0.35) {
+            plan.verbs.retain(|v| !matches!(v, Verb::Stage { tensor: t, .. } if *t == tensor));
+            return Some(Class::X);
+        }
+        let loops = self.anchors.axes_where(|a| a.tiled || a.whole || a.ordered);
+        let name = (*rng.pick(&loops)?).to_owned();
+        let tiles = plan.verbs.iter().find_map(|v| match v {
+            Verb::Tile { axis, sizes } if *axis == name => Some(sizes.len()),
+            _ => None,
+        });
+        let depth =
+            tiles.unwrap_or_else(|| usize::from(self.anchors.axis(&name).is_some_and(|a| a.tile.is_some())));
+        let level = if depth > 0 && rng.chance(0.7) { u32::try_from(rng.below(depth)).ok() } else { None };
+        // A panel as wide as the vectors (or a multiple) is what makes the copy's rows be read with full lanes.
+        let lanes = plan.verbs.iter().find_map(|v| match v {
+            Verb::Vector { lanes: Amount::Int(n), .. } => Some(*n),
+            _ => None,
+        });
+        let panel = if rng.chance(0.6) {
+            let n = lanes.unwrap_or(8) * if rng.chance(0.25) { 2 } else { 1 };
+            Some(Amount::Int(n))
+        } else {
+            None
+        };
+        let place = if rng.chance(0.7) { Place::Local } else { Place::Shared };
+        plan.verbs.push(Verb::Stage { tensor, at: AxisRef { name, level }, place, panel });
+        Some(Class::X)
+    }
+
+    /// Sets or drops where a tile value lives.
+    pub(super) fn keep(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let value = rng.pick(&self.anchors.values)?.clone();
+        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Keep { value: x, .. } if *x == value));
+        if had && rng.chance(0.4) {
+            plan.verbs.retain(|v| !matches!(v, Verb::Keep { value: x, .. } if *x == value));
+        } else {
+            let place = *rng.pick(&[Place::Reg, Place::Local])?;
+            plan.verbs.retain(|v| !matches!(v, Verb::Recompute(x) if *x == value));
+            plan.verbs.push(Verb::Keep { value, place });
+        }
+        Some(Class::X)
+    }
+
+    /// Sets or drops computing a value again at each use.
+    pub(super) fn recompute(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let value = rng.pick(&self.anchors.lets)?.clone();
+        if plan.verbs.iter().any(|v| matches!(v, Verb::Recompute(x) if *x == value)) {
+            plan.verbs.retain(|v| !matches!(v, Verb::Recompute(x) if *x == value));
+        } else {
+            plan.verbs.retain(|v| !matches!(v, Verb::Keep { value: x, .. } if *x == value));
+            plan.verbs.push(Verb::Recompute(value));
+        }
+        Some(Class::X)
+    }
+
+    /// Sets or drops the storage order of a tensor whose storage is the program's own.
+    pub(super) fn layout(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let own: Vec<&str> =
+            self.anchors.tensors.iter().filter(|t| t.own && t.rank > 1).map(|t| t.name.as_str()).collect();
+        let tensor = (*rng.pick(&own)?).to_owned();
+        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Layout { tensor: t, .. } if *t == tensor));
+        if had {
+            plan.verbs.retain(|v| !matches!(v, Verb::Layout { tensor: t, .. } if *t == tensor));
+        } else {
+            let layout = *rng.pick(&[TensorLayout::Soa, TensorLayout::Transpose])?;
+            plan.verbs.push(Verb::Layout { tensor, layout });
+        }
+        Some(Class::X)
+    }
+}

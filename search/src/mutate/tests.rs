@@ -1,0 +1,138 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use rooftile_compiler::schedule::plan::{Amount, AxisRef, Plan, Verb};
+
+use super::anchors::{AxisAnchor, TensorAnchor};
+use super::space::Product;
+use super::*;
+use crate::candidate::amounts;
+use crate::rng::Rng;
+
+/// The names of a matrix product.
+pub(crate) fn matmul_anchors() -> Anchors {
+    let axis = |name: &str, tile: &str, reduced, inner| AxisAnchor {
+        name: name.into(),
+        tiled: true,
+        reduced,
+        inner,
+        tile: Some(tile.into()),
+        ..AxisAnchor::default()
+    };
+    let tensor = |name: &str, read| TensorAnchor { name: name.into(), read, rank: 2, own: false };
+    Anchors {
+        axes: vec![axis("i", "bm", false, false), axis("j", "bn", false, true), axis("k", "bk", true, false)],
+        values: vec!["acc".into()],
+        lets: vec!["acc".into()],
+        tensors: vec![tensor("A", true), tensor("B", true), tensor("C", false)],
+        ..Anchors::default()
+    }
+}
+
+pub(crate) fn matmul_space() -> Product {
+    Product(BTreeMap::from([
+        ("bm".to_owned(), vec![16, 32, 64]),
+        ("bn".to_owned(), vec![16, 32, 64]),
+        ("bk".to_owned(), vec![32, 64]),
+        ("gpu_only".to_owned(), vec![1, 2, 4]),
+    ]))
+}
+
+fn mutator(reassoc: bool) -> Mutator {
+    Mutator::new(matmul_anchors(), Box::new(matmul_space()), Allowed { reassoc, ..Allowed::default() })
+}
+
+fn start(mutator: &Mutator) -> Recipe {
+    let mut rng = Rng::for_step(0, 0);
+    Recipe { assignment: mutator.space().sample(&mut rng).expect("a point"), ..Recipe::default() }
+}
+
+proptest! {
+    /// Long walks of moves stay in normal form, name only what there is, keep tunables legal, and never change
+    /// more than the task allows.
+    #[test]
+    fn walks_stay_well_formed(seed in any::<u64>(), reassoc in any::<bool>()) {
+        let m = mutator(reassoc);
+        let mut rng = Rng::for_step(seed, 0);
+        let mut recipe = start(&m);
+        for _ in 0..60 {
+            let operator = *rng.pick(m.operators()).expect("operators");
+            let Some((child, class)) = m.apply(operator, &recipe, &mut rng) else { continue };
+            prop_assert!(child != recipe, "{operator:?} changed nothing");
+            prop_assert!(reassoc || class == Class::X, "{operator:?} is {class}");
+            let mut again = child.plan.clone();
+            normal::normalise(&mut again);
+            prop_assert_eq!(&again, &child.plan);
+            for (name, value) in &child.assignment {
+                prop_assert!(m.space().values(name).contains(value), "{name} = {value}");
+            }
+            for verb in &child.plan.verbs {
+                prop_assert!(amounts(verb).iter().all(|a| !matches!(a, Amount::Int(n) if *n < 1)), "{verb:?}");
+                if let Verb::Order(order) = verb {
+                    check_order(order, &child.plan)?;
+                }
+            }
+            recipe = child;
+        }
+    }
+
+    #[test]
+    fn children_of_two_come_from_both(seed in any::<u64>()) {
+        let m = mutator(true);
+        let mut rng = Rng::for_step(seed, 1);
+        let mut walk = |steps: usize| {
+            let mut r = start(&m);
+            for _ in 0..steps {
+                let operator = *rng.pick(m.operators()).expect("operators");
+                if let Some((child, _)) = m.apply(operator, &r, &mut rng) {
+                    r = child;
+                }
+            }
+            r
+        };
+        let (a, b) = (walk(10), walk(10));
+        if let Some((child, _)) = m.cross(&a, &b, &mut rng) {
+            for verb in &child.plan.verbs {
+                prop_assert!(a.plan.verbs.contains(verb) || b.plan.verbs.contains(verb), "{verb:?}");
+            }
+            for (name, value) in &child.assignment {
+                prop_assert!(a.assignment.get(name) == Some(value) || b.assignment.get(name) == Some(value));
+            }
+        }
+    }
+}
+
+fn check_order(order: &[AxisRef], plan: &Plan) -> Result<(), TestCaseError> {
+    for (n, r) in order.iter().enumerate() {
+        prop_assert!(!order[..n].contains(r), "{order:?}");
+        let earlier = order[..n].iter().filter(|e| e.name == r.name);
+        prop_assert!(earlier.into_iter().all(|e| e.level < r.level), "{order:?}");
+        let deepest = plan.verbs.iter().find_map(|v| match v {
+            Verb::Tile { axis, sizes } if *axis == r.name => Some(sizes.len()),
+            _ => None,
+        });
+        let deepest = u32::try_from(deepest.unwrap_or(1)).unwrap_or(0);
+        prop_assert!(r.level.is_none_or(|l| l <= deepest), "{order:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn operators_without_a_subject_are_left_out() {
+    let with = mutator(true);
+    assert!(with.operators().contains(&Operator::Split));
+    assert!(!with.operators().contains(&Operator::Scan));
+    assert!(!mutator(false).operators().contains(&Operator::Split));
+}
+
+#[test]
+fn tunables_that_cannot_matter_are_left_alone() {
+    let m = mutator(true);
+    let parent = start(&m);
+    let mut rng = Rng::for_step(9, 9);
+    for _ in 0..50 {
+        if let Some((child, _)) = m.apply(Operator::Tune, &parent, &mut rng) {
+            assert_eq!(child.assignment["gpu_only"], parent.assignment["gpu_only"]);
+        }
+    }
+}
