@@ -1,3 +1,7 @@
 //! The `rooftile` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rooftile_cli::main()
+}

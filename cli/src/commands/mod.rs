@@ -1,0 +1,26 @@
+//! One file a subcommand.
+
+use clap::CommandFactory;
+
+use crate::args::{Cli, Command};
+use crate::failure::Outcome;
+
+pub mod devices;
+pub mod fmt;
+
+/// Runs a command.
+///
+/// # Errors
+/// [`crate::failure::Failure`], whose kind is the exit code.
+pub fn run(command: Command) -> Outcome {
+    match command {
+        Command::Fmt(args) => fmt::run(&args),
+        Command::Devices(args) => devices::run(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "rooftile", &mut script);
+            crate::output::print(&String::from_utf8_lossy(&script))
+        }
+        other => Err(crate::failure::Failure::Usage(format!("{other:?} is not there yet"))),
+    }
+}
