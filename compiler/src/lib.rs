@@ -12,3 +12,5 @@ pub mod nest;
 pub mod oracle;
 pub mod schedule;
 pub mod syntax;
+pub mod task;
+pub mod tune;

@@ -1,0 +1,3 @@
+//! What a kernel is judged on.
+
+pub mod hash;
