@@ -57,6 +57,7 @@ pub(crate) fn mix(v: u64) -> u64 {
 /// The value below which a standard normal variable lies with probability `p`, to about 16 digits: algorithm AS 241
 /// (PPND16) of Wichura, Applied Statistics 37 (1988). Only operations that IEEE 754 defines exactly are used, so the bits are
 /// the same on every platform.
+#[expect(clippy::excessive_precision, reason = "the published digits")]
 fn normal_quantile(p: f64) -> f64 {
     #[rustfmt::skip]
     const CENTRE: ([f64; 8], [f64; 8]) = (
