@@ -7,7 +7,7 @@ const SHOWN: usize = 4;
 
 /// "an expression", "a name or `)`", ..; `None` when there is nothing short to say. `terminals` are the grammar's.
 pub(super) fn expected(terminals: &[String]) -> Option<String> {
-    let mut set: BTreeSet<&str> = terminals.iter().map(|t| t.trim_matches('"')).collect();
+    let mut set: BTreeSet<&str> = terminals.iter().map(|t| plain(t)).collect();
     let mut parts: Vec<&str> = Vec::new();
     set.remove("bad token");
     category(&mut set, &mut parts, &["||", "&&"], &[OPERATORS, POSTFIX], "");
@@ -38,6 +38,18 @@ pub(super) fn expected(terminals: &[String]) -> Option<String> {
     }
     let last = parts.pop()?;
     Some(if parts.is_empty() { last } else { format!("{} or {last}", parts.join(", ")) })
+}
+
+/// The terminal as the user knows it.
+fn plain(terminal: &str) -> &str {
+    match terminal.trim_matches('"') {
+        "LINE_IDENT" => "IDENT",
+        "set {" => "{",
+        "set }" => "}",
+        "param ," => ",",
+        "param )" => ")",
+        other => other,
+    }
 }
 
 /// If the set has all of `all`, says so in `words` and takes these and `gone` out.

@@ -4,6 +4,7 @@ pub mod ast;
 mod build;
 pub mod edit;
 mod expected;
+mod layout;
 mod parse;
 mod print;
 mod spans;

@@ -3,6 +3,7 @@
 use super::ast::File;
 use super::build::{Builder, Raw};
 use super::expected::expected;
+use super::layout::classify;
 use super::token::{Spanned, Tok, lex};
 use crate::diag::{Code, Diagnostic, Span};
 
@@ -28,8 +29,9 @@ pub fn parse(source: &str) -> (File, Vec<Diagnostic>) {
         let message = format!("the file has {} bytes; at most {MAX_BYTES} are read", source.len());
         return (File::default(), vec![Diagnostic::error(Code::TooDeep, Span::new(0, 0), message)]);
     }
-    let lexed = lex(source);
-    let mut diagnostics = lexed.diagnostics;
+    let mut lexed = lex(source);
+    classify(source, &mut lexed.tokens);
+    let mut diagnostics = std::mem::take(&mut lexed.diagnostics);
     if let Some(too_deep) = too_deep(&lexed.tokens) {
         diagnostics.push(too_deep);
         return (File::default(), diagnostics);
@@ -71,7 +73,7 @@ fn too_deep(tokens: &[Spanned<'_>]) -> Option<Diagnostic> {
     for &(tok, span) in tokens {
         let ended = match tok {
             Tok::ParenOpen | Tok::BracketOpen => false,
-            Tok::ParenClose | Tok::BracketClose | Tok::BraceClose => {
+            Tok::ParenClose | Tok::BracketClose | Tok::BraceClose | Tok::SetClose | Tok::ParamClose => {
                 total -= here;
                 here = open.pop().unwrap_or(0);
                 before = Some(tok);
@@ -86,11 +88,11 @@ fn too_deep(tokens: &[Spanned<'_>]) -> Option<Diagnostic> {
             total -= here;
             here = 0;
         }
-        if tok.is_operator() || matches!(tok, Tok::ParenOpen | Tok::BracketOpen | Tok::BraceOpen) {
+        if tok.is_operator() || opens(tok) {
             here += 1;
             total += 1;
         }
-        if matches!(tok, Tok::ParenOpen | Tok::BracketOpen | Tok::BraceOpen) {
+        if opens(tok) {
             open.push(std::mem::take(&mut here));
         }
         if total > MAX_DEPTH {
@@ -117,9 +119,12 @@ fn describe(mut raw: Vec<Raw>, source: &str, tokens: &[Spanned<'_>]) -> Vec<Diag
             let next_item = tokens.iter().find(|(tok, span)| span.start as usize > at && tok.starts_item());
             muted_until = muted_until.max(next_item.map_or(usize::MAX, |(_, span)| span.start as usize));
         }
-        let same_line = last_end.is_some_and(|end| !source.get(end..at).unwrap_or_default().contains('\n'));
-        last_end = Some(error.span.end as usize);
         let index = tokens.partition_point(|(_, span)| (span.start as usize) < at);
+        let one_line = |from: usize, to: usize| !source.get(from..to).unwrap_or_default().contains('\n');
+        let same_line = last_end.is_some_and(|end| one_line(end, at));
+        // What is missing at the end of a line is found missing at the start of the next.
+        let before = tokens[..index.min(tokens.len())].last().map_or(0, |(_, span)| span.end as usize);
+        last_end = Some(if one_line(before, at) { error.span.end as usize } else { before });
         let found = tokens.get(index).map(|(tok, _)| *tok);
         // A bad token has been reported as such.
         if !muted && !same_line && found != Some(Tok::Error) {
@@ -150,19 +155,26 @@ fn diagnostic(error: &Raw, source: &str, tokens: &[Spanned<'_>], index: usize) -
         None => format!("`{text}` may not stand here"),
     };
     let mut diagnostic = Diagnostic::error(Code::Syntax, span, message);
-    let name_expected = error.expected.iter().any(|t| t == "IDENT");
-    if matches!(tok, Tok::Eq | Tok::Ne | Tok::Lt | Tok::Le | Tok::Gt | Tok::Ge) && !name_expected {
+    let can_be = |terminal: &str| error.expected.iter().any(|t| t.trim_matches('"') == terminal);
+    let name_expected = can_be("IDENT") && !can_be("FLOAT");
+    if tok == Tok::Eq && can_be("=") {
+        diagnostic = diagnostic.help("`==` compares; `=` assigns");
+    } else if matches!(tok, Tok::Eq | Tok::Ne | Tok::Lt | Tok::Le | Tok::Gt | Tok::Ge) && !can_be("IDENT") {
         diagnostic = diagnostic.help("comparisons do not chain; write `a < b && b < c`");
     } else if tok.starts_item()
         && let Some((what, open)) = unclosed
     {
         diagnostic = diagnostic.cause(open, format!("this `{what}` is not closed"));
-    } else if tok.is_keyword() && name_expected && !error.expected.iter().any(|t| t == "\"let\"") {
+    } else if tok.is_keyword() && name_expected && !can_be("let") {
         diagnostic = diagnostic.note(format!("`{text}` is a keyword and cannot be a name"));
     } else if matches!(tok, Tok::DType(_)) && name_expected {
         diagnostic = diagnostic.note(format!("`{text}` is a type and cannot be a name"));
     }
     diagnostic
+}
+
+fn opens(tok: Tok<'_>) -> bool {
+    matches!(tok, Tok::ParenOpen | Tok::BracketOpen | Tok::BraceOpen | Tok::SetOpen)
 }
 
 /// The innermost bracket that is open behind the tokens.
@@ -172,8 +184,8 @@ fn innermost_open(tokens: &[Spanned<'_>]) -> Option<(char, Span)> {
         match tok {
             Tok::ParenOpen => open.push(('(', span)),
             Tok::BracketOpen => open.push(('[', span)),
-            Tok::BraceOpen => open.push(('{', span)),
-            Tok::ParenClose | Tok::BracketClose | Tok::BraceClose => {
+            Tok::BraceOpen | Tok::SetOpen => open.push(('{', span)),
+            Tok::ParenClose | Tok::BracketClose | Tok::BraceClose | Tok::SetClose | Tok::ParamClose => {
                 open.pop();
             }
             _ => {}

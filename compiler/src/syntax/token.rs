@@ -117,6 +117,8 @@ pub(super) enum Tok<'s> {
     DType(DType),
     #[regex(r"[A-Za-z_][A-Za-z0-9_]*", priority = 1)]
     Ident(&'s str),
+    /// A name that is the first token on its line, outside of brackets: see [`super::layout`].
+    LineIdent(&'s str),
     /// Value, and whether it was written in hexadecimal.
     #[regex(r"[0-9]+", decimal, priority = 6)]
     #[regex(r"0x[0-9A-Fa-f]+", hexadecimal, priority = 6)]
@@ -139,6 +141,14 @@ pub(super) enum Tok<'s> {
     BraceOpen,
     #[token("}")]
     BraceClose,
+    /// A `{` around values, not items: see [`super::layout`].
+    SetOpen,
+    /// The `}` that belongs to a [`Tok::SetOpen`].
+    SetClose,
+    /// A `,` between the parameters of a kernel or pipeline: see [`super::layout`].
+    ParamComma,
+    /// The `)` behind them.
+    ParamClose,
     #[token(",")]
     Comma,
     #[token(";")]
@@ -275,6 +285,7 @@ impl Tok<'_> {
         matches!(
             self,
             Ident(_)
+                | LineIdent(_)
                 | Rooftile
                 | Search
                 | Heldout
@@ -308,7 +319,15 @@ impl Tok<'_> {
         self.is_name()
             || matches!(
                 self,
-                Int(_) | Float(_) | DType(_) | True | False | ParenClose | BracketClose | BraceClose
+                Int(_)
+                    | Float(_)
+                    | DType(_)
+                    | True
+                    | False
+                    | ParenClose
+                    | BracketClose
+                    | BraceClose
+                    | SetClose
             )
     }
 

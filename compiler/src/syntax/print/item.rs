@@ -1,6 +1,6 @@
 //! Layout of items.
 
-use super::doc::{Doc, concat, fill, flat, nest, rows, text, words};
+use super::doc::{Doc, concat, fill, flat, rows, text, words};
 use super::expr::{Set, arg, call, dtype, expr, range, ty};
 use super::{Open, Printer};
 use crate::diag::Span;
