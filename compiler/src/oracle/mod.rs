@@ -7,6 +7,8 @@
 //! * [`cases`] makes the small inputs for that.
 //! * [`values`] holds what evaluation takes and gives, [`error`] why it stopped.
 
+pub mod cases;
+pub mod deep;
 pub mod error;
 pub mod interp;
 pub mod values;

@@ -97,6 +97,41 @@ pub fn run(file: &File, func: FuncId, inputs: &Inputs, options: &Options) -> Res
     exec.enter(inputs).and_then(|()| exec.outputs()).map_err(|e| *e)
 }
 
+/// Extents and promised range of a tensor parameter at some sizes.
+pub(crate) struct Shape {
+    pub extents: Vec<i64>,
+    pub range: Option<(i64, i64)>,
+}
+
+/// The shapes of the tensor parameters at some sizes and scalars; `None` where a `where` condition does not hold or
+/// an extent makes no sense.
+pub(crate) fn signature(file: &File, func: FuncId, sizes: &[i64], scalars: &[Scalar]) -> Option<Vec<Shape>> {
+    let options = Options { budget: 100_000, ..Options::default() };
+    let mut machine = Machine::new(file, &options);
+    let body = file.funcs.get(func)?;
+    if sizes.len() != body.sizes.len() || scalars.len() != body.scalars.len() {
+        return None;
+    }
+    let mut exec = Exec::new(&mut machine, body, sizes.to_vec(), scalars.to_vec());
+    for &cond in &body.wheres {
+        if !exec.eval(cond).ok()?.is_true() {
+            return None;
+        }
+    }
+    let mut shapes = Vec::new();
+    for param in &body.params {
+        let ParamRef::Tensor(id) = *param else { continue };
+        let tensor = &body.tensors[id];
+        let extents = exec.extents(tensor).ok()?;
+        let range = match tensor.range {
+            Some((lo, hi)) => Some((exec.eval(lo).ok()?.as_i64(), exec.eval(hi).ok()?.as_i64())),
+            None => None,
+        };
+        shapes.push(Shape { extents, range });
+    }
+    Some(shapes)
+}
+
 type R<T> = Result<T, Box<OracleError>>;
 
 /// What functions of one run share.
