@@ -6,6 +6,8 @@
 //! * [`device`]: what can run programs ([`Device`], [`open`], [`devices`]); [`cpu`] and [`null`] are the two so far.
 //! * [`instance`]: a loaded program at fixed sizes ([`Instance`]): inputs, runs, outputs, checks.
 //! * [`timing`]: how long runs take ([`measure`], [`measure_paired`]); [`stats`] and [`timer`] are what it is made of.
+//! * [`machine`]: what this machine can do, measured by hand-written probes ([`machine_profile`]); [`roof`]: the least
+//!   time of counted work ([`roof_time`]).
 //! * [`mod@error`]: the three kinds of failure.
 //! * Below these: [`pool`] (threads), [`buffer`] (memory), [`exec`] (executable memory), [`packing`] (sub-byte
 //!   elements), [`memory`] (what the machine has left), [`topology`] (processors), [`mod@fingerprint`].
@@ -23,11 +25,14 @@ pub mod instance;
 mod interpret;
 mod launch;
 mod layout;
+pub mod machine;
 pub mod memory;
 pub mod null;
 pub mod packing;
 pub mod pool;
 mod prepared;
+mod probe;
+pub mod roof;
 pub mod stats;
 pub mod timer;
 pub mod timing;
@@ -39,5 +44,7 @@ pub use device::{Device, DeviceInfo, Loaded, devices, open};
 pub use error::{DeviceError, Error, InputError, InternalError};
 pub use fingerprint::fingerprint;
 pub use instance::{Instance, InstanceOptions};
+pub use machine::{ProfileError, machine_profile, measure_profile};
 pub use null::NullDevice;
+pub use roof::{Bound, RoofTime, roof_time};
 pub use timing::{MeasureOptions, Measurement, PairedMeasurement, measure, measure_paired};

@@ -1,0 +1,313 @@
+//! The roof: the least time that counted work can take on a measured machine.
+
+use std::fmt;
+
+use rooftile_artifact::profile::{Figure, Level, Pattern, Profile};
+use rooftile_artifact::work::{OpClass, Work};
+use rooftile_artifact::{CpuTarget, DType};
+use serde::{Deserialize, Serialize};
+
+use crate::probe::bench::probed;
+
+/// What bounds the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Bound {
+    /// Bandwidth of main memory.
+    Dram,
+    /// Bandwidth of the third-level cache.
+    L3,
+    /// Bandwidth of the second-level cache.
+    L2,
+    /// Bandwidth of the first-level cache.
+    L1,
+    /// Sums and products of floats.
+    Fma,
+    /// Divisions.
+    Div,
+    /// Square roots.
+    Sqrt,
+    /// Special functions.
+    Special,
+    /// Integer operations.
+    Int,
+    /// Kernel launches.
+    Launch,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Bound::Dram => "dram",
+            Bound::L3 => "l3",
+            Bound::L2 => "l2",
+            Bound::L1 => "l1",
+            Bound::Fma => "fma",
+            Bound::Div => "div",
+            Bound::Sqrt => "sqrt",
+            Bound::Special => "special",
+            Bound::Int => "int",
+            Bound::Launch => "launch",
+        })
+    }
+}
+
+/// The least time of counted work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoofTime {
+    /// Seconds: the largest of `parts`.
+    pub seconds: f64,
+    /// What they are due to.
+    pub bound: Bound,
+    /// Seconds that each ceiling asks for, largest first.
+    pub parts: Vec<(Bound, f64)>,
+    /// Whether the figure that decides was stable when it was measured.
+    pub stable: bool,
+}
+
+/// The least time of `work` on `threads` threads of the profiled machine: the largest of operations of each class over
+/// their throughput, compulsory bytes over the bandwidth of the smallest level that holds the working set, and launches
+/// times their overhead. Rates are upper confidence limits, the launch overhead a lower one, so that no honest
+/// measurement lies below. Work that the profile has no ceiling for adds nothing.
+#[must_use]
+pub fn roof_time(profile: &Profile, work: &Work, threads: usize) -> RoofTime {
+    let threads = threads.max(1);
+    let mut parts: Vec<(Bound, Ceiling)> = Vec::new();
+    for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special, OpClass::Int] {
+        parts.extend(compute(profile, work, class, threads));
+    }
+    parts.extend(bytes(profile, work, threads));
+    if threads > 1 {
+        // One thread is launched by a call.
+        let seconds = work.launches * profile.launch.lo;
+        parts.push((Bound::Launch, Ceiling { seconds, stable: profile.launch.stable }));
+    }
+    parts.retain(|(_, c)| c.seconds > 0.0 && c.seconds.is_finite());
+    parts.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
+    let (bound, first) =
+        parts.first().copied().unwrap_or((Bound::Launch, Ceiling { seconds: 0.0, stable: true }));
+    let parts = parts.into_iter().map(|(bound, c)| (bound, c.seconds)).collect();
+    RoofTime { seconds: first.seconds, bound, parts, stable: first.stable }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ceiling {
+    seconds: f64,
+    stable: bool,
+}
+
+/// Seconds of the operations of one class; those on several types share its units.
+fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> Option<(Bound, Ceiling)> {
+    let mut all = Ceiling { seconds: 0.0, stable: true };
+    for ops in &work.ops {
+        let (dtype, factor) = probed(ops.dtype);
+        if on_units(ops.class, ops.dtype) != class {
+            continue;
+        }
+        let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (class, dtype));
+        let rate = best(rates.map(|r| (r.threads, r.rate)), threads)?;
+        all.seconds += ops.count / (rate.hi * factor);
+        all.stable &= rate.stable;
+    }
+    let bound = match class {
+        OpClass::Fma => Bound::Fma,
+        OpClass::Div => Bound::Div,
+        OpClass::Sqrt => Bound::Sqrt,
+        OpClass::Special => Bound::Special,
+        OpClass::Int => Bound::Int,
+    };
+    Some((bound, all))
+}
+
+/// The class whose units do the work: sums of integers are integer operations however they are counted, and integer
+/// operations on floats (of their bits) are counted as if on integers of their size.
+fn on_units(class: OpClass, dtype: DType) -> OpClass {
+    match class {
+        OpClass::Fma if dtype.is_int() || dtype == DType::Bool => OpClass::Int,
+        other => other,
+    }
+}
+
+/// Seconds of the compulsory bytes at the level that holds the working set.
+fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceiling)> {
+    let (read, written) = (work.bytes_read, work.bytes_written);
+    let all = read + written;
+    if all <= 0.0 {
+        return None;
+    }
+    let level = level_of(&profile.target, work.working_set.max(all), threads);
+    let of = |wanted: &dyn Fn(Pattern) -> bool| {
+        let found = profile.memory.iter().filter(|r| r.level == level && wanted(r.pattern));
+        best(found.map(|r| (r.threads, r.rate)), threads)
+    };
+    let reads = of(&|p| p == Pattern::Read);
+    let writes = of(&|p| p != Pattern::Read);
+    let (reads, writes) = (reads.or(writes)?, writes.or(reads)?);
+    // The patterns write from a third of their bytes on. Between none and a third, the time per byte goes linearly from
+    // the one to the other.
+    let share = (3.0 * written / all).min(1.0);
+    let seconds = all * ((1.0 - share) / reads.hi + share / writes.hi);
+    let stable = (share == 1.0 || reads.stable) && (share == 0.0 || writes.stable);
+    let bound = match level {
+        Level::L1 => Bound::L1,
+        Level::L2 => Bound::L2,
+        Level::L3 => Bound::L3,
+        Level::Dram => Bound::Dram,
+    };
+    Some((bound, Ceiling { seconds, stable }))
+}
+
+/// The smallest level that holds so many bytes, of which each thread works on its part.
+#[must_use]
+pub fn level_of(target: &CpuTarget, working_set: f64, threads: usize) -> Level {
+    #[expect(clippy::cast_precision_loss, reason = "cache sizes are far below 2^52")]
+    let holds = |bytes: usize| working_set <= bytes as f64;
+    if holds(target.l1d.saturating_mul(threads)) {
+        Level::L1
+    } else if holds(target.l2.saturating_mul(threads)) {
+        Level::L2
+    } else if holds(target.l3) {
+        Level::L3
+    } else {
+        Level::Dram
+    }
+}
+
+/// The best of figures that were measured on one and on all threads. For a number of threads that was not measured, as
+/// many times one thread's rate as there are threads, but no more than all threads reach.
+fn best(figures: impl Iterator<Item = (usize, Figure)>, threads: usize) -> Option<Figure> {
+    let higher = |best: Option<Figure>, f: Figure| match best {
+        Some(b) if b.hi >= f.hi => Some(b),
+        _ => Some(f),
+    };
+    let (mut exact, mut single, mut most, mut most_threads) = (None, None, None, 0);
+    for (count, figure) in figures {
+        if count == threads {
+            exact = higher(exact, figure);
+        }
+        if count == 1 {
+            single = higher(single, figure);
+        }
+        if count > most_threads {
+            (most, most_threads) = (None, count);
+        }
+        if count == most_threads {
+            most = higher(most, figure);
+        }
+    }
+    if exact.is_some() {
+        // Two threads are never slower than one of them alone.
+        return if threads > 1 { single.into_iter().chain(exact).fold(None, higher) } else { exact };
+    }
+    let (single, most) = (single?, most?);
+    #[expect(clippy::cast_precision_loss, reason = "thread counts are small")]
+    let factor = threads as f64;
+    let scaled = single.hi * factor;
+    if threads > most_threads || scaled >= most.hi {
+        return Some(most);
+    }
+    Some(Figure { median: single.median * factor, lo: single.lo * factor, hi: scaled, ..single })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rooftile_artifact::profile::{ComputeRoof, MemoryRoof};
+
+    fn figure(rate: f64) -> Figure {
+        Figure { median: rate, lo: 0.9 * rate, hi: rate, stable: true }
+    }
+
+    /// Rates in units of 10^9: f32 FMA 100 on one thread and 200 on two, memory by level.
+    fn profile() -> Profile {
+        let roof = |class, dtype, vector_bytes, threads, rate: f64| ComputeRoof {
+            class,
+            dtype,
+            vector_bytes,
+            threads,
+            rate: figure(rate * 1e9),
+        };
+        let mut memory = Vec::new();
+        for (level, rate) in [(Level::L1, 200.0), (Level::L2, 100.0), (Level::L3, 50.0), (Level::Dram, 20.0)]
+        {
+            for (pattern, factor) in
+                [(Pattern::Read, 1.0), (Pattern::Copy, 0.5), (Pattern::CopyNonTemporal, 0.8)]
+            {
+                for threads in [1, 2] {
+                    memory.push(MemoryRoof { level, pattern, threads, rate: figure(rate * factor * 1e9) });
+                }
+            }
+        }
+        Profile {
+            fingerprint: Default::default(),
+            target: CpuTarget { l1d: 32 << 10, l2: 512 << 10, l3: 16 << 20, ..CpuTarget::default() },
+            compute: vec![
+                roof(OpClass::Fma, DType::F32, 16, 1, 50.0),
+                roof(OpClass::Fma, DType::F32, 32, 1, 100.0),
+                roof(OpClass::Fma, DType::F32, 32, 2, 200.0),
+                roof(OpClass::Fma, DType::F32, 32, 8, 300.0),
+                roof(OpClass::Int, DType::I32, 32, 1, 80.0),
+                roof(OpClass::Int, DType::I32, 32, 8, 80.0),
+            ],
+            memory,
+            launch: Figure { median: 2e-6, lo: 1e-6, hi: 3e-6, stable: true },
+            noise: 0.01,
+        }
+    }
+
+    fn close(a: f64, b: f64) -> bool {
+        (a / b - 1.0).abs() < 1e-12
+    }
+
+    #[test]
+    fn the_widest_vectors_and_the_threads_count() {
+        let mut work = Work::default();
+        work.add_ops(OpClass::Fma, DType::F32, 1e9);
+        for (threads, seconds) in [(1, 1e-2), (2, 5e-3), (4, 1.0 / 300.0), (8, 1.0 / 300.0), (9, 1.0 / 300.0)]
+        {
+            let roof = roof_time(&profile(), &work, threads);
+            assert!(roof.bound == Bound::Fma && close(roof.seconds, seconds), "{threads}: {roof:?}");
+        }
+        work.add_ops(OpClass::Fma, DType::F16, 1e9);
+        assert!(close(roof_time(&profile(), &work, 1).seconds, 2e-2));
+        work.add_ops(OpClass::Fma, DType::I64, 2e9);
+        let roof = roof_time(&profile(), &work, 1);
+        assert!(roof.bound == Bound::Int && close(roof.seconds, 5e-2), "{roof:?}");
+        assert_eq!(roof.parts.len(), 2);
+    }
+
+    #[test]
+    fn bytes_move_at_the_level_that_holds_them() {
+        let read = |working_set: f64, written: f64| Work {
+            bytes_read: 1e6 - written,
+            bytes_written: written,
+            working_set,
+            ..Work::default()
+        };
+        let mib = f64::from(1 << 20);
+        let cases = [
+            // Compulsory bytes are part of the working set, whatever is said.
+            (read(0.0, 0.0), 1, Bound::L3, 1e6 / 50e9),
+            (read(8.0 * mib, 0.0), 1, Bound::L3, 1e6 / 50e9),
+            (read(17.0 * mib, 0.0), 1, Bound::Dram, 1e6 / 20e9),
+            (read(17.0 * mib, 5e5), 1, Bound::Dram, 1e6 / 16e9),
+            (read(1.0 * mib, 0.0), 2, Bound::L2, 1e6 / 100e9),
+        ];
+        for (work, threads, bound, seconds) in cases {
+            let roof = roof_time(&profile(), &work, threads);
+            assert!(roof.bound == bound && close(roof.seconds, seconds), "{roof:?}, not {bound} {seconds}");
+        }
+        let some = roof_time(&profile(), &read(17.0 * mib, 1e5), 1).seconds;
+        assert!(1e6 / 20e9 < some && some < 1e6 / 16e9);
+    }
+
+    #[test]
+    fn launches_bound_tiny_work_on_several_threads() {
+        let work = Work { launches: 10.0, bytes_read: 64.0, ..Work::default() };
+        let roof = roof_time(&profile(), &work, 2);
+        assert!(roof.bound == Bound::Launch && close(roof.seconds, 1e-5));
+        assert_eq!(roof_time(&profile(), &work, 1).bound, Bound::L1);
+        assert_eq!(roof_time(&profile(), &Work::default(), 1).seconds, 0.0);
+        assert_eq!(serde_json::to_string(&Bound::Special).expect("plain"), format!("\"{}\"", Bound::Special));
+    }
+}
