@@ -277,4 +277,4 @@ impl Mutator {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -1,0 +1,3 @@
+//! Evaluation: whether a candidate is right, and how fast.
+
+pub mod funnel;

@@ -1,0 +1,241 @@
+//! The end of a search: the winner is chosen on held-out sizes, then reported on sealed ones, each read once.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bench::{Bench, Effort, Failure, SizeInfo, Sizes};
+use crate::candidate::{CandidateId, Recipe};
+use crate::fitness;
+use crate::promote::{Ratio, median, median_limits, ratio};
+use crate::state::State;
+
+/// Elites that are tried on held-out sizes, besides incumbent and seed.
+const FINALISTS: usize = 6;
+/// Pairs of a finalist with the seed at each held-out size.
+const ROUNDS: usize = 8;
+/// Seconds that the pairs of one baseline may take at one size; at least three are made.
+const PAIRS_S: f64 = 4.0;
+
+/// To which set a size belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Set {
+    /// Drives the search.
+    Search,
+    /// Selects the winner and can veto it.
+    Heldout,
+    /// Read once, for the report.
+    Sealed,
+}
+
+impl Set {
+    /// `search`, `heldout` or `sealed`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Set::Search => "search",
+            Set::Heldout => "heldout",
+            Set::Sealed => "sealed",
+        }
+    }
+}
+
+/// How a finalist did on the held-out sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finalist {
+    /// The candidate.
+    pub id: CandidateId,
+    /// Median seconds at each held-out size.
+    pub times: Vec<f64>,
+    /// Geometric mean of its fractions of the roof.
+    pub fitness: Option<f64>,
+    /// Why it cannot win: it failed somewhere, or lost to the seed.
+    pub veto: Option<String>,
+}
+
+/// Chooses the winner: the best held-out fitness among finalists that are right at every held-out size and lose to the
+/// seed at none. The seed itself is always among them, so there is a winner if the seed is right.
+#[must_use]
+pub fn select(
+    bench: &mut dyn Bench,
+    state: &State,
+    seed: CandidateId,
+    heldout: &[(Sizes, SizeInfo)],
+    noise: f64,
+) -> (Option<CandidateId>, Vec<Finalist>) {
+    let mut ids: Vec<CandidateId> = vec![seed];
+    ids.extend(state.incumbent);
+    ids.extend(state.archive.ranked().into_iter().filter(|e| e.full).take(FINALISTS).map(|e| e.id));
+    let mut finalists: Vec<Finalist> = Vec::new();
+    for id in ids {
+        if finalists.iter().any(|f| f.id == id) {
+            continue;
+        }
+        let (Some(record), Some(first)) = (state.record(id), state.record(seed)) else { continue };
+        let rival = (id != seed).then_some(&first.proposal.recipe);
+        finalists.push(try_out(bench, id, &record.proposal.recipe, rival, heldout, noise));
+    }
+    let best = finalists
+        .iter()
+        .filter(|f| f.veto.is_none())
+        .filter_map(|f| Some((f, f.fitness.or_else(|| state.record(f.id).and_then(|r| r.score))?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    // Within the noise of the best, the simplest.
+    let winner = best.and_then(|(_, top)| {
+        finalists
+            .iter()
+            .filter(|f| f.veto.is_none())
+            .filter(|f| {
+                let own = f.fitness.or_else(|| state.record(f.id).and_then(|r| r.score));
+                own.is_some_and(|s| (top / s).ln() <= noise.min(0.01))
+            })
+            .min_by_key(|f| (state.record(f.id).map_or(0, |r| r.proposal.recipe.complexity()), f.id))
+            .map(|f| f.id)
+    });
+    (winner, finalists)
+}
+
+fn try_out(
+    bench: &mut dyn Bench,
+    id: CandidateId,
+    recipe: &Recipe,
+    rival: Option<&Recipe>,
+    heldout: &[(Sizes, SizeInfo)],
+    noise: f64,
+) -> Finalist {
+    let mut finalist = Finalist { id, times: Vec::new(), fitness: None, veto: None };
+    let mut attempt = || -> Result<Vec<f64>, Failure> {
+        let mut fractions = Vec::new();
+        for (sizes, info) in heldout {
+            let measured = bench.measure(recipe, sizes, Effort { budget_s: 0.2, ..Effort::full() })?;
+            let time = median(&measured.samples).unwrap_or(f64::NAN);
+            finalist.times.push(time);
+            fractions.push(fitness::fraction(info.roof_s, time));
+            if let Some(rival) = rival {
+                let pairs = bench.pair(rival, recipe, sizes, ROUNDS)?;
+                let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
+                // It loses if it is slower beyond doubt and noise.
+                if median_limits(&logs, 0.025).1 < -noise {
+                    let text = crate::bench::size_text(sizes);
+                    finalist.veto = Some(format!("slower than the seed at {text}"));
+                    break;
+                }
+            }
+        }
+        Ok(fractions)
+    };
+    match attempt() {
+        Ok(fractions) => finalist.fitness = fitness::geometric_mean(&fractions),
+        Err(failure) => finalist.veto = Some(failure.to_string()),
+    }
+    finalist
+}
+
+/// The winner at one size, beside the baselines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SizeResult {
+    /// Which set.
+    pub set: Set,
+    /// The size.
+    pub sizes: Sizes,
+    /// Roof and work.
+    pub info: SizeInfo,
+    /// Whether every element agreed with the oracle; if not, why.
+    pub failure: Option<String>,
+    /// Largest relative error of the winner.
+    pub max_rel_err: f64,
+    /// The winner's samples, seconds.
+    pub samples: Vec<f64>,
+    /// Their median and its 95 % limits.
+    pub time_s: Option<(f64, f64, f64)>,
+    /// Fraction of the roof.
+    pub fraction: Option<f64>,
+    /// How many times as fast as the naive schedule.
+    pub over_naive: Option<Ratio>,
+    /// How many times as fast as the default schedule.
+    pub over_default: Option<Ratio>,
+    /// How many times as fast as the seed of the file.
+    pub over_seed: Option<Ratio>,
+    /// Median seconds of the naive schedule.
+    pub naive_s: Option<f64>,
+    /// Median seconds of the default schedule.
+    pub default_s: Option<f64>,
+    /// Median seconds of the seed.
+    pub seed_s: Option<f64>,
+}
+
+/// The baselines that a winner is compared with.
+#[derive(Clone, Debug, Default)]
+pub struct Baselines {
+    /// The fixed, plain schedule.
+    pub naive: Option<Recipe>,
+    /// The compiler's choice.
+    pub default: Option<Recipe>,
+    /// What the file wrote.
+    pub seed: Option<Recipe>,
+}
+
+/// Compares the winner whole at one size, times it, and pairs it with each baseline.
+#[must_use]
+pub fn report_size(
+    bench: &mut dyn Bench,
+    winner: &Recipe,
+    baselines: &Baselines,
+    set: Set,
+    sizes: &Sizes,
+    info: SizeInfo,
+) -> SizeResult {
+    let mut result = SizeResult {
+        set,
+        sizes: sizes.clone(),
+        info,
+        failure: None,
+        max_rel_err: 0.0,
+        samples: Vec::new(),
+        time_s: None,
+        fraction: None,
+        over_naive: None,
+        over_default: None,
+        over_seed: None,
+        naive_s: None,
+        default_s: None,
+        seed_s: None,
+    };
+    match bench.measure(winner, sizes, Effort::full()) {
+        Err(failure) => {
+            result.failure = Some(failure.to_string());
+            return result;
+        }
+        Ok(measured) => {
+            let (lo, hi) = median_limits(&measured.samples, 0.025);
+            result.time_s = median(&measured.samples).map(|m| (m, lo.max(0.0), hi));
+            result.fraction = result.time_s.map(|t| fitness::fraction(result.info.roof_s, t.0));
+            result.max_rel_err = measured.max_rel_err;
+            result.samples = measured.samples;
+        }
+    }
+    let mut against = |rival: &Option<Recipe>| -> Option<(Ratio, f64)> {
+        let rival = rival.as_ref()?;
+        if rival == winner {
+            let one = Ratio { median: 1.0, lo: Some(1.0), hi: Some(1.0), pairs: 0 };
+            return Some((one, result.time_s?.0));
+        }
+        // The rival is checked too, and its first run says how many pairs are affordable.
+        let effort = Effort { cut_s: Some(0.0), min_samples: 1, max_samples: 1, budget_s: 0.0 };
+        let once = *bench.measure(rival, sizes, effort).ok()?.samples.first()?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 3..=16")]
+        let rounds = (PAIRS_S / once.max(1e-9)).clamp(3.0, 16.0) as usize;
+        let pairs = bench.pair(rival, winner, sizes, rounds).ok()?;
+        let times: Vec<f64> = pairs.iter().map(|p| p.0).collect();
+        Some((ratio(&pairs)?, median(&times)?))
+    };
+    if let Some((r, t)) = against(&baselines.naive) {
+        (result.over_naive, result.naive_s) = (Some(r), Some(t));
+    }
+    if let Some((r, t)) = against(&baselines.default) {
+        (result.over_default, result.default_s) = (Some(r), Some(t));
+    }
+    if let Some((r, t)) = against(&baselines.seed) {
+        (result.over_seed, result.seed_s) = (Some(r), Some(t));
+    }
+    result
+}

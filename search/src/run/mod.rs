@@ -1,0 +1,429 @@
+//! The loop: propose, evaluate, commit, learn, until a limit is reached; then selection and the report.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rooftile_artifact::Profile;
+
+use crate::bench::{Bench, Clock, Failure, Sizes, size_text};
+use crate::candidate::{CandidateId, Proposal, Recipe};
+use crate::evaluate::funnel::{Course, calibrate, evaluate};
+use crate::finale::{Baselines, Set, report_size, select};
+use crate::mutate::Mutator;
+use crate::promote::median;
+use crate::record::{Outcome, Record};
+use crate::report::{Ancestor, Generation, RunReport, Stop};
+use crate::rng::Rng;
+use crate::state::State;
+use crate::store::{Store, StoreError};
+use crate::strategy::{Context, Strategy, StrategyKind};
+
+/// Evaluations between two records of the course.
+const GENERATION: u64 = 50;
+/// Proposals made for one step before the strategy counts as exhausted.
+const TRIES: usize = 200;
+/// A step's stream of random numbers for anything but proposals.
+const EVALUATION_STREAM: u64 = 1 << 63;
+
+/// Limits of a search.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Limits {
+    /// Seconds from the first candidate.
+    pub seconds: Option<f64>,
+    /// Candidates evaluated, duplicates not counted.
+    pub evaluations: Option<u64>,
+    /// Ends the search when the incumbent's fitness exceeds this.
+    pub fraction: Option<f64>,
+}
+
+/// Draws sizes at random.
+pub type DrawSizes = Box<dyn Fn(&mut Rng) -> Vec<Sizes>>;
+
+/// What a run works on.
+pub struct Job {
+    /// Names for the report.
+    pub file: String,
+    /// Kernel or pipeline.
+    pub task: String,
+    /// Device.
+    pub device: String,
+    /// Threads of the kernels.
+    pub threads: usize,
+    /// The run's seed.
+    pub seed: u64,
+    /// How candidates are chosen.
+    pub strategy: StrategyKind,
+    /// Limits.
+    pub limits: Limits,
+    /// Moves.
+    pub mutator: Mutator,
+    /// The first candidates by name: `file`, `default`, `naive`, and what a warm start brings. The first that works
+    /// is the seed that a winner may not lose to.
+    pub seeds: Vec<(String, Proposal)>,
+    /// Sizes that drive the search.
+    pub search: Vec<Sizes>,
+    /// Sizes that select the winner.
+    pub heldout: Vec<Sizes>,
+    /// Draws the sizes of the report, after the search.
+    pub sealed: DrawSizes,
+    /// The machine, for the report.
+    pub profile: Option<Profile>,
+}
+
+/// What the loop tells while it runs.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Sizes are known and the search begins; seconds that earlier parts of a resumed run took.
+    Started {
+        /// Candidates read back from the store.
+        resumed: usize,
+    },
+    /// A candidate was evaluated.
+    Candidate {
+        /// Its number.
+        id: CandidateId,
+        /// Its label.
+        label: &'static str,
+        /// Seconds into the search.
+        at_s: f64,
+        /// Evaluations so far.
+        evaluations: u64,
+        /// Fitness of the incumbent.
+        incumbent: Option<f64>,
+    },
+    /// The incumbent changed.
+    Promotion {
+        /// The new one.
+        id: CandidateId,
+        /// Seconds into the search.
+        at_s: f64,
+        /// Its fitness.
+        score: Option<f64>,
+        /// What made it.
+        operator: String,
+    },
+    /// The search has ended and something else begins: `selection`, or a set of sizes.
+    Stage(&'static str),
+    /// Something worth a line.
+    Note(String),
+}
+
+/// Why a run could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A size of the task cannot be run or judged.
+    #[error("{size}: {source}")]
+    Size {
+        /// The size.
+        size: String,
+        /// Why.
+        source: Failure,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Hands and eyes of a run.
+pub struct Hands<'a> {
+    /// Runs candidates.
+    pub bench: &'a mut dyn Bench,
+    /// Remembers.
+    pub store: &'a mut Store,
+    /// Time since the search began, or since it was resumed.
+    pub clock: &'a dyn Clock,
+    /// Set to end the search after the candidate in flight.
+    pub stop: &'a AtomicBool,
+    /// Told what happens.
+    pub progress: &'a mut dyn FnMut(Progress),
+}
+
+/// Runs a search to its end, going on from whatever the store holds.
+///
+/// # Errors
+/// [`RunError`]; a candidate's failure is none.
+pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
+    let mut warnings = Vec::new();
+    let infos = job.search.iter().map(|sizes| info(hands.bench, sizes)).collect::<Result<Vec<_>, _>>()?;
+    let mut search = Search {
+        job,
+        course: Course::new(job.search.clone(), infos),
+        state: State::default(),
+        strategy: job.strategy.start(&job.mutator),
+        before_s: 0.0,
+    };
+    let records = hands.store.records()?;
+    search.before_s = records.last().map_or(0.0, |r| r.at_s);
+    let resumed = records.len();
+    for record in records {
+        search.replay(record);
+    }
+    (hands.progress)(Progress::Started { resumed });
+    let stop = search.steps(hands)?;
+    let searched_s = search.now(hands);
+    if search.course.noise >= 0.05 {
+        warnings.push("the machine is noisy: a candidate timed against itself differs by 5 % or more".into());
+    }
+    let report = search.finish(hands, stop, searched_s, warnings)?;
+    hands.store.finish(&report)?;
+    Ok(report)
+}
+
+fn info(bench: &mut dyn Bench, sizes: &Sizes) -> Result<crate::bench::SizeInfo, RunError> {
+    bench.size_info(sizes).map_err(|source| RunError::Size { size: size_text(sizes), source })
+}
+
+struct Search<'a> {
+    job: &'a Job,
+    course: Course,
+    state: State,
+    strategy: Box<dyn Strategy>,
+    before_s: f64,
+}
+
+impl Search<'_> {
+    fn now(&self, hands: &Hands<'_>) -> f64 {
+        self.before_s + hands.clock.seconds()
+    }
+
+    /// Takes in a candidate that was evaluated before. The strategy is asked all the same, so that its own memory
+    /// ends up as if it had never been interrupted.
+    fn replay(&mut self, record: Record) {
+        if record.id as usize >= self.job.seeds.len() {
+            let _ = self.propose();
+        }
+        self.take(record);
+    }
+
+    fn take(&mut self, record: Record) {
+        self.state.apply(record);
+        self.strategy.learn(Context { mutator: &self.job.mutator, state: &self.state });
+    }
+
+    fn propose(&mut self) -> Option<Proposal> {
+        let mut rng = Rng::for_step(self.job.seed, self.state.next_id());
+        for _ in 0..TRIES {
+            let cx = Context { mutator: &self.job.mutator, state: &self.state };
+            let proposal = self.strategy.propose(cx, &mut rng)?;
+            if !self.state.seen(&proposal.recipe) {
+                return Some(proposal);
+            }
+        }
+        None
+    }
+
+    fn steps(&mut self, hands: &mut Hands<'_>) -> Result<Stop, RunError> {
+        if let Some(noise) = hands.store.get("noise")? {
+            self.course.noise = noise;
+        }
+        loop {
+            let n = usize::try_from(self.state.next_id()).unwrap_or(usize::MAX);
+            let seeding = n < self.job.seeds.len();
+            if !seeding {
+                if self.state.incumbent.is_none() {
+                    return Ok(Stop::NoSeed);
+                }
+                self.calibrate_once(hands)?;
+            }
+            if let Some(stop) = self.limit(hands) {
+                return Ok(stop);
+            }
+            let proposal = match self.job.seeds.get(n) {
+                Some((_, seed)) => seed.clone(),
+                None => match self.propose() {
+                    Some(proposal) => proposal,
+                    None => return Ok(Stop::Exhausted),
+                },
+            };
+            let mut rng = Rng::for_step(self.job.seed, self.state.next_id() | EVALUATION_STREAM);
+            let mut record = evaluate(hands.bench, &self.course, &self.state, proposal, &mut rng);
+            record.at_s = self.now(hands);
+            hands.store.commit(&record)?;
+            self.tell(hands, record)?;
+        }
+    }
+
+    /// Takes a fresh record in and reports it.
+    fn tell(&mut self, hands: &mut Hands<'_>, record: Record) -> Result<(), RunError> {
+        let (id, label, at_s) = (record.id, record.label(), record.at_s);
+        let duplicate = matches!(record.outcome, Outcome::Duplicate { .. });
+        let promoted = record.promoted().then(|| (record.score, record.proposal.operator.clone()));
+        self.take(record);
+        let incumbent = self.state.incumbent().and_then(|r| r.score);
+        let evaluations = self.state.counts.evaluations;
+        (hands.progress)(Progress::Candidate { id, label, at_s, evaluations, incumbent });
+        if let Some((score, operator)) = promoted {
+            (hands.progress)(Progress::Promotion { id, at_s, score, operator });
+        }
+        if !duplicate && evaluations.is_multiple_of(GENERATION) {
+            hands.store.generation(&self.generation(at_s))?;
+        }
+        Ok(())
+    }
+
+    fn generation(&self, at_s: f64) -> Generation {
+        Generation {
+            at_s,
+            evaluations: self.state.counts.evaluations,
+            incumbent: self.state.incumbent().and_then(|r| r.score),
+            best: self.state.best_score(),
+            cells: self.state.archive.len(),
+        }
+    }
+
+    /// Measures the noise once the seeds are in; a resumed run keeps what was measured.
+    fn calibrate_once(&mut self, hands: &mut Hands<'_>) -> Result<(), RunError> {
+        if self.course.noise > 0.0 {
+            return Ok(());
+        }
+        let Some(recipe) = self.state.incumbent().map(|r| r.proposal.recipe.clone()) else { return Ok(()) };
+        match calibrate(hands.bench, &self.course, &recipe) {
+            Ok(noise) => self.course.noise = noise,
+            Err(failure) => {
+                self.course.noise = 0.02;
+                (hands.progress)(Progress::Note(format!("the noise could not be measured: {failure}")));
+            }
+        }
+        hands.store.put("noise", &self.course.noise)?;
+        Ok(())
+    }
+
+    fn limit(&self, hands: &Hands<'_>) -> Option<Stop> {
+        let limits = &self.job.limits;
+        if hands.stop.load(Ordering::Relaxed) {
+            return Some(Stop::Interrupted);
+        }
+        if limits.evaluations.is_some_and(|n| self.state.counts.evaluations >= n) {
+            return Some(Stop::Evaluations);
+        }
+        if limits.seconds.is_some_and(|s| self.now(hands) >= s) {
+            return Some(Stop::Time);
+        }
+        let reached = self.state.incumbent().and_then(|r| r.score);
+        if let (Some(limit), Some(reached)) = (limits.fraction, reached)
+            && reached > limit
+        {
+            return Some(Stop::Headroom);
+        }
+        None
+    }
+
+    /// The first seed that was right, in the order given.
+    fn seed(&self) -> Option<&Record> {
+        let seeds = self.state.records.iter().take(self.job.seeds.len());
+        // A duplicate of an earlier seed is that seed.
+        seeds.into_iter().find(|r| r.full())
+    }
+
+    /// The recipe of a named seed.
+    fn named(&self, name: &str) -> Option<Recipe> {
+        self.job.seeds.iter().find(|(n, _)| n == name).map(|(_, p)| p.recipe.clone())
+    }
+
+    fn finish(
+        &self,
+        hands: &mut Hands<'_>,
+        stop: Stop,
+        search_s: f64,
+        mut warnings: Vec<String>,
+    ) -> Result<RunReport, RunError> {
+        let job = self.job;
+        let state = &self.state;
+        let (mut winner, mut finalists, mut results) = (None, Vec::new(), Vec::new());
+        if let Some(seed) = self.seed() {
+            (hands.progress)(Progress::Stage("selection"));
+            let mut heldout = Vec::new();
+            for sizes in &job.heldout {
+                heldout.push((sizes.clone(), info(hands.bench, sizes)?));
+            }
+            (winner, finalists) = select(hands.bench, state, seed.id, &heldout, self.course.noise);
+            if let Some(record) = winner.and_then(|id| state.record(id)) {
+                let recipe = &record.proposal.recipe;
+                let baselines = Baselines {
+                    naive: self.named("naive"),
+                    default: self.named("default"),
+                    seed: Some(seed.proposal.recipe.clone()),
+                };
+                let known = self.course.sizes.iter().cloned().zip(self.course.infos.iter().cloned());
+                let mut all: Vec<_> = known.map(|(s, i)| (Set::Search, s, i)).collect();
+                all.extend(heldout.into_iter().map(|(s, i)| (Set::Heldout, s, i)));
+                let mut rng = Rng::for_step(job.seed, u64::MAX);
+                for sizes in (job.sealed)(&mut rng) {
+                    match hands.bench.size_info(&sizes) {
+                        Ok(info) => all.push((Set::Sealed, sizes, info)),
+                        Err(f) => warnings.push(format!("sealed size {}: {f}", size_text(&sizes))),
+                    }
+                }
+                let mut stage = None;
+                for (set, sizes, info) in all {
+                    if stage != Some(set) {
+                        (hands.progress)(Progress::Stage(set.name()));
+                        stage = Some(set);
+                    }
+                    results.push(report_size(hands.bench, recipe, &baselines, set, &sizes, info));
+                }
+            }
+        }
+        for r in &results {
+            if r.fraction.is_some_and(|f| f > 1.05) {
+                let text = size_text(&r.sizes);
+                warnings.push(format!("{text}: above the roof, so roof or timing is wrong there"));
+            }
+        }
+        let compile: Vec<f64> = state.records.iter().filter_map(|r| r.compile_s).collect();
+        #[expect(clippy::cast_precision_loss, reason = "counts of candidates")]
+        let per_second = |n: u64| (search_s > 0.0).then(|| n as f64 / search_s);
+        let mut progress = hands.store.generations()?;
+        progress.push(self.generation(search_s));
+        let candidate_times = (0..self.course.sizes.len())
+            .map(|s| {
+                let right = state.records.iter().filter(|r| r.outcome == Outcome::Measured);
+                right.filter_map(|r| r.times.get(s).copied().flatten()).collect()
+            })
+            .collect();
+        let lineage = winner.map(|id| state.lineage(id)).unwrap_or_default();
+        Ok(RunReport {
+            file: job.file.clone(),
+            task: job.task.clone(),
+            device: job.device.clone(),
+            threads: job.threads,
+            seed: job.seed,
+            strategy: job.strategy.to_string(),
+            stop,
+            search_s,
+            evaluations: state.counts.evaluations,
+            evaluations_per_s: per_second(state.counts.evaluations),
+            measured: state.counts.measured,
+            measured_per_s: per_second(state.counts.measured),
+            compiled: state.counts.compiled,
+            compile_s: median(&compile),
+            duplicates: state.counts.duplicates,
+            rejected: state.counts.rejected.clone(),
+            promotions: state.counts.promotions,
+            challenges: state.counts.challenges,
+            noise: self.course.noise,
+            winner,
+            recipe: winner.and_then(|id| state.record(id)).map(|r| r.proposal.recipe.clone()),
+            seed_candidate: self.seed().map(|r| r.id),
+            lineage: lineage
+                .into_iter()
+                .map(|r| Ancestor {
+                    id: r.id,
+                    operator: r.proposal.operator.clone(),
+                    class: r.proposal.class,
+                    recipe: r.proposal.recipe.clone(),
+                    score: r.score,
+                })
+                .collect(),
+            finalists,
+            results,
+            archive: state.archive.iter().cloned().collect(),
+            progress,
+            candidate_times,
+            profile: job.profile.clone(),
+            warnings,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
