@@ -7,8 +7,6 @@ use rooftile_artifact::work::{OpClass, Work};
 use rooftile_artifact::{CpuTarget, DType};
 use serde::{Deserialize, Serialize};
 
-use crate::probe::bench::probed;
-
 /// What bounds the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -74,7 +72,7 @@ pub fn roof_time(profile: &Profile, work: &Work, threads: usize) -> RoofTime {
     let threads = threads.max(1);
     let mut parts: Vec<(Bound, Ceiling)> = Vec::new();
     for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special, OpClass::Int] {
-        parts.extend(compute(profile, work, class, threads));
+        parts.push(compute(profile, work, class, threads));
     }
     parts.extend(bytes(profile, work, threads));
     if threads > 1 {
@@ -97,15 +95,15 @@ struct Ceiling {
 }
 
 /// Seconds of the operations of one class; those on several types share its units.
-fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> Option<(Bound, Ceiling)> {
+fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> (Bound, Ceiling) {
     let mut all = Ceiling { seconds: 0.0, stable: true };
     for ops in &work.ops {
-        let (dtype, factor) = probed(ops.dtype);
         if on_units(ops.class, ops.dtype) != class {
             continue;
         }
+        let (dtype, factor) = measured(class, ops.dtype);
         let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (class, dtype));
-        let rate = best(rates.map(|r| (r.threads, r.rate)), threads)?;
+        let Some(rate) = best(rates.map(|r| (r.threads, r.rate)), threads) else { continue };
         all.seconds += ops.count / (rate.hi * factor);
         all.stable &= rate.stable;
     }
@@ -116,15 +114,29 @@ fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> Op
         OpClass::Special => Bound::Special,
         OpClass::Int => Bound::Int,
     };
-    Some((bound, all))
+    (bound, all)
 }
 
-/// The class whose units do the work: sums of integers are integer operations however they are counted, and integer
-/// operations on floats (of their bits) are counted as if on integers of their size.
+/// The class whose units do the work: sums of integers are integer operations however they are counted.
 fn on_units(class: OpClass, dtype: DType) -> OpClass {
     match class {
         OpClass::Fma if dtype.is_int() || dtype == DType::Bool => OpClass::Int,
         other => other,
+    }
+}
+
+/// The measured type that operations on a type are held against, and how much faster than it they can run: narrow
+/// floats are computed in single precision, and integers, or the bits of floats, fill vectors by their width.
+fn measured(class: OpClass, dtype: DType) -> (DType, f64) {
+    match dtype {
+        DType::F64 | DType::C128 if class == OpClass::Int => (DType::I32, 0.5),
+        _ if class == OpClass::Int && (dtype.is_float() || dtype.is_complex()) => (DType::I32, 1.0),
+        DType::F64 | DType::C128 => (DType::F64, 1.0),
+        _ if dtype.is_float() || dtype.is_complex() => (DType::F32, 1.0),
+        DType::Int { bits: 64, .. } => (DType::I32, 0.5),
+        DType::Int { bits: 32, .. } => (DType::I32, 1.0),
+        DType::Int { bits: 16, .. } => (DType::I8, 0.5),
+        _ => (DType::I8, 1.0),
     }
 }
 
@@ -274,6 +286,9 @@ mod tests {
         let roof = roof_time(&profile(), &work, 1);
         assert!(roof.bound == Bound::Int && close(roof.seconds, 5e-2), "{roof:?}");
         assert_eq!(roof.parts.len(), 2);
+        work.add_ops(OpClass::Int, DType::F32, 4e9);
+        work.add_ops(OpClass::Div, DType::F32, 1e12);
+        assert!(close(roof_time(&profile(), &work, 1).seconds, 1e-1), "what was not measured is no ceiling");
     }
 
     #[test]

@@ -260,3 +260,12 @@ fn the_null_device_runs_nothing() {
     i.run().expect("does nothing");
     assert_eq!(read(&i, 0), [0x0101_0101; 3]);
 }
+
+#[test]
+fn instances_and_devices_can_change_threads() {
+    fn movable<T: Send + Sync>() {}
+    movable::<Instance>();
+    movable::<CpuDevice>();
+    movable::<rooftile_runtime::Loaded>();
+    movable::<Box<dyn Device>>();
+}

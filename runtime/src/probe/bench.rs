@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use rooftile_artifact::CpuTarget;
 use rooftile_artifact::profile::{Figure, Level};
-use rooftile_artifact::{CpuTarget, DType};
 
 use super::{ComputeProbe, MemoryProbe};
 use crate::buffer::AlignedBuffer;
@@ -234,17 +234,4 @@ pub(crate) fn main_memory_bytes(target: &CpuTarget) -> usize {
     let wanted = (target.l3 * 8).max(256 << 20);
     let available = memory::available().and_then(|n| usize::try_from(n / 4).ok()).unwrap_or(wanted);
     wanted.min(available).max(64 << 20)
-}
-
-/// The type whose lanes the probes of a class count.
-pub(crate) fn probed(dtype: DType) -> (DType, f64) {
-    match dtype {
-        DType::F64 | DType::C128 => (DType::F64, 1.0),
-        // Narrow floats are computed in single precision.
-        _ if dtype.is_float() || dtype.is_complex() => (DType::F32, 1.0),
-        DType::Int { bits: 64, .. } => (DType::I32, 0.5),
-        DType::Int { bits: 32, .. } => (DType::I32, 1.0),
-        DType::Int { bits: 16, .. } => (DType::I8, 0.5),
-        _ => (DType::I8, 1.0),
-    }
 }
