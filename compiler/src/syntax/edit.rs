@@ -61,7 +61,9 @@ pub fn set_tune_value(file: &mut File, kernel: &str, target: Option<&str>, name:
                 if let TuneItem::Var { name: declared, value: slot, .. } = item
                     && declared.name == name
                 {
-                    *slot = Some(int(value));
+                    // The place of the old value keeps the comment behind it where it is.
+                    let span = slot.as_ref().map_or_else(Span::default, |old| old.span);
+                    *slot = Some(Expr { span, ..int(value) });
                     return true;
                 }
             }
@@ -77,7 +79,10 @@ mod tests {
 
     const SOURCE: &str = "\
 // what is tuned
-tune k { a in {1, 2}  b in pow2(1..8) = 4 }
+tune k {
+  a in {1, 2} // rows
+  b in pow2(1..8) = 4 // columns
+}
 tune k for cpu { a in {1, 2} } // for the host
 // the host's
 schedule k for cpu { parallel(i) }
@@ -109,7 +114,10 @@ task k {
         replace_schedule(&mut file, schedule("schedule k for cuda { grid(i) }"));
         let expected = "\
 // what is tuned
-tune k { a in {1, 2}  b in pow2(1..8) = -8 }
+tune k {
+  a in {1, 2} // rows
+  b in pow2(1..8) = -8 // columns
+}
 tune k for cpu { a in {1, 2} = 2 } // for the host
 // the host's
 schedule k for cpu { parallel(i, j) vector(j, 8) }

@@ -11,10 +11,12 @@ pub(super) fn classify(source: &str, tokens: &mut [Spanned<'_>]) {
     let mut brackets = 0usize;
     let mut braces = 0usize;
     let mut end = 0;
+    let mut before = Tok::Error;
     for (tok, span) in tokens {
         let between = source.get(end..span.start as usize).unwrap_or_default();
         let starts_line = between.contains('\n') || end == 0;
         end = span.end as usize;
+        let behind_operand = std::mem::replace(&mut before, *tok).ends_operand();
         if tok.starts_item() {
             (brackets, braces) = (0, 0);
             at = match tok {
@@ -24,8 +26,8 @@ pub(super) fn classify(source: &str, tokens: &mut [Spanned<'_>]) {
             };
             continue;
         }
-        // A set that is not closed on its line ends where the next element starts.
-        if at == At::Set && starts_line && starts_element(*tok) {
+        // A set that is not closed ends where the next element starts: no expression goes on with a word there.
+        if at == At::Set && starts_line && behind_operand && starts_element(*tok) {
             (brackets, at) = (0, At::Values);
         }
         match tok {

@@ -47,10 +47,17 @@ impl<'s> Comments<'s> {
         before.chars().rev().take_while(|c| c.is_whitespace()).filter(|c| *c == '\n').count() > 1
     }
 
-    /// Where the first `else` at or behind the offset starts.
-    pub(super) fn else_after(&self, offset: u32) -> Option<u32> {
+    /// Where the first token of the kind at or behind the offset stands.
+    pub(super) fn first_behind(&self, offset: u32, kind: Tok<'_>) -> Option<Span> {
         let from = self.tokens.partition_point(|(_, span)| span.start < offset);
-        self.tokens[from..].iter().find(|(tok, _)| *tok == Tok::Else).map(|(_, span)| span.start)
+        self.tokens[from..].iter().find(|(tok, _)| *tok == kind).map(|(_, span)| *span)
+    }
+
+    /// Where the token right before the offset stands, if it is of the kind.
+    pub(super) fn just_before(&self, offset: u32, kind: Tok<'_>) -> Option<Span> {
+        let behind = self.tokens.partition_point(|(_, span)| span.start < offset);
+        let (tok, span) = self.tokens.get(behind.checked_sub(1)?)?;
+        (*tok == kind).then_some(*span)
     }
 
     fn comment(&self, span: Span) -> Comment<'s> {

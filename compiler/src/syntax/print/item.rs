@@ -5,6 +5,7 @@ use super::expr::{Set, arg, call, dtype, expr, range, ty};
 use super::{Open, Printer};
 use crate::diag::Span;
 use crate::syntax::ast::*;
+use crate::syntax::token::Tok;
 
 impl Printer<'_> {
     pub(super) fn item(&mut self, item: &Item) {
@@ -52,9 +53,10 @@ impl Printer<'_> {
         let open = self.open();
         for (name, value) in &f.lets {
             let doc = concat([text(format!("let {} = ", name.name)), expr(value, Set::Loose)]);
-            self.leaf(name.span.to_if(value.span), &doc);
+            self.leaf(self.with_keyword(name.span.to_if(value.span), Tok::Let), &doc);
         }
-        self.leaf(f.body.span, &concat([text("return "), expr(&f.body, Set::Loose)]));
+        let span_of_return = self.with_keyword(f.body.span, Tok::Return);
+        self.leaf(span_of_return, &concat([text("return "), expr(&f.body, Set::Loose)]));
         self.close(open, span);
     }
 
@@ -65,22 +67,17 @@ impl Printer<'_> {
             tail.extend([text(" where "), fill(k.wheres.iter().map(|e| expr(e, Set::Loose)))]);
         }
         tail.push(text(" {"));
-        let spans = k.params.iter().map(param_span);
-        let list = match spans.clone().reduce(Span::to) {
-            Some(list) if super::is_written(list) => list,
-            _ => Span::default(),
-        };
-        // A comment behind the last parameter still belongs to the list.
-        let list_end = k.body.first().map_or(span.end, |s| s.span.start);
-        let commented = self.has_comments(Span { start: list.start, end: list.end }) || {
-            k.params.len() > 1 && super::is_written(list) && self.comment_behind(list.end, list_end)
-        };
-        if commented {
+        let spans: Vec<Span> = k.params.iter().map(param_span).collect();
+        let last = spans.iter().fold(k.name.span, |so_far, span| so_far.to_if(*span));
+        let list = self.with_closing(last, Tok::ParenClose);
+        if !spans.is_empty() && self.has_comments(list) {
             self.line(&text(format!("{word} {}(", k.name.name)));
             let Open { indent } = self.open();
-            for (p, span) in k.params.iter().zip(spans) {
-                self.leaf(span, &concat([param(p), text(",")]));
+            for (i, (p, span)) in k.params.iter().zip(&spans).enumerate() {
+                let comma = if i + 1 < spans.len() { "," } else { "" };
+                self.leaf(*span, &concat([param(p), text(comma)]));
             }
+            self.comments_to(list.end);
             self.leave(indent);
             self.line(&Doc::Concat(tail));
         } else {
@@ -96,12 +93,31 @@ impl Printer<'_> {
     fn tune(&mut self, span: Span, t: &Tune) {
         let target = t.target.as_ref().map_or(String::new(), |t| format!(" for {}", t.name));
         let head = text(format!("tune {}{target}", t.name.name));
-        let items: Vec<(Span, Doc)> = t.items.iter().map(tune_item).collect();
+        let items: Vec<(Span, Doc)> =
+            t.items.iter().map(|i| (self.tune_item_span(i), tune_item(i))).collect();
         self.braced(span, head, items, "  ", |printer, items| {
             for (span, doc) in items {
                 printer.leaf(*span, doc);
             }
         });
+    }
+
+    fn tune_item_span(&self, item: &TuneItem) -> Span {
+        match item {
+            TuneItem::Require(e) => self.with_keyword(e.span, Tok::Require),
+            TuneItem::Var { name, domain, value } => {
+                let domain = match domain {
+                    TuneDomain::Set(values) => {
+                        let last = values.last().map_or(name.span, |v| v.span);
+                        self.with_closing(name.span.to_if(last), Tok::BraceClose)
+                    }
+                    TuneDomain::Range(_, hi) => name.span.to_if(hi.span),
+                    TuneDomain::Pow2(_, hi) => self.with_closing(name.span.to_if(hi.span), Tok::ParenClose),
+                };
+                // A value that was set by an edit stands nowhere; the rest of the item still does.
+                value.as_ref().filter(|v| super::is_written(v.span)).map_or(domain, |v| domain.to_if(v.span))
+            }
+        }
     }
 
     fn schedule(&mut self, span: Span, s: &Schedule) {
@@ -213,32 +229,23 @@ fn edge(e: &Edge) -> Doc {
     }
 }
 
-fn tune_item(item: &TuneItem) -> (Span, Doc) {
+fn tune_item(item: &TuneItem) -> Doc {
     match item {
         TuneItem::Var { name, domain, value } => {
-            let mut end = name.span;
             let values = match domain {
                 TuneDomain::Set(values) => {
-                    end = values.last().map_or(end, |v| v.span);
                     concat([text("{"), fill(values.iter().map(|v| expr(v, Set::Loose))), text("}")])
                 }
-                TuneDomain::Range(lo, hi) => {
-                    end = hi.span;
-                    range(lo, hi)
-                }
-                TuneDomain::Pow2(lo, hi) => {
-                    end = hi.span;
-                    concat([text("pow2("), range(lo, hi), text(")")])
-                }
+                TuneDomain::Range(lo, hi) => range(lo, hi),
+                TuneDomain::Pow2(lo, hi) => concat([text("pow2("), range(lo, hi), text(")")]),
             };
             let mut docs = vec![text(format!("{} in ", name.name)), values];
             if let Some(value) = value {
                 docs.extend([text(" = "), expr(value, Set::Loose)]);
-                end = end.to_if(value.span);
             }
-            (name.span.to_if(end), Doc::Concat(docs))
+            Doc::Concat(docs)
         }
-        TuneItem::Require(e) => (e.span, concat([text("require "), expr(e, Set::Loose)])),
+        TuneItem::Require(e) => concat([text("require "), expr(e, Set::Loose)]),
     }
 }
 

@@ -14,6 +14,7 @@ mod stmt;
 use self::comments::{Comment, Comments};
 use self::doc::{Doc, WIDTH, flat, render, text};
 use super::ast::{Expr, File, Item};
+use super::token::Tok;
 use crate::diag::Span;
 
 /// The canonical text of a file with the comments of the source that it was parsed from. Parts whose spans are empty
@@ -82,6 +83,7 @@ impl<'s> Printer<'s> {
 
     fn file(mut self, file: &File) -> String {
         if let Some((version, span)) = file.version {
+            let span = self.with_keyword(span, Tok::Rooftile);
             self.leaf(span, &text(format!("rooftile {version}")));
         }
         for item in &file.items {
@@ -145,9 +147,21 @@ impl<'s> Printer<'s> {
 
     /// The comments before the first `else` behind the offset.
     fn comments_to_else(&mut self, offset: u32) {
-        if let Some(end) = self.comments.as_ref().and_then(|c| c.else_after(offset)) {
-            self.comments_to(end);
+        if let Some(span) = self.comments.as_ref().and_then(|c| c.first_behind(offset, Tok::Else)) {
+            self.comments_to(span.start);
         }
+    }
+
+    /// The span with the keyword in front of it, which the tree has no place for.
+    fn with_keyword(&self, span: Span, keyword: Tok<'_>) -> Span {
+        let found = self.comments.as_ref().filter(|_| is_written(span));
+        found.and_then(|c| c.just_before(span.start, keyword)).map_or(span, |k| k.to(span))
+    }
+
+    /// The span up to the bracket that closes it, which the tree has no place for.
+    fn with_closing(&self, span: Span, bracket: Tok<'_>) -> Span {
+        let found = self.comments.as_ref().filter(|_| is_written(span));
+        found.and_then(|c| c.first_behind(span.end, bracket)).map_or(span, |b| span.to(b))
     }
 
     /// What goes before a thing that stands at `span`: comments and a blank line.
@@ -170,11 +184,6 @@ impl<'s> Printer<'s> {
 
     fn has_comments(&self, span: Span) -> bool {
         is_written(span) && self.comments.as_ref().is_some_and(|c| c.any_in(span))
-    }
-
-    /// Whether a comment starts between the two offsets.
-    fn comment_behind(&self, start: u32, end: u32) -> bool {
-        self.has_comments(Span { start, end })
     }
 
     /// A thing that is not split around comments: those inside go before it.
