@@ -1,0 +1,124 @@
+//! Bad input: a clear error that names the place, and the right exit code.
+
+mod common;
+
+use common::{data, example, fail, run, scratch, succeed};
+
+/// Writes a file into a scratch folder and gives its path.
+fn file(test: &str, text: &str) -> String {
+    let path = scratch(test).join("k.tile");
+    std::fs::write(&path, text).expect("written");
+    path.display().to_string()
+}
+
+/// An example with one piece of text replaced by another.
+fn edited(test: &str, name: &str, from: &str, to: &str) -> String {
+    let source = std::fs::read_to_string(example(name)).expect("an example");
+    assert!(source.contains(from), "{name} has no `{from}`");
+    file(test, &source.replace(from, to))
+}
+
+#[test]
+fn a_missing_size_is_named() {
+    let path = file("missing-size", "kernel k(x: in f32[N], y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i] } }");
+    fail(&["run", &path], 2, &["`N`", "--size"]);
+}
+
+#[test]
+fn an_unknown_size_is_a_usage_error() {
+    fail(&["run", &example("matmul"), "--size", "Q=3"], 2, &["Q"]);
+}
+
+#[test]
+fn a_wrong_type_in_a_numpy_file_is_named() {
+    let input = format!("X={}", data("softmax.X.npy"));
+    fail(&["run", &example("layernorm"), "--in", &input], 1, &["softmax.X.npy", "f16"]);
+}
+
+#[test]
+fn a_file_that_is_no_array_is_named() {
+    let input = format!("X={}", example("softmax"));
+    fail(&["run", &example("softmax"), "--in", &input], 1, &["softmax.tile", "not a .npy file"]);
+}
+
+#[test]
+fn sizes_that_disagree_are_an_error() {
+    let a = format!("A={}", data("matmul.A.npy"));
+    let b = format!("B={}", data("matmul.A.npy"));
+    fail(&["run", &example("matmul"), "--in", &a, "--in", &b], 1, &["K"]);
+}
+
+#[test]
+fn a_tolerance_that_a_null_model_passes_is_refused() {
+    let path = edited("loose", "matmul", "nrmse <= 2e-6, maxrel <= 2e-3", "nrmse <= 10.0");
+    fail(&["check", "--deep", &path], 1, &["E0602"]);
+    fail(&["search", &path, "--evals", "1", "--out", &scratch("loose-run").display().to_string()], 1, &["E0602"]);
+}
+
+#[test]
+fn an_unknown_verb_is_refused_with_a_suggestion() {
+    let path = edited("verb", "matmul", "unroll(i, ui)", "unrol(i, ui)");
+    fail(&["check", &path], 1, &["E0502", "unroll"]);
+}
+
+#[test]
+fn an_unknown_anchor_is_refused_with_a_suggestion() {
+    let path = edited("anchor", "matmul", "unroll(i, ui)", "keep(ac, in = reg)");
+    fail(&["check", &path], 1, &["E0501", "`acc`"]);
+}
+
+#[test]
+fn a_truncated_file_is_refused_wherever_it_ends() {
+    let source = std::fs::read_to_string(example("attention")).expect("an example");
+    for cut in (0..source.len()).step_by(97).filter(|&cut| source.is_char_boundary(cut)) {
+        let path = file("truncated", &source[..cut]);
+        let (code, _, err) = run(&["check", &path]);
+        assert!(code == 0 || code == 1, "cut at {cut}: exit {code}\n{err}");
+        assert!(!err.contains("panicked"), "{err}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    fail(&["check", "no/such.tile"], 1, &["no/such.tile"]);
+}
+
+#[test]
+fn a_size_too_large_for_memory_is_refused() {
+    let size = "M=4000000,N=4000000,K=4";
+    fail(&["run", &example("matmul"), "--size", size], 1, &["memory"]);
+}
+
+#[test]
+fn an_oracle_too_slow_is_refused() {
+    let path = edited("slow", "nbody", "{N=256, T=10}", "{N=2000000, T=1000}");
+    fail(&["search", &path, "--evals", "1", "--out", &scratch("slow-run").display().to_string()], 1, &["E0604"]);
+}
+
+#[test]
+fn a_missing_device_has_its_own_code() {
+    fail(&["run", &example("saxpy"), "--size", "N=8", "--device", "cuda"], 4, &["cuda"]);
+}
+
+#[test]
+fn json_diagnostics_carry_code_and_place() {
+    let path = edited("json", "matmul", "unroll(i, ui)", "unrol(i, ui)");
+    let (code, out, _) = run(&["check", "--message-format", "json", &path]);
+    assert_eq!(code, 1);
+    let value: serde_json::Value = serde_json::from_str(&out).expect("one JSON document");
+    let text = value.to_string();
+    assert!(text.contains("E0502") && text.contains("\"line\""), "{text}");
+}
+
+#[test]
+fn usage_errors_exit_with_two() {
+    fail(&["frobnicate"], 2, &[]);
+    fail(&["search", &example("matmul"), "--budget", "soon"], 2, &["soon"]);
+}
+
+#[test]
+fn help_shows_an_example_for_every_command() {
+    for command in ["check", "fmt", "run", "bench", "search", "resume", "report", "compare", "machine", "devices", "explain", "emit"] {
+        assert!(succeed(&[command, "--help"]).contains("Example: rooftile"), "{command}");
+    }
+}
