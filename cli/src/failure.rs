@@ -47,6 +47,16 @@ impl Failure {
     }
 }
 
+impl From<rooftile_runtime::Error> for Failure {
+    fn from(error: rooftile_runtime::Error) -> Failure {
+        match error {
+            rooftile_runtime::Error::Input(e) => Failure::Input(e.to_string()),
+            rooftile_runtime::Error::Device(e) => Failure::Device(e.to_string()),
+            rooftile_runtime::Error::Internal(e) => Failure::Bug(e.to_string()),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

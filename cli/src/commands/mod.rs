@@ -7,6 +7,7 @@ use crate::failure::Outcome;
 
 pub mod devices;
 pub mod fmt;
+pub mod machine;
 
 /// Runs a command.
 ///
@@ -16,6 +17,7 @@ pub fn run(command: Command) -> Outcome {
     match command {
         Command::Fmt(args) => fmt::run(&args),
         Command::Devices(args) => devices::run(&args),
+        Command::Machine(args) => machine::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rooftile", &mut script);
