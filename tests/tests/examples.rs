@@ -1,14 +1,16 @@
-//! The examples as data: every one parses.
+//! The examples as data: every one parses and type-checks.
 
-use rooftile_compiler::syntax;
+use rooftile_compiler::{diag, hir, syntax};
 use rooftile_tests::examples;
 
 #[test]
-fn every_example_parses() {
+fn every_example_checks() {
     for path in examples() {
         let source = std::fs::read_to_string(&path).expect("an example");
         let (file, diagnostics) = syntax::parse(&source);
         assert!(diagnostics.is_empty(), "{}: {diagnostics:#?}", path.display());
-        assert!(!file.items.is_empty());
+        let (_, diagnostics) = hir::check(&file);
+        let text = diag::render(&diagnostics, &path.display().to_string(), &source, false);
+        assert!(!diag::has_errors(&diagnostics), "{text}");
     }
 }
