@@ -20,7 +20,10 @@ fn edited(test: &str, name: &str, from: &str, to: &str) -> String {
 
 #[test]
 fn a_missing_size_is_named() {
-    let path = file("missing-size", "kernel k(x: in f32[N], y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i] } }");
+    let path = file(
+        "missing-size",
+        "kernel k(x: in f32[N], y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i] } }",
+    );
     fail(&["run", &path], 2, &["`N`", "--size"]);
 }
 
@@ -52,7 +55,11 @@ fn sizes_that_disagree_are_an_error() {
 fn a_tolerance_that_a_null_model_passes_is_refused() {
     let path = edited("loose", "matmul", "nrmse <= 2e-6, maxrel <= 2e-3", "nrmse <= 10.0");
     fail(&["check", "--deep", &path], 1, &["E0602"]);
-    fail(&["search", &path, "--evals", "1", "--out", &scratch("loose-run").display().to_string()], 1, &["E0602"]);
+    fail(
+        &["search", &path, "--evals", "1", "--out", &scratch("loose-run").display().to_string()],
+        1,
+        &["E0602"],
+    );
 }
 
 #[test]
@@ -92,7 +99,11 @@ fn a_size_too_large_for_memory_is_refused() {
 #[test]
 fn an_oracle_too_slow_is_refused() {
     let path = edited("slow", "nbody", "{N=256, T=10}", "{N=2000000, T=1000}");
-    fail(&["search", &path, "--evals", "1", "--out", &scratch("slow-run").display().to_string()], 1, &["E0604"]);
+    fail(
+        &["search", &path, "--evals", "1", "--out", &scratch("slow-run").display().to_string()],
+        1,
+        &["E0604"],
+    );
 }
 
 #[test]
@@ -118,7 +129,10 @@ fn usage_errors_exit_with_two() {
 
 #[test]
 fn help_shows_an_example_for_every_command() {
-    for command in ["check", "fmt", "run", "bench", "search", "resume", "report", "compare", "machine", "devices", "explain", "emit"] {
+    for command in [
+        "check", "fmt", "run", "bench", "search", "resume", "report", "compare", "machine", "devices",
+        "explain", "emit",
+    ] {
         assert!(succeed(&[command, "--help"]).contains("Example: rooftile"), "{command}");
     }
 }

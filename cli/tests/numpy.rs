@@ -5,7 +5,14 @@ mod common;
 use common::{data, example, npy_data, npy_f16, npy_f32, scratch, succeed};
 
 /// Runs an example on the arrays of `tests/data`, on a device; gives the path of its output.
-fn run(name: &str, kernel: Option<&str>, device: &str, inputs: &[&str], output: &str, more: &[&str]) -> String {
+fn run(
+    name: &str,
+    kernel: Option<&str>,
+    device: &str,
+    inputs: &[&str],
+    output: &str,
+    more: &[&str],
+) -> String {
     let folder = scratch(&format!("numpy-{name}-{device}"));
     let out = folder.join("out.npy").display().to_string();
     let file = example(name);

@@ -2,7 +2,9 @@
 
 pub mod charts;
 pub mod data;
+pub mod from_run;
 pub mod page;
 
 pub use data::Report;
+pub use from_run::from_run;
 pub use page::render;

@@ -79,7 +79,11 @@ pub fn npy_f16(path: &str) -> Vec<f64> {
         let bits = u16::from_le_bytes([b[0], b[1]]);
         let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
         let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
-        sign * if exponent == 0 { mantissa * 2f64.powi(-14) } else { (1.0 + mantissa) * 2f64.powi(exponent - 15) }
+        sign * if exponent == 0 {
+            mantissa * 2f64.powi(-14)
+        } else {
+            (1.0 + mantissa) * 2f64.powi(exponent - 15)
+        }
     };
     npy_data(path).chunks_exact(2).map(decode).collect()
 }
