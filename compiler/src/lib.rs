@@ -6,6 +6,7 @@
 //! [`diag`] holds the diagnostics that every stage reports.
 
 pub mod arena;
+pub mod codegen;
 pub mod diag;
 pub mod hir;
 pub mod nest;

@@ -1,0 +1,252 @@
+//! Where an element is: index expressions taken apart into a constant displacement, a step per lane, and terms that
+//! are added from the slowest to the fastest changing, so that what a loop does not change is computed outside it.
+
+use std::collections::BTreeMap;
+
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use rooftile_artifact::DType;
+
+use super::emit::Emitter;
+use super::lanes::Val;
+use super::scope::{Binding, Dep, Life};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, UnaryOp};
+
+/// An index as `constant + lane * counter + sum of coefficient * expression`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Linear {
+    pub(super) constant: i64,
+    /// Multiple of the lane loop's counter.
+    pub(super) lane: i64,
+    pub(super) terms: BTreeMap<ExprId, i64>,
+}
+
+impl Linear {
+    fn scaled(mut self, factor: i64) -> Linear {
+        self.constant = self.constant.wrapping_mul(factor);
+        self.lane = self.lane.wrapping_mul(factor);
+        self.terms.values_mut().for_each(|c| *c = c.wrapping_mul(factor));
+        self.terms.retain(|_, c| *c != 0);
+        self
+    }
+
+    pub(super) fn plus(mut self, other: &Linear, factor: i64) -> Linear {
+        self.constant = self.constant.wrapping_add(other.constant.wrapping_mul(factor));
+        self.lane = self.lane.wrapping_add(other.lane.wrapping_mul(factor));
+        for (&e, &c) in &other.terms {
+            let mine = self.terms.entry(e).or_insert(0);
+            *mine = mine.wrapping_add(c.wrapping_mul(factor));
+        }
+        self.terms.retain(|_, c| *c != 0);
+        self
+    }
+}
+
+/// What an address is computed from, without its constant part: coefficients of (stride symbol, expression).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AddressKey {
+    buffer: BufferId,
+    terms: Vec<((Option<u32>, Option<ExprId>), i64)>,
+}
+
+/// The place of an access.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// `base + displacement`, and as far again per lane: the bytes from one lane to the next.
+    Strided {
+        /// An address.
+        base: Value,
+        /// Bytes to add.
+        displacement: i32,
+        /// Bytes between neighbouring lanes.
+        step: LaneStep,
+    },
+    /// Each lane's index is computed on its own.
+    Scattered,
+}
+
+/// Bytes between neighbouring lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LaneStep {
+    /// A constant; 0 where all lanes access one element.
+    Const(i64),
+    /// A value.
+    Value(Value),
+}
+
+impl Emitter<'_> {
+    /// An `i64` expression taken apart, as far as its parts are the same for all lanes or multiples of the counter.
+    pub(super) fn linear(&self, e: ExprId) -> Linear {
+        let atom = || Linear { terms: BTreeMap::from([(e, 1)]), ..Linear::default() };
+        match &self.nest.exprs[e].kind {
+            ExprKind::Const(v) => Linear { constant: v.as_i64(), ..Linear::default() },
+            ExprKind::Var(v) => match &self.bindings[v.index()].0 {
+                Binding::Const(c) => Linear { constant: *c, ..Linear::default() },
+                Binding::Lane => Linear { lane: 1, ..Linear::default() },
+                Binding::Value(_) | Binding::Unbound => match self.definitions[v.index()] {
+                    Some(definition) => self.linear(definition),
+                    None => atom(),
+                },
+            },
+            ExprKind::Unary(UnaryOp::Neg, a) => self.linear(*a).scaled(-1),
+            ExprKind::Binary(BinaryOp::Add, a, b) => self.linear(*a).plus(&self.linear(*b), 1),
+            ExprKind::Binary(BinaryOp::Sub, a, b) => self.linear(*a).plus(&self.linear(*b), -1),
+            ExprKind::Binary(BinaryOp::Mul, a, b) => {
+                let (a, b) = (self.linear(*a), self.linear(*b));
+                if b.terms.is_empty() && b.lane == 0 {
+                    a.scaled(b.constant)
+                } else if a.terms.is_empty() && a.lane == 0 {
+                    b.scaled(a.constant)
+                } else {
+                    atom()
+                }
+            }
+            _ => atom(),
+        }
+    }
+
+    /// The place of an element of a buffer in memory.
+    pub(super) fn place(&mut self, buffer: BufferId, index: &[ExprId]) -> (Place, Dep) {
+        let size = self.nest.buffers[buffer].dtype.size() as i64;
+        let mut displacement = 0i64;
+        let mut terms: BTreeMap<(Option<u32>, Option<ExprId>), i64> = BTreeMap::new();
+        let mut lanes: BTreeMap<Option<u32>, i64> = BTreeMap::new();
+        let mut add = |key, c: i64| {
+            let mine: &mut i64 = terms.entry(key).or_insert(0);
+            *mine = mine.wrapping_add(c);
+        };
+        let mut symbols: BTreeMap<u32, Value> = BTreeMap::new();
+        for (d, &i) in index.iter().enumerate() {
+            let linear = self.linear(i);
+            let stride = self.strides[buffer.index()][d];
+            let factor = stride.factor.wrapping_mul(size);
+            let symbol = stride.symbol.map(|(n, v)| {
+                symbols.insert(n, v);
+                n
+            });
+            match symbol {
+                None => displacement = displacement.wrapping_add(linear.constant.wrapping_mul(factor)),
+                Some(_) => add((symbol, None), linear.constant.wrapping_mul(factor)),
+            }
+            for (e, c) in linear.terms {
+                add((symbol, Some(e)), c.wrapping_mul(factor));
+            }
+            let lane = lanes.entry(symbol).or_insert(0);
+            *lane = lane.wrapping_add(linear.lane.wrapping_mul(factor));
+        }
+        terms.retain(|_, c| *c != 0);
+        lanes.retain(|_, c| *c != 0);
+        let mut dep = Dep::default();
+        let mut parts = Vec::with_capacity(terms.len());
+        for (&(symbol, atom), &coefficient) in &terms {
+            let value = match atom {
+                None => None,
+                Some(e) => {
+                    let (v, d) = self.eval_dep(e);
+                    dep = dep.and(d);
+                    match v {
+                        Val::Uniform(v) => Some((v, d.level)),
+                        Val::Lanes(_) if self.lane_count().is_some() => return (Place::Scattered, dep),
+                        Val::Lanes(_) => Some((self.extract(&v, DType::I64, 0), d.level)),
+                    }
+                }
+            };
+            let level = value.map_or(0, |(_, level)| level);
+            parts.push((level, symbol.map(|s| symbols[&s]), value.map(|(v, _)| v), coefficient));
+        }
+        let key = AddressKey { buffer, terms: terms.into_iter().collect() };
+        let mut base = self.address(key, parts, dep);
+        // The lane counter's first value belongs to the address, its step to the lane step.
+        let (first, step) = self.lane_range();
+        let mut lane_step = LaneStep::Const(0);
+        for (symbol, c) in lanes {
+            let (start, each) = (c.wrapping_mul(first), c.wrapping_mul(step));
+            match symbol.map(|s| symbols[&s]) {
+                None => {
+                    displacement = displacement.wrapping_add(start);
+                    lane_step = self.add_step(lane_step, LaneStep::Const(each));
+                }
+                Some(s) => {
+                    if start != 0 {
+                        let start = self.b.ins().imul_imm_s(s, start);
+                        base = self.b.ins().iadd(base, start);
+                    }
+                    let each = self.b.ins().imul_imm_s(s, each);
+                    lane_step = self.add_step(lane_step, LaneStep::Value(each));
+                }
+            }
+        }
+        let displacement = i32::try_from(displacement).unwrap_or_else(|_| {
+            base = self.b.ins().iadd_imm_s(base, displacement);
+            0
+        });
+        (Place::Strided { base, displacement, step: lane_step }, dep)
+    }
+
+    fn add_step(&mut self, a: LaneStep, b: LaneStep) -> LaneStep {
+        match (a, b) {
+            (LaneStep::Const(a), LaneStep::Const(b)) => LaneStep::Const(a.wrapping_add(b)),
+            (LaneStep::Const(0), v) | (v, LaneStep::Const(0)) => v,
+            (LaneStep::Const(c), LaneStep::Value(v)) | (LaneStep::Value(v), LaneStep::Const(c)) => {
+                LaneStep::Value(self.b.ins().iadd_imm_s(v, c))
+            }
+            (LaneStep::Value(a), LaneStep::Value(b)) => LaneStep::Value(self.b.ins().iadd(a, b)),
+        }
+    }
+
+    fn lane_range(&self) -> (i64, i64) {
+        match &self.lanes {
+            Some(l) if l.values.len() > 1 => (l.values[0], l.values[1] - l.values[0]),
+            _ => (0, 0),
+        }
+    }
+
+    /// The base of a buffer plus all terms.
+    fn address(
+        &mut self,
+        key: AddressKey,
+        mut parts: Vec<(u32, Option<Value>, Option<Value>, i64)>,
+        dep: Dep,
+    ) -> Value {
+        if let Some((v, _)) = self.known_addresses.get(&key).and_then(|k| self.scopes.recall(k)) {
+            return *v;
+        }
+        parts.sort_by_key(|p| p.0);
+        let mut sum = match self.bases[key.buffer.index()] {
+            Some(base) => base,
+            None => self.b.ins().iconst(types::I64, 0),
+        };
+        for (_, symbol, value, coefficient) in parts {
+            let scale = match symbol {
+                None => None,
+                Some(s) if coefficient == 1 => Some(s),
+                Some(s) => Some(self.b.ins().imul_imm_s(s, coefficient)),
+            };
+            let term = match (value, scale) {
+                (Some(v), Some(scale)) => self.b.ins().imul(v, scale),
+                (Some(v), None) if coefficient == 1 => v,
+                (Some(v), None) if coefficient > 0 && coefficient.count_ones() == 1 => {
+                    self.b.ins().ishl_imm_u(v, i64::from(coefficient.trailing_zeros()))
+                }
+                (Some(v), None) => self.b.ins().imul_imm_s(v, coefficient),
+                (None, Some(scale)) => scale,
+                (None, None) => self.b.ins().iconst(types::I64, coefficient),
+            };
+            sum = self.b.ins().iadd(sum, term);
+        }
+        let life = if dep.life == Life::Scope { Life::Scope } else { Life::Statement };
+        let known = self.scopes.note(sum, Dep { life, ..dep });
+        self.known_addresses.insert(key, known);
+        sum
+    }
+
+    /// The address of one element, for all lanes or in the lane that is written out alone.
+    pub(super) fn scalar_address(&mut self, buffer: BufferId, index: &[ExprId]) -> Value {
+        match self.place(buffer, index).0 {
+            Place::Strided { base, displacement, .. } => {
+                self.b.ins().iadd_imm_s(base, i64::from(displacement))
+            }
+            // Only lanes scatter, and there are none here.
+            Place::Scattered => self.zero(types::I64),
+        }
+    }
+}

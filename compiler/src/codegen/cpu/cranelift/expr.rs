@@ -1,0 +1,218 @@
+//! Expressions.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value, types};
+use rooftile_artifact::{DType, Scalar};
+
+use super::emit::Emitter;
+use super::lanes::{Lanes, Val, scalar_type, vector_of};
+use super::scope::{Binding, Dep};
+use crate::nest::ir::{BinaryOp, ExprId, ExprKind, Space};
+
+/// Bound on `|multiple of the lane counter|` and on the clamped rest in a comparison of indices in 32 bits.
+const SMALL: i64 = 1 << 28;
+
+impl Emitter<'_> {
+    /// The value of an expression here.
+    pub(super) fn eval(&mut self, e: ExprId) -> Val {
+        self.eval_dep(e).0
+    }
+
+    /// The value of an expression here, and what it depends on.
+    pub(super) fn eval_dep(&mut self, e: ExprId) -> (Val, Dep) {
+        if let Some((v, dep)) = self.known[e.index()].as_ref().and_then(|k| self.scopes.recall(k)) {
+            let v = v.clone();
+            return (self.in_mode(v, e), dep);
+        }
+        let (v, dep) = self.compute(e);
+        self.known[e.index()] = Some(self.scopes.note(v.clone(), dep));
+        (self.in_mode(v, e), dep)
+    }
+
+    /// In a lane that is written out alone, the lane's scalar.
+    fn in_mode(&mut self, v: Val, e: ExprId) -> Val {
+        match (&v, self.lanes.as_ref().and_then(|l| l.only)) {
+            (Val::Lanes(_), Some(l)) => Val::Uniform(self.extract(&v, self.nest.exprs[e].dtype, l)),
+            _ => v,
+        }
+    }
+
+    fn compute(&mut self, e: ExprId) -> (Val, Dep) {
+        let nest = self.nest;
+        let expr = &nest.exprs[e];
+        let t = expr.dtype;
+        match &expr.kind {
+            ExprKind::Const(v) => (Val::Uniform(self.literal(*v, t)), Dep::default()),
+            ExprKind::Size(n) => (Val::Uniform(self.size(*n)), Dep::default()),
+            ExprKind::Param(n) => (Val::Uniform(self.param(*n)), Dep::default()),
+            ExprKind::Var(v) => {
+                let (binding, dep) = self.bindings[v.index()].clone();
+                let value = match binding {
+                    Binding::Value(v) => v,
+                    Binding::Const(c) => Val::Uniform(self.b.ins().iconst(types::I64, c)),
+                    Binding::Lane => {
+                        let values = self.lanes.as_ref().map(|l| l.values.clone()).unwrap_or_default();
+                        let last = values.last().copied().unwrap_or(0);
+                        let at = |l: usize| values.get(l).copied().unwrap_or(last);
+                        Val::Lanes(self.iota(types::I64, values.len(), at))
+                    }
+                    // Verified nests bind before use.
+                    Binding::Unbound => Val::Uniform(self.zero(scalar_type(t))),
+                };
+                (value, dep)
+            }
+            ExprKind::Load { buffer, index } => match nest.buffers[*buffer].space {
+                Space::Register => self.load_register(*buffer, index),
+                _ => self.load_memory(*buffer, index),
+            },
+            ExprKind::Unary(op, a) => {
+                let (v, dep) = self.eval_dep(*a);
+                (self.unary(*op, &v, t), dep)
+            }
+            ExprKind::Math(f, a) => {
+                let (v, dep) = self.eval_dep(*a);
+                (self.math(*f, &v, t), dep)
+            }
+            ExprKind::Binary(op, a, b) => {
+                if let Some((mask, dep)) = self.compare_indices(*op, *a, *b) {
+                    return (Val::Lanes(mask), dep);
+                }
+                let ((x, dx), (y, dy)) = (self.eval_dep(*a), self.eval_dep(*b));
+                (self.binary(*op, &x, &y, nest.exprs[*a].dtype), dx.and(dy))
+            }
+            ExprKind::Fma(a, b, c) => {
+                let ((x, dx), (y, dy)) = (self.eval_dep(*a), self.eval_dep(*b));
+                let (z, dz) = self.eval_dep(*c);
+                (self.fused(&x, &y, &z, t), dx.and(dy).and(dz))
+            }
+            ExprKind::Select(c, a, b) => {
+                let ((x, dx), (y, dy)) = (self.eval_dep(*a), self.eval_dep(*b));
+                let (m, dm) = self.eval_dep(*c);
+                (self.select(&m, &x, &y, t), dx.and(dy).and(dm))
+            }
+            ExprKind::Cast(a) => {
+                let (v, dep) = self.eval_dep(*a);
+                (self.cast(&v, nest.exprs[*a].dtype, t), dep)
+            }
+        }
+    }
+
+    fn literal(&mut self, v: Scalar, t: DType) -> Value {
+        match t {
+            DType::F64 | DType::F32 => self.float_const(scalar_type(t), v.as_f64()),
+            DType::F16 => self.int_const(types::I16, half::f16::from_f64(v.as_f64()).to_bits().into()),
+            DType::Bf16 => self.int_const(types::I16, half::bf16::from_f64(v.as_f64()).to_bits().into()),
+            _ => self.int_const(scalar_type(t), v.as_i64()),
+        }
+    }
+
+    /// `Select(c, a, b)`.
+    pub(super) fn select(&mut self, c: &Val, a: &Val, b: &Val, t: DType) -> Val {
+        let ty = match (t, a, b) {
+            (DType::Bool, Val::Lanes(l), _) | (DType::Bool, _, Val::Lanes(l)) => l.ty,
+            (DType::Bool, ..) => types::I32,
+            _ => scalar_type(t),
+        };
+        match (c, a, b) {
+            (Val::Uniform(c), Val::Uniform(a), Val::Uniform(b)) => {
+                Val::Uniform(self.b.ins().select(*c, *a, *b))
+            }
+            (Val::Uniform(c), ..) => {
+                let n = self.lane_count().unwrap_or(1);
+                let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+                Val::Lanes(self.map2(&a, &b, ty, |e, a, b| e.b.ins().select(*c, a, b)))
+            }
+            (Val::Lanes(mask), ..) => {
+                let n = self.lane_count().unwrap_or(1);
+                // Two truth values for all lanes: the mask itself decides the width.
+                let ty = if t == DType::Bool && matches!((a, b), (Val::Uniform(_), Val::Uniform(_))) {
+                    mask.ty
+                } else {
+                    ty
+                };
+                let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+                let mask = self.mask_to(mask, super::lanes::as_int(ty), n);
+                let chunks = (0..a.chunks.len())
+                    .map(|i| self.blend(mask.chunks[i], a.chunks[i], b.chunks[i]))
+                    .collect();
+                Val::Lanes(Lanes { ty, chunks })
+            }
+        }
+    }
+
+    /// `a` where the mask is set, else `b`.
+    pub(super) fn blend(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        let ty = self.b.func.dfg.value_type(a);
+        let mask = self.cast_bits(ty, mask);
+        self.b.ins().bitselect(mask, a, b)
+    }
+
+    /// A comparison of indices that differ by a multiple of the lane counter, done in 32 bits: `c * lane` against
+    /// the rest, which is clamped to a range that it need not leave.
+    fn compare_indices(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<(Lanes, Dep)> {
+        let lanes = self.lanes.as_ref().filter(|l| l.only.is_none())?;
+        if !op.is_comparison() || self.nest.exprs[a].dtype != DType::I64 {
+            return None;
+        }
+        let values = lanes.values.clone();
+        let difference = self.linear(a).plus(&self.linear(b), -1);
+        let multiples: Option<Vec<i64>> =
+            values.iter().map(|v| difference.lane.checked_mul(*v).filter(|m| m.abs() < SMALL)).collect();
+        let multiples = multiples.filter(|_| difference.lane != 0 && self.is_index(a) && self.is_index(b))?;
+        // lane part + rest < 0 is lane part < -rest.
+        let mut dep = Dep { scope: self.lane_scope(), ..Dep::default() };
+        let mut rest = self.b.ins().iconst(types::I64, difference.constant.wrapping_neg());
+        for (e, c) in difference.terms {
+            let (v, d) = self.eval_dep(e);
+            dep = dep.and(d);
+            let Val::Uniform(v) = v else { return None };
+            let term = self.b.ins().imul_imm_s(v, c.wrapping_neg());
+            rest = self.b.ins().iadd(rest, term);
+        }
+        let (low, high) = (self.int_const(types::I64, -SMALL), self.int_const(types::I64, SMALL));
+        let rest = self.b.ins().smax(rest, low);
+        let rest = self.b.ins().smin(rest, high);
+        let rest = self.b.ins().ireduce(types::I32, rest);
+        let rest = self.b.ins().splat(vector_of(types::I32), rest);
+        let last = multiples.last().copied().unwrap_or(0);
+        let lane_part = self.iota(types::I32, values.len(), |l| multiples.get(l).copied().unwrap_or(last));
+        let condition = match op {
+            BinaryOp::Eq => IntCC::Equal,
+            BinaryOp::Ne => IntCC::NotEqual,
+            BinaryOp::Lt => IntCC::SignedLessThan,
+            _ => IntCC::SignedLessThanOrEqual,
+        };
+        let mask = self.map1(&lane_part, types::I32, |e, v| e.b.ins().icmp(condition, v, rest));
+        Some((mask, dep))
+    }
+
+    /// Whether an expression is made of sizes, counters and narrow integers only, so that it and its sums stay far
+    /// from the ends of `i64`.
+    fn is_index(&self, e: ExprId) -> bool {
+        let expr = &self.nest.exprs[e];
+        match &expr.kind {
+            ExprKind::Const(v) => v.as_i64().abs() < 1 << 40,
+            ExprKind::Size(_) => true,
+            ExprKind::Var(v) => match &self.bindings[v.index()].0 {
+                Binding::Const(_) | Binding::Lane => true,
+                _ => match self.definitions[v.index()] {
+                    Some(d) => self.is_index(d),
+                    None => self.counters[v.index()],
+                },
+            },
+            ExprKind::Cast(a) => {
+                matches!(self.nest.exprs[*a].dtype, DType::Bool | DType::Int { bits: 8 | 16 | 32, .. })
+            }
+            ExprKind::Select(_, a, b)
+            | ExprKind::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b) => {
+                self.is_index(*a) && self.is_index(*b)
+            }
+            ExprKind::Binary(BinaryOp::Mul, a, b) => {
+                let small = |e| self.nest.const_int(e).is_some_and(|c| c.abs() < 1 << 12);
+                (small(*a) && self.is_index(*b)) || (small(*b) && self.is_index(*a))
+            }
+            ExprKind::Binary(BinaryOp::DivNonNeg | BinaryOp::RemNonNeg, a, _) => self.is_index(*a),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The Cranelift generator: 128-bit vectors, no calls, constants after the code.
+//!
+//! One function per kernel: `entry(args, phase, begin, end)` picks the phase, loops over the chunks, and runs the
+//! body. A lane loop is written out as vectors ([`lanes`]); what has no vector form is done lane by lane. On x86-64
+//! the code needs SSE4.2 and POPCNT (x86-64-v2); it uses AVX, AVX2 and FMA only where the target says so.
+
+mod address;
+mod arith;
+mod bits;
+mod convert;
+mod emit;
+mod expr;
+mod lanes;
+mod math_ops;
+mod memory;
+mod register;
+mod scope;
+mod stmt;
+
+use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
+use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
+use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{Context, isa};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use rooftile_artifact::abi::BUFFER_ALIGN;
+use rooftile_artifact::program::{Code, Kernel, Phase};
+use rooftile_artifact::target::CpuFeatures;
+use rooftile_artifact::{CpuTarget, DType};
+
+use super::CodegenError;
+use crate::nest::ir::{ExprId, ExprKind, Nest, Stmt};
+use crate::nest::walk::for_each_stmt;
+use crate::nest::{Verified, host, verify};
+
+/// Compiles a nest to a kernel.
+pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
+    let isa = host_isa(nest, target)?;
+    let mut context = Context::for_function(build(nest, target, &isa)?);
+    let code = context
+        .compile(&*isa, &mut ControlPlane::default())
+        .map_err(|e| internal(nest, e.inner.to_string()))?;
+    if !code.buffer.relocs().is_empty() {
+        return Err(internal(nest, format!("{} relocations", code.buffer.relocs().len())));
+    }
+    let host_only = || internal(nest, "a bound or extent that the host cannot compute".to_owned());
+    let phases: Option<Vec<Phase>> =
+        nest.phases.iter().map(|p| host::chunks(nest, p).map(|chunks| Phase { chunks })).collect();
+    Ok(Kernel {
+        name: nest.name.clone(),
+        buffers: verify::slots(nest),
+        sizes: nest.sizes.len(),
+        scalars: nest.scalars.iter().map(|(_, t)| *t).collect(),
+        local_bytes: host::local_bytes(nest, BUFFER_ALIGN as i64).ok_or_else(host_only)?,
+        phases: phases.ok_or_else(host_only)?,
+        code: Code::Cpu {
+            bytes: code.buffer.data().to_vec(),
+            align: (code.buffer.alignment as usize).max(BUFFER_ALIGN),
+            features: used_features(target),
+        },
+    })
+}
+
+/// The nest as Cranelift IR.
+pub(super) fn clif(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
+    let isa = host_isa(nest, target)?;
+    Ok(build(nest, target, &isa)?.display().to_string())
+}
+
+/// The nest as machine instructions.
+pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
+    let isa = host_isa(nest, target)?;
+    let mut context = Context::for_function(build(nest, target, &isa)?);
+    context.set_disasm(true);
+    let code = context
+        .compile(&*isa, &mut ControlPlane::default())
+        .map_err(|e| internal(nest, e.inner.to_string()))?;
+    Ok(code.vcode.clone().unwrap_or_default())
+}
+
+fn internal(nest: &Nest, what: String) -> CodegenError {
+    CodegenError::Internal { nest: nest.name.clone(), what }
+}
+
+/// The features that the code may contain: those of the target that this generator knows.
+fn used_features(target: &CpuTarget) -> CpuFeatures {
+    let f = target.features;
+    CpuFeatures { avx: f.avx, avx2: f.avx2, fma: f.fma, ..CpuFeatures::default() }
+}
+
+/// The host's instruction set with the target's features and no others.
+fn host_isa(nest: &Nest, target: &CpuTarget) -> Result<OwnedTargetIsa, CodegenError> {
+    let mut flags = settings::builder();
+    let verify = if cfg!(debug_assertions) { "true" } else { "false" };
+    let common = [
+        ("opt_level", "speed"),
+        ("regalloc_algorithm", "backtracking"),
+        ("enable_verifier", verify),
+        ("preserve_frame_pointers", "false"),
+        ("enable_probestack", "false"),
+        ("unwind_info", "false"),
+    ];
+    let failed = |e: &dyn std::fmt::Display| internal(nest, format!("settings: {e}"));
+    for (name, value) in common {
+        flags.set(name, value).map_err(|e| failed(&e))?;
+    }
+    let mut builder = cranelift_native::builder_with_options(false)
+        .map_err(|what| CodegenError::Unsupported { nest: nest.name.clone(), what: what.to_owned() })?;
+    if cfg!(target_arch = "x86_64") {
+        let f = target.features;
+        let features = [
+            ("has_sse3", true),
+            ("has_ssse3", true),
+            ("has_sse41", true),
+            ("has_sse42", true),
+            ("has_popcnt", true),
+            ("has_avx", f.avx),
+            ("has_avx2", f.avx && f.avx2),
+            ("has_fma", f.avx && f.fma),
+        ];
+        for (name, on) in features {
+            builder.set(name, if on { "true" } else { "false" }).map_err(|e| failed(&e))?;
+        }
+    }
+    builder.finish(settings::Flags::new(flags)).map_err(|e| failed(&e))
+}
+
+/// Whether `Fma` nodes have an instruction.
+fn has_fma(target: &CpuTarget) -> bool {
+    cfg!(target_arch = "aarch64") || (target.features.avx && target.features.fma)
+}
+
+fn build(nest: &Verified, target: &CpuTarget, isa: &isa::OwnedTargetIsa) -> Result<Function, CodegenError> {
+    check_supported(nest, target)?;
+    let call_conv = CallConv::triple_default(isa.triple());
+    let mut signature = Signature::new(call_conv);
+    signature.params.extend([AbiParam::new(types::I64); 4]);
+    let mut function = Function::with_name_signature(UserFuncName::default(), signature);
+    let mut frontend = FunctionBuilderContext::new();
+    let builder = FunctionBuilder::new(&mut function, &mut frontend);
+    let mut emitter = emit::Emitter::new(nest, has_fma(target), builder);
+    emitter.function();
+    emitter.b.finalize(isa.frontend_config());
+    Ok(function)
+}
+
+/// Refuses what the target has no instruction for.
+fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> {
+    let mut refused: Option<String> = None;
+    let mut seen = vec![false; nest.exprs.len()];
+    let mut check = |e: ExprId, stack: &mut Vec<ExprId>| {
+        stack.push(e);
+        while let Some(e) = stack.pop() {
+            if std::mem::replace(&mut seen[e.index()], true) {
+                continue;
+            }
+            let expr = &nest.exprs[e];
+            expr.for_each_operand(|o| stack.push(o));
+            if matches!(expr.kind, ExprKind::Fma(..)) && !has_fma(target) {
+                refused = Some("it has no fused multiply-add".to_owned());
+            }
+            if !is_known(expr.dtype) {
+                refused = Some(format!("elements of type {} are not supported", expr.dtype));
+            }
+        }
+    };
+    let mut stack = Vec::new();
+    for phase in &nest.phases {
+        for_each_stmt(&phase.body, &mut |s: &Stmt| s.for_each_expr(|e| check(e, &mut stack)));
+    }
+    match refused {
+        Some(what) => Err(CodegenError::Unsupported { nest: nest.name.clone(), what }),
+        None => Ok(()),
+    }
+}
+
+fn is_known(t: DType) -> bool {
+    matches!(
+        t,
+        DType::F64
+            | DType::F32
+            | DType::F16
+            | DType::Bf16
+            | DType::Bool
+            | DType::Int { bits: 8 | 16 | 32 | 64, .. }
+    )
+}

@@ -1,0 +1,228 @@
+//! Register buffers: a variable per element, or per 128-bit chunk of the last dimension where lanes access it.
+
+use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
+use cranelift_frontend::Variable;
+use rooftile_artifact::DType;
+
+use super::emit::Emitter;
+use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
+use super::scope::{Dep, Life};
+use crate::nest::affine::Affine;
+use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Phase, Space, Stmt, VarId};
+
+/// The variables of a register buffer.
+#[derive(Clone, Debug)]
+pub(super) struct RegisterFile {
+    /// Type of one element; of truth values in chunks, a mask of 8 bits.
+    ty: Type,
+    /// Extents; the last one padded to whole chunks in `row`.
+    extents: Vec<usize>,
+    /// Elements of a row of the last dimension, padding included.
+    row: usize,
+    /// Elements per variable: 1, or those of a chunk.
+    per: usize,
+    variables: Vec<Variable>,
+}
+
+impl Emitter<'_> {
+    /// Makes the variables of every register buffer that a phase uses.
+    pub(super) fn declare_registers(&mut self, phase: &Phase) {
+        let in_lanes = self.buffers_in_lanes(&phase.body);
+        let nest = self.nest;
+        self.registers = nest
+            .buffers
+            .iter()
+            .map(|(id, buffer)| {
+                if buffer.space != Space::Register {
+                    return None;
+                }
+                let extents: Vec<usize> = buffer
+                    .shape
+                    .iter()
+                    .map(|&e| usize::try_from(nest.const_int(e).unwrap_or(0)).unwrap_or(0))
+                    .collect();
+                let ty = scalar_type(buffer.dtype);
+                let per = if in_lanes[id.index()] { per_chunk(ty) } else { 1 };
+                let last = extents.last().copied().unwrap_or(1);
+                let row = last.div_ceil(per) * per;
+                let rows: usize = extents.iter().rev().skip(1).product();
+                let var_ty = if per == 1 { ty } else { vector_of(ty) };
+                let variables = (0..rows * row / per).map(|_| self.b.declare_var(var_ty)).collect();
+                Some(RegisterFile { ty, extents, row, per, variables })
+            })
+            .collect();
+    }
+
+    /// The register buffers that are indexed by a lane counter.
+    fn buffers_in_lanes(&self, body: &[Stmt]) -> Vec<bool> {
+        let mut found = vec![false; self.nest.buffers.len()];
+        self.find_in_lanes(body, None, &mut found);
+        found
+    }
+
+    fn find_in_lanes(&self, body: &[Stmt], lane: Option<VarId>, found: &mut [bool]) {
+        let uses = |index: &[ExprId], lane: VarId| {
+            index.last().and_then(|&i| Affine::of(self.nest, i)).is_some_and(|a| a.terms.contains_key(&lane))
+        };
+        for stmt in body {
+            let mut inner = lane;
+            if let Stmt::Loop { var, kind: LoopKind::Lanes, .. } = stmt {
+                inner = Some(*var);
+            }
+            if let Some(lane) = lane {
+                if let Stmt::Store { buffer, index, .. } = stmt {
+                    found[buffer.index()] |= uses(index, lane);
+                }
+                let mut stack = Vec::new();
+                stmt.for_each_expr(|e| stack.push(e));
+                let mut seen = std::collections::BTreeSet::new();
+                while let Some(e) = stack.pop() {
+                    if !seen.insert(e) {
+                        continue;
+                    }
+                    let expr = &self.nest.exprs[e];
+                    if let ExprKind::Load { buffer, index } = &expr.kind {
+                        found[buffer.index()] |= uses(index, lane);
+                    }
+                    expr.for_each_operand(|o| stack.push(o));
+                }
+            }
+            for block in stmt.blocks() {
+                self.find_in_lanes(block, inner, found);
+            }
+        }
+    }
+
+    /// Starts a chunk: nothing is carried over from the one before.
+    pub(super) fn clear_registers(&mut self) {
+        let files: Vec<RegisterFile> = self.registers.iter().flatten().cloned().collect();
+        for file in files {
+            let ty = if file.per == 1 { file.ty } else { vector_of(file.ty) };
+            if !file.variables.is_empty() {
+                let zero = self.zero(ty);
+                for v in file.variables {
+                    self.b.def_var(v, zero);
+                }
+            }
+        }
+    }
+
+    /// Position of an access in the padded buffer, and whether it moves with the lane counter.
+    fn register_place(&self, buffer: BufferId, index: &[ExprId]) -> Option<(RegisterFile, usize, bool)> {
+        let file = self.registers.get(buffer.index())?.clone()?;
+        let mut position = 0i64;
+        let mut moves = false;
+        for (d, &i) in index.iter().enumerate() {
+            let last = d + 1 == index.len();
+            let linear = self.linear(i);
+            let extent = if last { file.row } else { file.extents[d] };
+            let mut at = linear.constant;
+            if linear.lane != 0 {
+                moves = true;
+                at += linear.lane * self.lanes.as_ref().map_or(0, |l| l.values[0]);
+            }
+            position = position * extent as i64 + at;
+        }
+        Some((file, usize::try_from(position).ok()?, moves))
+    }
+
+    /// Reads a register buffer.
+    pub(super) fn load_register(&mut self, buffer: BufferId, index: &[ExprId]) -> (Val, Dep) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let dep = Dep { scope: self.scopes.innermost(), level: self.scopes.level, life: Life::Statement };
+        let Some((file, at, moves)) = self.register_place(buffer, index) else {
+            let zero = self.zero(scalar_type(dtype));
+            return (Val::Uniform(zero), dep);
+        };
+        let steps = self.lane_steps();
+        let value = match self.lane_count().filter(|_| moves) {
+            None => Val::Uniform(self.read_element(&file, at, dtype)),
+            Some(n) if file.per > 1 && at % file.per == 0 && steps == 1 => {
+                let first = at / file.per;
+                let chunks = (first..first + n.div_ceil(file.per))
+                    .map(|c| self.b.use_var(file.variables[c]))
+                    .collect();
+                Val::Lanes(Lanes { ty: file.ty, chunks })
+            }
+            Some(n) => {
+                let scalars: Vec<Value> =
+                    (0..n).map(|l| self.read_element(&file, at + l * steps, dtype)).collect();
+                Val::Lanes(self.build(dtype, &scalars))
+            }
+        };
+        (value, dep)
+    }
+
+    fn lane_steps(&self) -> usize {
+        match &self.lanes {
+            Some(l) if l.values.len() > 1 => usize::try_from(l.values[1] - l.values[0]).unwrap_or(1),
+            _ => 1,
+        }
+    }
+
+    fn read_element(&mut self, file: &RegisterFile, at: usize, dtype: DType) -> Value {
+        let v = self.b.use_var(file.variables[at / file.per]);
+        if file.per == 1 {
+            return v;
+        }
+        let lane = self.b.ins().extractlane(v, (at % file.per) as u8);
+        // Truth values in chunks are masks.
+        if dtype == DType::Bool { self.b.ins().band_imm_s(lane, 1) } else { lane }
+    }
+
+    fn write_element(&mut self, file: &RegisterFile, at: usize, v: Value, dtype: DType) {
+        let variable = file.variables[at / file.per];
+        if file.per == 1 {
+            return self.b.def_var(variable, v);
+        }
+        let v = if dtype == DType::Bool { self.b.ins().bmask(types::I8, v) } else { v };
+        let chunk = self.b.use_var(variable);
+        let chunk = self.b.ins().insertlane(chunk, v, (at % file.per) as u8);
+        self.b.def_var(variable, chunk);
+    }
+
+    /// Writes a register buffer.
+    pub(super) fn store_register(&mut self, buffer: BufferId, index: &[ExprId], value: &Val) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let Some((file, at, moves)) = self.register_place(buffer, index) else { return };
+        let steps = self.lane_steps();
+        match self.lane_count().filter(|_| moves) {
+            None => {
+                let v = match self.lane_count() {
+                    // One element for all lanes: the last one's value stays.
+                    Some(n) => self.extract(value, dtype, n - 1),
+                    None => self.extract_current(value, dtype),
+                };
+                self.write_element(&file, at, v, dtype);
+            }
+            Some(n) if file.per > 1 && at % file.per == 0 && steps == 1 => {
+                let lanes = self.to_lanes(value, dtype, file.ty, n);
+                let extent = file.extents.last().copied().unwrap_or(1);
+                for (c, &chunk) in lanes.chunks.iter().enumerate() {
+                    let variable = file.variables[at / file.per + c];
+                    let used = (n - c * file.per).min(file.per);
+                    // What lies past the lanes may be overwritten only where it is padding.
+                    let column = at % file.row + c * file.per;
+                    let whole = used == file.per || column + used >= extent;
+                    let chunk = if whole {
+                        chunk
+                    } else {
+                        let mut merged = self.b.use_var(variable);
+                        for i in 0..used {
+                            let lane = self.b.ins().extractlane(chunk, i as u8);
+                            merged = self.b.ins().insertlane(merged, lane, i as u8);
+                        }
+                        merged
+                    };
+                    self.b.def_var(variable, chunk);
+                }
+            }
+            Some(n) => {
+                for l in 0..n {
+                    let v = self.extract(value, dtype, l);
+                    self.write_element(&file, at + l * steps, v, dtype);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Statements.
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{AtomicRmwOp, BlockArg, InstBuilder, MemFlagsData, Value, types};
+use rooftile_artifact::DType;
+
+use super::emit::{Emitter, LaneLoop};
+use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
+use super::scope::{Binding, Life};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt, VarId};
+use crate::nest::walk::for_each_stmt;
+
+impl Emitter<'_> {
+    pub(super) fn block(&mut self, block: &[Stmt]) {
+        for stmt in block {
+            self.scopes.next_statement();
+            self.stmt(stmt);
+        }
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) {
+        match stmt {
+            Stmt::Loop { var, lo, hi, step, kind, body } => match kind {
+                LoopKind::Serial => self.serial(*var, (*lo, *hi, *step), body),
+                LoopKind::Unrolled => self.unrolled(*var, (*lo, *hi, *step), body),
+                LoopKind::Lanes => self.lane_loop(*var, (*lo, *hi, *step), body),
+            },
+            Stmt::Let { var, value } => {
+                let (v, mut dep) = self.eval_dep(*value);
+                if dep.life == Life::Scope {
+                    let is_index = self.nest.exprs[*value].dtype == DType::I64;
+                    self.definitions[var.index()] = is_index.then_some(*value);
+                } else {
+                    // The value was read now and is not read again.
+                    self.definitions[var.index()] = None;
+                    dep.life = Life::Scope;
+                    dep.scope = self.scopes.innermost();
+                    dep.level = self.scopes.level;
+                }
+                self.bindings[var.index()] = (Binding::Value(v), dep);
+            }
+            Stmt::Store { buffer, index, value } => {
+                let v = self.eval(*value);
+                if self.nest.buffers[*buffer].space == Space::Register {
+                    self.store_register(*buffer, index, &v);
+                } else {
+                    self.store_memory(*buffer, index, &v);
+                    self.scopes.memory_written();
+                }
+            }
+            Stmt::Atomic { op, buffer, index, value, old } => self.atomic(*op, *buffer, index, *value, *old),
+            Stmt::If { cond, then, otherwise } => match self.eval(*cond) {
+                Val::Uniform(c) => self.branch(c, then, otherwise),
+                Val::Lanes(mask) => self.lane_branch(&mask, then, otherwise),
+            },
+            Stmt::SetStatus(bits) => {
+                if let Some(status) = self.status {
+                    let bits = self.b.ins().iconst(types::I32, i64::from(*bits));
+                    let flags = MemFlagsData::new().with_notrap().with_aligned();
+                    self.b.ins().atomic_rmw(types::I32, flags, AtomicRmwOp::Or, status, bits);
+                }
+            }
+        }
+    }
+
+    fn constant_passes(&self, (lo, hi, step): (ExprId, ExprId, i64)) -> Option<Vec<i64>> {
+        let (lo, hi) = (self.nest.const_int(lo)?, self.nest.const_int(hi)?);
+        // Verified loops that are written out make at most 64 passes; longer serial ones are not asked for.
+        let count = hi.saturating_sub(lo).max(0).saturating_add(step - 1) / step;
+        (count <= 64).then(|| (0..count).map(|i| lo + i * step).collect())
+    }
+
+    fn unrolled(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
+        for value in self.constant_passes(range).unwrap_or_default() {
+            self.scopes.push(false);
+            self.bind(var, Binding::Const(value));
+            self.block(body);
+            self.scopes.pop();
+        }
+    }
+
+    fn serial(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
+        let passes = self.constant_passes(range);
+        if passes.as_ref().is_some_and(|p| p.len() < 2) {
+            return self.unrolled(var, range, body);
+        }
+        let (lo, hi, step) = range;
+        let (first, end) = (self.uniform(lo), self.uniform(hi));
+        let (inside, exit) = (self.b.create_block(), self.b.create_block());
+        let counter = self.b.append_block_param(inside, types::I64);
+        if passes.is_some() {
+            self.b.ins().jump(inside, &[BlockArg::Value(first)]);
+        } else {
+            let any = self.b.ins().icmp(IntCC::SignedLessThan, first, end);
+            self.b.ins().brif(any, inside, &[BlockArg::Value(first)], exit, []);
+        }
+        self.b.switch_to_block(inside);
+        self.scopes.push(true);
+        self.scopes.level += 1;
+        if self.writes_memory(body) {
+            self.scopes.memory_written();
+        }
+        self.bind_counter(var, counter);
+        self.block(body);
+        let next = self.b.ins().iadd_imm_s(counter, step);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, next, end);
+        self.b.ins().brif(more, inside, &[BlockArg::Value(next)], exit, []);
+        self.scopes.level -= 1;
+        self.scopes.pop();
+        self.b.seal_block(inside);
+        self.b.switch_to_block(exit);
+        self.b.seal_block(exit);
+    }
+
+    fn writes_memory(&self, body: &[Stmt]) -> bool {
+        let mut writes = false;
+        for_each_stmt(body, &mut |s| match s {
+            Stmt::Store { buffer, .. } => writes |= self.nest.buffers[*buffer].space != Space::Register,
+            Stmt::Atomic { .. } => writes = true,
+            _ => {}
+        });
+        writes
+    }
+
+    fn lane_loop(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
+        let values = self.constant_passes(range).unwrap_or_default();
+        if values.len() < 2 {
+            return self.unrolled(var, range, body);
+        }
+        self.scopes.push(false);
+        self.bind(var, Binding::Lane);
+        self.lanes = Some(LaneLoop { var, values, only: None });
+        self.block(body);
+        self.lanes = None;
+        self.scopes.pop();
+    }
+
+    /// Runs `f` as lane `l` alone: the lane counter is a constant, values per lane are taken apart.
+    pub(super) fn in_lane<R>(&mut self, l: usize, f: impl FnOnce(&mut Self) -> R) -> R {
+        let Some((var, value)) = self.lanes.as_ref().map(|lanes| (lanes.var, lanes.values[l])) else {
+            return f(self);
+        };
+        let before = self.bindings[var.index()].clone();
+        self.scopes.push(false);
+        self.bind(var, Binding::Const(value));
+        self.set_only(Some(l));
+        let result = f(self);
+        self.set_only(None);
+        self.scopes.pop();
+        self.bindings[var.index()] = before;
+        result
+    }
+
+    fn set_only(&mut self, only: Option<usize>) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.only = only;
+        }
+    }
+
+    fn branch(&mut self, cond: Value, then: &[Stmt], otherwise: &[Stmt]) {
+        let (yes, no, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(cond, yes, [], no, []);
+        for (block, body) in [(yes, then), (no, otherwise)] {
+            self.b.switch_to_block(block);
+            self.b.seal_block(block);
+            self.scopes.push(true);
+            self.block(body);
+            self.scopes.pop();
+            self.b.ins().jump(join, []);
+        }
+        self.b.switch_to_block(join);
+        self.b.seal_block(join);
+    }
+
+    /// A condition of its own per lane: all lanes together where it holds for all, else one after the other.
+    fn lane_branch(&mut self, mask: &Lanes, then: &[Stmt], otherwise: &[Stmt]) {
+        let n = self.lane_count().unwrap_or(1);
+        let all = self.all_lanes(mask, n);
+        let (together, apart, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(all, together, [], apart, []);
+        self.b.switch_to_block(together);
+        self.b.seal_block(together);
+        self.scopes.push(true);
+        self.block(then);
+        self.scopes.pop();
+        self.b.ins().jump(join, []);
+        self.b.switch_to_block(apart);
+        self.b.seal_block(apart);
+        self.scopes.push(true);
+        let mask = Val::Lanes(mask.clone());
+        for l in 0..n {
+            let cond = self.extract(&mask, DType::Bool, l);
+            self.in_lane(l, |e| e.branch(cond, then, otherwise));
+        }
+        self.scopes.pop();
+        self.b.ins().jump(join, []);
+        self.b.switch_to_block(join);
+        self.b.seal_block(join);
+    }
+
+    /// Whether a mask is set in each of `n` lanes.
+    fn all_lanes(&mut self, mask: &Lanes, n: usize) -> Value {
+        let per = per_chunk(mask.ty);
+        let mut all: Option<Value> = None;
+        for (c, &chunk) in mask.chunks.iter().enumerate() {
+            let used = n - c * per;
+            let chunk = if used < per {
+                let size = mask.ty.bits() as usize / 8;
+                let unused = std::array::from_fn(|i| if i / size >= used { 0xFF } else { 0 });
+                let unused = self.vector_const(vector_of(mask.ty), unused);
+                self.b.ins().bor(chunk, unused)
+            } else {
+                chunk
+            };
+            all = Some(match all {
+                None => chunk,
+                Some(all) => self.b.ins().band(all, chunk),
+            });
+        }
+        let all = all.unwrap_or_else(|| self.int_const(types::I32X4, -1));
+        self.b.ins().vall_true(all)
+    }
+
+    fn atomic(
+        &mut self,
+        op: BinaryOp,
+        buffer: BufferId,
+        index: &[ExprId],
+        value: ExprId,
+        old: Option<VarId>,
+    ) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let result = match self.lane_count() {
+            None => Val::Uniform(self.atomic_scalar(op, buffer, index, value)),
+            Some(n) => {
+                let found: Vec<Value> =
+                    (0..n).map(|l| self.in_lane(l, |e| e.atomic_scalar(op, buffer, index, value))).collect();
+                match old {
+                    Some(_) => Val::Lanes(self.build(dtype, &found)),
+                    None => Val::Uniform(found[0]),
+                }
+            }
+        };
+        self.scopes.memory_written();
+        if let Some(old) = old {
+            self.bind(old, Binding::Value(result));
+        }
+    }
+
+    fn atomic_scalar(&mut self, op: BinaryOp, buffer: BufferId, index: &[ExprId], value: ExprId) -> Value {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let operand = self.uniform(value);
+        let at = self.scalar_address(buffer, index);
+        let op = match (op, dtype.is_signed_int()) {
+            (BinaryOp::Min, true) => AtomicRmwOp::Smin,
+            (BinaryOp::Min, false) => AtomicRmwOp::Umin,
+            (BinaryOp::Max, true) => AtomicRmwOp::Smax,
+            (BinaryOp::Max, false) => AtomicRmwOp::Umax,
+            (BinaryOp::And, _) => AtomicRmwOp::And,
+            (BinaryOp::Or, _) => AtomicRmwOp::Or,
+            (BinaryOp::Xor, _) => AtomicRmwOp::Xor,
+            _ => AtomicRmwOp::Add,
+        };
+        let flags = MemFlagsData::new().with_notrap().with_aligned();
+        let ty = scalar_type(dtype);
+        let found = self.b.ins().atomic_rmw(ty, flags, op, at, operand);
+        self.scopes.memory_written();
+        found
+    }
+}

@@ -1,0 +1,119 @@
+//! The error function: a polynomial in `x^2` up to 1/2; beyond, `erfc(x) = exp(-x^2) G(y) / (1 + 2x)` with
+//! `y = (x - a) / (x + a)`, where `G` is nearly constant. The coefficients are Chebyshev fits made for this file.
+
+use super::{Machine, abs, copy_sign, exponential, neg, polynomial, two_product};
+
+/// `erf(x) / x` in powers of `x^2`, for `x^2 <= 1/4`.
+const NEAR_32: [f64; 5] = [
+    1.128_379_165_601_791_5,
+    -0.376_126_090_074_698_03,
+    0.112_828_314_284_658_62,
+    -0.026_757_732_755_035_016,
+    0.004_719_082_567_218_814,
+];
+const NEAR_64: [f64; 9] = [
+    1.128_379_167_095_512_6,
+    -0.376_126_389_031_834_74,
+    0.112_837_916_709_253_53,
+    -0.026_866_170_632_887_93,
+    0.005_223_977_373_021_47,
+    -0.000_854_829_775_367_496_7,
+    0.000_120_533_351_243_537_41,
+    -0.000_014_845_849_259_707_87,
+    1.472_586_548_055_674_4e-6,
+];
+
+/// `G` in powers of `y`, with `a = 2.5`.
+const FAR_32: [f64; 10] = [
+    1.264_838_183_352_082,
+    -0.122_356_756_682_485_1,
+    -0.099_024_399_176_439_13,
+    0.157_629_816_555_341_82,
+    -0.102_970_161_654_908_57,
+    0.032_759_799_832_148_18,
+    0.000_955_981_042_753_881_6,
+    -0.004_362_685_249_943_05,
+    0.000_415_036_889_293_838,
+    0.000_550_410_855_907_136_7,
+];
+/// `G` in powers of `y`, with `a = 3`.
+const FAR_64: [f64; 22] = [
+    1.253_008_058_269_729_7,
+    -0.135_621_106_124_581_34,
+    -0.047_562_294_353_450_05,
+    0.129_645_158_702_782_85,
+    -0.119_273_663_415_329_28,
+    0.068_308_027_343_095_58,
+    -0.023_770_514_917_911_44,
+    0.002_529_391_832_233_425_8,
+    0.001_888_690_345_016_053_9,
+    -0.000_779_832_435_508_442_8,
+    -0.000_105_159_640_699_060_3,
+    0.000_125_100_346_857_882_7,
+    4.948_402_609_450_152e-6,
+    -0.000_020_104_354_772_617_37,
+    -7.269_216_796_933_643e-7,
+    3.481_443_986_513_932e-6,
+    3.445_977_280_906_118e-7,
+    -6.295_479_703_033_587e-7,
+    -1.214_857_195_949_437_7e-7,
+    1.114_661_426_287_752_1e-7,
+    2.284_424_945_031_089_6e-8,
+    -1.529_756_284_873_616_5e-8,
+];
+
+/// `erf(x)` for `|x| <= 1/2`.
+fn near<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let z = m.mul(x, x);
+    let p = if m.is_double() { polynomial(m, z, &NEAR_64) } else { polynomial(m, z, &NEAR_32) };
+    m.mul(p, x)
+}
+
+/// `erfc(x)` for `x >= 1/2`.
+fn far<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    // Past these the result is zero.
+    let x = super::clamp(m, x, 0.0, if m.is_double() { 27.5 } else { 10.2 });
+    let (square, lost) = two_product(m, x, x);
+    let argument = neg(m, square);
+    let e = exponential::exp(m, argument);
+    let a = m.float(if m.is_double() { 3.0 } else { 2.5 });
+    let (above, below) = (m.sub(x, a), m.add(x, a));
+    let y = m.div(above, below);
+    let g = if m.is_double() { polynomial(m, y, &FAR_64) } else { polynomial(m, y, &FAR_32) };
+    // exp(-x^2) = e (1 - lost), with what rounding took from the square.
+    let lost = neg(m, lost);
+    let g = m.mul_add(g, lost, g);
+    let (one, two) = (m.float(1.0), m.float(2.0));
+    let below = m.mul_add(x, two, one);
+    let g = m.div(g, below);
+    m.mul(e, g)
+}
+
+fn is_near<M: Machine>(m: &mut M, size: M::F) -> M::M {
+    let half = m.float(0.5);
+    m.le(size, half)
+}
+
+pub(super) fn erf<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let size = abs(m, x);
+    let small = near(m, x);
+    let tail = far(m, size);
+    let one = m.float(1.0);
+    let large = m.sub(one, tail);
+    let large = copy_sign(m, large, x);
+    let use_small = is_near(m, size);
+    m.select(use_small, small, large)
+}
+
+pub(super) fn erfc<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let size = abs(m, x);
+    let (one, two, zero) = (m.float(1.0), m.float(2.0), m.float(0.0));
+    let small = near(m, x);
+    let small = m.sub(one, small);
+    let tail = far(m, size);
+    let mirrored = m.sub(two, tail);
+    let negative = m.lt(x, zero);
+    let large = m.select(negative, mirrored, tail);
+    let use_small = is_near(m, size);
+    m.select(use_small, small, large)
+}

@@ -1,0 +1,172 @@
+//! Exponentials and what is made of them: with `x = k ln 2 + r` and `|r| <= ln 2 / 2`, `exp(x) = 2^k exp(r)`.
+
+use std::f64::consts::{LN_2, LOG2_E};
+
+use super::{Machine, abs, clamp, copy_sign, format, neg, polynomial};
+
+/// `1/n!` from `n = 2` up.
+const FACTORIALS: [f64; 12] = [
+    1.0 / 2.0,
+    1.0 / 6.0,
+    1.0 / 24.0,
+    1.0 / 120.0,
+    1.0 / 720.0,
+    1.0 / 5040.0,
+    1.0 / 40320.0,
+    1.0 / 362_880.0,
+    1.0 / 3_628_800.0,
+    1.0 / 39_916_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 6_227_020_800.0,
+];
+
+fn factorials<M: Machine>(m: &M) -> &'static [f64] {
+    if m.is_double() { &FACTORIALS } else { &FACTORIALS[..6] }
+}
+
+/// `ln 2` in two parts, the first with zeros at its end so that its multiples by `k` are exact.
+fn ln2_parts<M: Machine>(m: &M) -> (f64, f64) {
+    if m.is_double() {
+        (0.693_147_180_560_117_7, -1.723_944_452_561_483_5e-13)
+    } else {
+        (0.693_145_751_953_125, 1.428_606_765_330_187e-6)
+    }
+}
+
+/// The integer nearest to a float, as an integer and as a float. `|x|` is below 2^21.
+pub(super) fn nearest<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
+    let magic = format(m).magic;
+    let magic = m.float(magic);
+    let shifted = m.add(x, magic);
+    let k = m.sub(shifted, magic);
+    let (bits, zero) = (m.bits(shifted), m.bits(magic));
+    (m.sub_int(bits, zero), k)
+}
+
+/// `k` and `r` of an argument within bounds.
+fn reduce<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
+    let (high, low) = ln2_parts(m);
+    let scale = m.float(LOG2_E);
+    let scaled = m.mul(x, scale);
+    let (k, kf) = nearest(m, scaled);
+    let (high, low) = (m.float(-high), m.float(-low));
+    let r = m.mul_add(kf, high, x);
+    (k, m.mul_add(kf, low, r))
+}
+
+/// `exp(r) - 1` of a reduced argument.
+fn small_expm1<M: Machine>(m: &mut M, r: M::F) -> M::F {
+    let tail = polynomial(m, r, factorials(m));
+    let square = m.mul(r, r);
+    m.mul_add(tail, square, r)
+}
+
+/// `v * 2^k` with one rounding, for `|k|` up to twice the largest exponent.
+pub(super) fn scale<M: Machine>(m: &mut M, v: M::F, k: M::I) -> M::F {
+    let f = format(m);
+    // Two factors, since 2^k itself may be out of range. The sum is positive, so the shift may bring in zeros.
+    let offset = m.int(4 * f.bias);
+    let positive = m.add_int(k, offset);
+    let half = m.shr(positive, 1);
+    let offset = m.int(2 * f.bias);
+    let first = m.sub_int(half, offset);
+    let second = m.sub_int(k, first);
+    let first = power_of_two(m, first);
+    let second = power_of_two(m, second);
+    let v = m.mul(v, first);
+    m.mul(v, second)
+}
+
+/// `2^k` of an exponent in range.
+fn power_of_two<M: Machine>(m: &mut M, k: M::I) -> M::F {
+    let f = format(m);
+    let bias = m.int(f.bias);
+    let biased = m.add_int(k, bias);
+    let bits = m.shl(biased, f.mantissa);
+    m.from_bits(bits)
+}
+
+/// Arguments outside give infinity and zero as their ends do.
+fn exp_range<M: Machine>(m: &M) -> (f64, f64) {
+    if m.is_double() { (-746.0, 710.0) } else { (-104.0, 89.0) }
+}
+
+pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let (lo, hi) = exp_range(m);
+    let x = clamp(m, x, lo, hi);
+    let (k, r) = reduce(m, x);
+    let (p, one) = (small_expm1(m, r), m.float(1.0));
+    let p = m.add(p, one);
+    scale(m, p, k)
+}
+
+pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let (lo, hi) = if m.is_double() { (-1080.0, 1025.0) } else { (-152.0, 129.0) };
+    let x = clamp(m, x, lo, hi);
+    let (k, kf) = nearest(m, x);
+    let r = m.sub(x, kf);
+    let p = small_exp2(m, r);
+    scale(m, p, k)
+}
+
+/// `2^r` for `|r| <= 0.5` and a little more.
+pub(super) fn small_exp2<M: Machine>(m: &mut M, r: M::F) -> M::F {
+    // (ln 2)^n / n!, the first in two parts.
+    let mut coefficients = Vec::with_capacity(FACTORIALS.len());
+    let mut power = LN_2;
+    for f in factorials(m) {
+        power *= LN_2;
+        coefficients.push(power * f);
+    }
+    let tail = polynomial(m, r, &coefficients);
+    let square = m.mul(r, r);
+    let ln2 = m.float(LN_2);
+    let tail = m.mul(tail, square);
+    let p = m.mul_add(r, ln2, tail);
+    let one = m.float(1.0);
+    m.add(p, one)
+}
+
+pub(super) fn expm1<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let (lo, hi) = if m.is_double() { (-40.0, 710.0) } else { (-20.0, 89.0) };
+    let clamped = clamp(m, x, lo, hi);
+    let (k, r) = reduce(m, clamped);
+    let p = small_expm1(m, r);
+    // 2 * (2^(k-1) p + (2^(k-1) - 1/2)): 2^k itself may be out of range.
+    let one = m.int(1);
+    let less = m.sub_int(k, one);
+    let factor = power_of_two(m, less);
+    let (half, two) = (m.float(0.5), m.float(2.0));
+    let constant = m.sub(factor, half);
+    let sum = m.mul_add(p, factor, constant);
+    let value = m.mul(sum, two);
+    // Keeps the sign of zero.
+    let zero = m.float(0.0);
+    let is_zero = m.eq(x, zero);
+    m.select(is_zero, x, value)
+}
+
+pub(super) fn tanh<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    // With t = expm1(-2|x|), tanh |x| = -t / (t + 2).
+    let a = abs(m, x);
+    let minus_two = m.float(-2.0);
+    let argument = m.mul(a, minus_two);
+    let t = expm1(m, argument);
+    let two = m.float(2.0);
+    let below = m.add(t, two);
+    let above = neg(m, t);
+    let value = m.div(above, below);
+    copy_sign(m, value, x)
+}
+
+pub(super) fn sigmoid<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    // With e = exp(-|x|): 1 / (1 + e), and e / (1 + e) for negative x, which keeps small results exact.
+    let a = abs(m, x);
+    let a = neg(m, a);
+    let e = exp(m, a);
+    let (one, zero) = (m.float(1.0), m.float(0.0));
+    let below = m.add(one, e);
+    let negative = m.lt(x, zero);
+    let above = m.select(negative, e, one);
+    m.div(above, below)
+}

@@ -1,0 +1,3 @@
+//! Machine code from nests: [`cpu`].
+
+pub mod cpu;
