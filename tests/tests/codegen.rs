@@ -1,0 +1,234 @@
+//! Nests made by hand, compiled, run and compared with what they must compute.
+
+use rooftile_artifact::program::{Bindings, BufferDecl, Mode, Step, TensorParam};
+use rooftile_artifact::{CpuTarget, DType, HostExpr, HostTensor, Program, Scalar};
+use rooftile_compiler::codegen::cpu::{self, Generator};
+use rooftile_compiler::nest::ir::{BinaryOp, ExprId, LoopKind, MathFn, Module, Nest, Space, Stmt};
+use rooftile_compiler::nest::{Builder, verify_module};
+use rooftile_runtime::{Instance, InstanceOptions, open};
+
+/// A program of one launch: all buffers are parameters, all sizes the kernel's.
+fn module(nest: Nest, buffers: &[(&str, DType, Vec<HostExpr>, Mode)], sizes: &[&str]) -> Module {
+    let program = Program {
+        name: nest.name.clone(),
+        sizes: sizes.iter().map(|s| (*s).to_owned()).collect(),
+        scalars: Vec::new(),
+        params: buffers
+            .iter()
+            .map(|(name, _, _, mode)| TensorParam {
+                name: (*name).to_owned(),
+                mode: *mode,
+                contracts: Vec::new(),
+            })
+            .collect(),
+        buffers: buffers
+            .iter()
+            .map(|(name, dtype, shape, _)| BufferDecl {
+                name: (*name).to_owned(),
+                dtype: *dtype,
+                shape: shape.clone(),
+                packed: None,
+            })
+            .collect(),
+        requires: Vec::new(),
+        kernels: Vec::new(),
+        step_vars: 0,
+        steps: vec![Step::Launch {
+            kernel: 0,
+            buffers: (0..buffers.len()).collect(),
+            sizes: (0..sizes.len()).map(HostExpr::Size).collect(),
+            scalars: Vec::new(),
+        }],
+    };
+    Module { program, nests: vec![nest] }
+}
+
+/// Compiles for this machine, runs on the inputs, and gives every parameter's content.
+fn run(module: Module, sizes: &[i64], inputs: &[Option<HostTensor>], threads: usize) -> Vec<HostTensor> {
+    let verified = verify_module(module).expect("the nest keeps the rules");
+    let device = open("cpu").expect("a CPU");
+    let program = cpu::compile(&verified, device.target(), Generator::Cranelift).expect("code");
+    let loaded = device.load(&program).expect("loads");
+    let bindings = Bindings { sizes: sizes.to_vec(), scalars: Vec::new() };
+    let options = InstanceOptions { threads, guarded: true, poison: Some(7), ..InstanceOptions::default() };
+    let mut instance = Instance::new(&loaded, &bindings, options).expect("memory");
+    for (n, input) in inputs.iter().enumerate() {
+        if let Some(tensor) = input {
+            instance.write_input(n, tensor).expect("fits");
+        }
+    }
+    instance.run().expect("runs");
+    (0..inputs.len()).map(|n| instance.read_output(n).expect("an output")).collect()
+}
+
+fn ramp(shape: &[usize]) -> HostTensor {
+    HostTensor::from_fn(DType::F32, shape, |i| Scalar::Float(((i * 37 + 11) % 97) as f64 / 16.0 - 3.0))
+        .expect("small")
+}
+
+/// `C = A B` with a register block of 4 rows by 8 columns; the ragged edge element by element.
+fn matmul() -> Nest {
+    let mut b = Builder::new("matmul");
+    let (m, n, k) = (b.add_size("M"), b.add_size("N"), b.add_size("K"));
+    let a = b.add_buffer("A", DType::F32, &[m, k], Space::Global(0));
+    let bb = b.add_buffer("B", DType::F32, &[k, n], Space::Global(1));
+    let c = b.add_buffer("C", DType::F32, &[m, n], Space::Global(2));
+    let (zero, four, eight, one) = (b.int(0), b.int(4), b.int(8), b.int(1));
+    let acc = b.add_buffer("acc", DType::F32, &[four, eight], Space::Register);
+    let f0 = b.constant(Scalar::Float(0.0), DType::F32);
+    let (ci, i0) = b.core_loop("i0", (zero, m, 4));
+    let (cj, j0) = b.core_loop("j0", (zero, n, 8));
+    let block = |b: &mut Builder, f: &mut dyn FnMut(&mut Builder, ExprId, ExprId) -> Vec<Stmt>| {
+        b.for_loop(LoopKind::Unrolled, "u", (zero, four, 1), |b, u| {
+            vec![b.for_loop(LoopKind::Lanes, "l", (zero, eight, 1), |b, l| f(b, u, l))]
+        })
+    };
+    let clear = block(&mut b, &mut |b, u, l| vec![b.store(acc, &[u, l], f0)]);
+    let multiply = b.for_loop(LoopKind::Serial, "k", (zero, k, 1), |b, kk| {
+        vec![block(b, &mut |b, u, l| {
+            let (i, j) = (b.add(i0, u), b.add(j0, l));
+            let x = b.load(a, &[i, kk]);
+            let y = b.load(bb, &[kk, j]);
+            let old = b.load(acc, &[u, l]);
+            let product = b.mul(x, y);
+            let sum = b.add(old, product);
+            vec![b.store(acc, &[u, l], sum)]
+        })]
+    });
+    let write = block(&mut b, &mut |b, u, l| {
+        let (i, j) = (b.add(i0, u), b.add(j0, l));
+        let v = b.load(acc, &[u, l]);
+        vec![b.store(c, &[i, j], v)]
+    });
+    // The edge: whatever of the block lies inside.
+    let row_end = b.add_int(i0, 4);
+    let row_end = b.min(row_end, m);
+    let col_end = b.add_int(j0, 8);
+    let col_end = b.min(col_end, n);
+    let cell = b.add_buffer("cell", DType::F32, &[one], Space::Register);
+    let edge = b.for_loop(LoopKind::Serial, "i", (i0, row_end, 1), |b, i| {
+        vec![b.for_loop(LoopKind::Serial, "j", (j0, col_end, 1), |b, j| {
+            let clear = b.store(cell, &[zero], f0);
+            let sum = b.for_loop(LoopKind::Serial, "k", (zero, k, 1), |b, kk| {
+                let (x, y) = (b.load(a, &[i, kk]), b.load(bb, &[kk, j]));
+                let product = b.mul(x, y);
+                let old = b.load(cell, &[zero]);
+                let sum = b.add(old, product);
+                vec![b.store(cell, &[zero], sum)]
+            });
+            let v = b.load(cell, &[zero]);
+            vec![clear, sum, b.store(c, &[i, j], v)]
+        })]
+    });
+    let (last_row, last_col) = (b.add_int(i0, 4), b.add_int(j0, 8));
+    let (rows, cols) = (b.le(last_row, m), b.le(last_col, n));
+    let whole = b.and(rows, cols);
+    let body = Stmt::If { cond: whole, then: vec![clear, multiply, write], otherwise: vec![edge] };
+    b.add_phase(vec![ci, cj], vec![body]);
+    b.finish()
+}
+
+#[test]
+fn matmul_on_whole_and_ragged_blocks() {
+    for (m, n, k) in [(4, 8, 5), (13, 29, 7), (1, 1, 1), (16, 32, 64), (3, 7, 0)] {
+        let size = HostExpr::Size;
+        let buffers = [
+            ("A", DType::F32, vec![size(0), size(2)], Mode::In),
+            ("B", DType::F32, vec![size(2), size(1)], Mode::In),
+            ("C", DType::F32, vec![size(0), size(1)], Mode::Out),
+        ];
+        let (a, b) = (ramp(&[m, k]), ramp(&[k, n]));
+        let inputs = [Some(a.clone()), Some(b.clone()), None];
+        let sizes = [m as i64, n as i64, k as i64];
+        let out = run(module(matmul(), &buffers, &["M", "N", "K"]), &sizes, &inputs, 2);
+        for i in 0..m {
+            for j in 0..n {
+                let mut want = 0f32;
+                for kk in 0..k {
+                    want += a.get(i * k + kk).as_f64() as f32 * b.get(kk * n + j).as_f64() as f32;
+                }
+                assert_eq!(out[2].get(i * n + j).as_f64() as f32, want, "{m} {n} {k}: {i} {j}");
+            }
+        }
+    }
+}
+
+/// `y = exp(x - 1)` with eight lanes and a condition per lane at the end.
+fn exp_tail() -> Nest {
+    let mut b = Builder::new("exp");
+    let n = b.add_size("n");
+    let x = b.add_buffer("x", DType::F32, &[n], Space::Global(0));
+    let y = b.add_buffer("y", DType::F32, &[n], Space::Global(1));
+    let (zero, eight) = (b.int(0), b.int(8));
+    let one = b.constant(Scalar::Float(1.0), DType::F32);
+    let (core, i0) = b.core_loop("i0", (zero, n, 8));
+    let body = b.for_loop(LoopKind::Lanes, "l", (zero, eight, 1), |b, l| {
+        let i = b.add(i0, l);
+        let inside = b.lt(i, n);
+        let v = b.load(x, &[i]);
+        let v = b.sub(v, one);
+        let v = b.math(MathFn::Exp, v);
+        let store = b.store(y, &[i], v);
+        vec![Stmt::If { cond: inside, then: vec![store], otherwise: Vec::new() }]
+    });
+    b.add_phase(vec![core], vec![body]);
+    b.finish()
+}
+
+#[test]
+fn lanes_with_a_condition() {
+    for n in [1usize, 7, 8, 9, 31, 64] {
+        let buffers = [
+            ("x", DType::F32, vec![HostExpr::Size(0)], Mode::In),
+            ("y", DType::F32, vec![HostExpr::Size(0)], Mode::Out),
+        ];
+        let x = ramp(&[n]);
+        let out = run(module(exp_tail(), &buffers, &["n"]), &[n as i64], &[Some(x.clone()), None], 1);
+        for i in 0..n {
+            let want = (x.get(i).as_f64() - 1.0).exp();
+            let got = out[1].get(i).as_f64();
+            assert!((got - want).abs() <= want * 2e-7, "{n}: {i}: {got} {want}");
+        }
+    }
+}
+
+/// Counts of the values 0 to 15 by atomics.
+#[test]
+fn atomics_count() {
+    let mut b = Builder::new("histogram");
+    let n = b.add_size("n");
+    let (zero, sixteen) = (b.int(0), b.int(16));
+    let x = b.add_buffer("x", DType::I32, &[n], Space::Global(0));
+    let h = b.add_buffer("h", DType::I32, &[sixteen], Space::Global(1));
+    let one = b.constant(Scalar::Int(1), DType::I32);
+    let (core, i) = b.core_loop("i", (zero, n, 1));
+    let v = b.load(x, &[i]);
+    let v = b.cast(DType::I64, v);
+    let count = Stmt::Atomic { op: BinaryOp::Add, buffer: h, index: vec![v], value: one, old: None };
+    b.add_phase(vec![core], vec![count]);
+    let buffers = [
+        ("x", DType::I32, vec![HostExpr::Size(0)], Mode::In),
+        ("h", DType::I32, vec![16.into()], Mode::InOut),
+    ];
+    let x = HostTensor::from_fn(DType::I32, &[1000], |i| Scalar::Int((i * i % 16) as i64)).expect("small");
+    let h = HostTensor::zeros(DType::I32, &[16]).expect("small");
+    let out = run(module(b.finish(), &buffers, &["n"]), &[1000], &[Some(x.clone()), Some(h)], 2);
+    for bin in 0..16 {
+        let want = (0..1000).filter(|&i| x.get(i) == Scalar::Int(bin)).count();
+        assert_eq!(out[1].get(bin as usize), Scalar::Int(want as i64), "{bin}");
+    }
+}
+
+#[test]
+fn listings_show_the_kernel() {
+    let nest = rooftile_compiler::nest::verify(matmul()).expect("keeps the rules");
+    let target = CpuTarget::default();
+    let clif = cpu::emit_clif(&nest, &target).expect("builds");
+    assert!(clif.contains("fmul") && clif.contains("f32x4"), "{clif}");
+    let asm = cpu::emit_asm(&nest, &target).expect("compiles");
+    assert!(!asm.is_empty());
+    if cfg!(target_arch = "x86_64") {
+        // Without AVX in the target there is none in the code.
+        assert!(asm.contains("mulps") && !asm.contains("vmulps"), "{asm}");
+    }
+}
