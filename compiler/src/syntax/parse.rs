@@ -18,6 +18,8 @@ lalrpop_util::lalrpop_mod!(
 pub const MAX_BYTES: usize = 4 << 20;
 /// Deepest nesting of brackets and operators, so that no walk over the tree can exhaust the stack.
 pub const MAX_DEPTH: usize = 500;
+/// What a block counts towards [`MAX_DEPTH`].
+const BLOCK_DEPTH: usize = 8;
 /// Reading stops after this many syntax errors.
 pub const MAX_ERRORS: usize = 100;
 
@@ -89,14 +91,17 @@ fn too_deep(tokens: &[Spanned<'_>]) -> Option<Diagnostic> {
             here = 0;
         }
         if tok.is_operator() || opens(tok) {
-            here += 1;
-            total += 1;
+            let levels = if tok == Tok::BraceOpen { BLOCK_DEPTH } else { 1 };
+            here += levels;
+            total += levels;
         }
         if opens(tok) {
             open.push(std::mem::take(&mut here));
         }
         if total > MAX_DEPTH {
-            let message = format!("nested deeper than {MAX_DEPTH} levels of brackets and operators");
+            let message = format!(
+                "nested deeper than {MAX_DEPTH} levels of brackets and operators (a block counts for {BLOCK_DEPTH})"
+            );
             return Some(
                 Diagnostic::error(Code::TooDeep, span, message).help("name a part of it with `let`"),
             );

@@ -240,77 +240,39 @@ fn float<'s>(lex: &mut logos::Lexer<'s, Tok<'s>>) -> Option<(f64, &'s str)> {
 
 impl Tok<'_> {
     /// Whether the word is a keyword that can never be a name.
+    #[rustfmt::skip]
     #[must_use]
     pub(super) fn is_keyword(self) -> bool {
         use Tok::*;
         matches!(
             self,
-            Kernel
-                | Pipeline
-                | Reference
-                | Task
-                | Schedule
-                | Tune
-                | Variant
-                | Fn
-                | Const
-                | Return
-                | For
-                | Seq
-                | Fold
-                | In
-                | With
-                | Carry
-                | Next
-                | Tiles
-                | Let
-                | Var
-                | If
-                | Else
-                | Repeat
-                | Pingpong
-                | Buf
-                | Where
-                | True
-                | False
-                | Out
-                | InOut
+            Kernel | Pipeline | Reference | Task | Schedule | Tune | Variant | Fn | Const | Return
+                | For | Seq | Fold | In | With | Carry | Next | Tiles | Let | Var | If | Else | Repeat
+                | Pingpong | Buf | Where | True | False | Out | InOut
         )
     }
 
     /// Whether the word may be used as a name, whatever else it means in some block.
+    #[rustfmt::skip]
     #[must_use]
     pub(super) fn is_name(self) -> bool {
         use Tok::*;
         matches!(
             self,
-            Ident(_)
-                | LineIdent(_)
-                | Rooftile
-                | Search
-                | Heldout
-                | Sealed
-                | Init
-                | Tol
-                | Cost
-                | Allow
-                | Check
-                | Sizes
-                | Multiple
-                | Of
-                | Edge
-                | Packed
-                | Range
-                | When
-                | Require
+            Ident(_) | LineIdent(_) | Rooftile | Search | Heldout | Sealed | Init | Tol | Cost
+                | Allow | Check | Sizes | Multiple | Of | Edge | Packed | Range | When | Require
         )
     }
 
     /// Whether the token starts an item and nothing else. (`const` is also an edge.)
+    #[rustfmt::skip]
     #[must_use]
     pub(super) fn starts_item(self) -> bool {
         use Tok::*;
-        matches!(self, Kernel | Pipeline | Reference | Task | Schedule | Tune | Variant | Fn)
+        matches!(
+            self,
+            Kernel | Pipeline | Reference | Task | Schedule | Tune | Variant | Fn
+        )
     }
 
     /// Whether an operand of an expression can end with the token.
@@ -332,30 +294,13 @@ impl Tok<'_> {
     }
 
     /// Whether the token joins operands or prefixes one.
+    #[rustfmt::skip]
     pub(super) fn is_operator(self) -> bool {
         use Tok::*;
         matches!(
             self,
-            Dot | Tilde
-                | Eq
-                | Ne
-                | Le
-                | Ge
-                | Lt
-                | Gt
-                | And
-                | Or
-                | Not
-                | BitAnd
-                | BitOr
-                | BitXor
-                | Shl
-                | Shr
-                | Add
-                | Sub
-                | Mul
-                | Div
-                | Rem
+            Dot | Tilde | Eq | Ne | Le | Ge | Lt | Gt | And | Or | Not | BitAnd | BitOr | BitXor
+                | Shl | Shr | Add | Sub | Mul | Div | Rem
         )
     }
 }
