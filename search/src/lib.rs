@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod bandit;
 pub mod bench;
+pub mod bench_device;
 pub mod candidate;
 pub mod evaluate;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod fake;
 pub mod finale;
 pub mod fitness;
 pub mod mutate;
+pub mod nest_look;
 pub mod promote;
 pub mod record;
 pub mod report;

@@ -1,3 +1,13 @@
 //! Evaluation: whether a candidate is right, and how fast.
+//!
+//! [`funnel`] orders the checks; [`local`] carries them out in this process, for a task seen as a [`workload`];
+//! [`remote`] has them carried out by a worker process that runs [`serve`], speaking [`protocol`]; [`cache`] keeps what
+//! the oracle said.
 
+pub mod cache;
 pub mod funnel;
+pub mod local;
+pub mod protocol;
+pub mod remote;
+pub mod serve;
+pub mod workload;

@@ -1,0 +1,242 @@
+//! The only file of the search that names the runtime: programs on a device, the clock, roofs.
+
+use std::time::Duration;
+
+use rooftile_artifact::program::Bindings;
+use rooftile_artifact::work::Work;
+use rooftile_artifact::{CpuTarget, HostTensor, Profile, Program};
+use rooftile_runtime as runtime;
+use runtime::timer::{Clock as Time, Stopwatch};
+use runtime::{DeviceError, Error, InputError, InternalError, MeasureOptions};
+
+use crate::bench::{Clock, Effort, Failure, Reason};
+
+/// A device with the number of threads that kernels are to use.
+#[derive(Debug)]
+pub struct Machine {
+    device: Box<dyn runtime::Device>,
+    threads: usize,
+}
+
+impl Machine {
+    /// Opens a device by its name; 0 threads stand for its default.
+    ///
+    /// # Errors
+    /// [`Reason::Unsupported`] when it is not here.
+    pub fn open(name: &str, threads: usize) -> Result<Machine, Failure> {
+        let device = runtime::open(name).map_err(|e| failure(e.into()))?;
+        let threads = if threads == 0 { device.target().threads } else { threads }.max(1);
+        Ok(Machine { device, threads })
+    }
+
+    /// What code for it may use, with the threads that kernels are to use.
+    #[must_use]
+    pub fn target(&self) -> CpuTarget {
+        CpuTarget { threads: self.threads, ..self.device.target().clone() }
+    }
+
+    /// Takes a program.
+    ///
+    /// # Errors
+    /// [`Failure`] when the device cannot run the code.
+    pub fn load(&self, program: &Program) -> Result<Code, Failure> {
+        Ok(Code { loaded: self.device.load(program).map_err(failure)?, threads: self.threads })
+    }
+}
+
+/// A program on a device.
+#[derive(Clone, Debug)]
+pub struct Code {
+    loaded: runtime::Loaded,
+    threads: usize,
+}
+
+impl Code {
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        self.loaded.program()
+    }
+
+    /// The program at fixed sizes. Guarded buffers end at inaccessible pages and stand between canaries.
+    ///
+    /// # Errors
+    /// [`Failure`] when the sizes do not suit the program or the machine.
+    pub fn bind(&self, bindings: &Bindings, guarded: bool) -> Result<Run, Failure> {
+        // With one thread the timing pins; pool threads stay on cores of their own.
+        let options = runtime::InstanceOptions {
+            threads: self.threads,
+            pin: self.threads > 1,
+            guarded,
+            ..runtime::InstanceOptions::default()
+        };
+        Ok(Run { instance: runtime::Instance::new(&self.loaded, bindings, options).map_err(failure)? })
+    }
+}
+
+/// A program at fixed sizes, with its memory.
+#[derive(Debug)]
+pub struct Run {
+    instance: runtime::Instance,
+}
+
+impl Run {
+    /// Gives a parameter its content.
+    ///
+    /// # Errors
+    /// [`Failure`] when the tensor does not suit the parameter.
+    pub fn write(&mut self, param: usize, tensor: &HostTensor) -> Result<(), Failure> {
+        self.instance.write_input(param, tensor).map_err(failure)
+    }
+
+    /// A parameter's content.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no such parameter.
+    pub fn read(&self, param: usize) -> Result<HostTensor, Failure> {
+        self.instance.read_output(param).map_err(failure)
+    }
+
+    /// A hash of a parameter's content.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no such parameter.
+    pub fn hash(&self, param: usize) -> Result<u64, Failure> {
+        self.instance.input_hash(param).map_err(failure)
+    }
+
+    /// Fills outputs, temporaries and scratch memory with what no right kernel computes.
+    pub fn poison(&mut self, payload: u64) {
+        self.instance.poison(payload);
+    }
+
+    /// Whether the bytes around all buffers are as they were made.
+    ///
+    /// # Errors
+    /// [`Reason::OutOfBounds`] naming the buffer.
+    pub fn check_canaries(&self) -> Result<(), Failure> {
+        self.instance.check_canaries().map_err(failure)
+    }
+
+    /// Keeps inputs that a run changes; [`Run::restore`] puts them back.
+    pub fn save(&mut self) {
+        if self.instance.consumes_inputs() {
+            self.instance.save_inputs();
+        }
+    }
+
+    /// Puts back inputs that runs have changed.
+    pub fn restore(&mut self) {
+        self.instance.restore_inputs();
+    }
+
+    /// Runs once; seconds that it took.
+    ///
+    /// # Errors
+    /// [`Failure`] when a kernel reports one.
+    pub fn run(&mut self) -> Result<f64, Failure> {
+        let watch = Stopwatch::start(Time::for_threads(self.instance.threads()));
+        self.instance.run().map_err(failure)?;
+        Ok(watch.seconds().max(1e-9))
+    }
+
+    /// Samples of the time of a run, whose first took `first_s`.
+    ///
+    /// # Errors
+    /// [`Failure`] when a kernel reports one.
+    pub fn time(&mut self, first_s: f64, effort: Effort) -> Result<Vec<f64>, Failure> {
+        if effort.cut_s.is_some_and(|cut| first_s > cut) {
+            return Ok(vec![first_s]);
+        }
+        // Long runs need neither batches nor a second warm-up.
+        if first_s >= 5e-3 {
+            let watch = Stopwatch::start(Time::Wall);
+            let mut samples = Vec::new();
+            while samples.len() < effort.min_samples.max(1)
+                || (samples.len() < effort.max_samples && watch.seconds() < effort.budget_s)
+            {
+                self.restore();
+                samples.push(self.run()?);
+            }
+            self.restore();
+            return Ok(samples);
+        }
+        let options = MeasureOptions {
+            min_samples: effort.min_samples,
+            max_samples: effort.max_samples,
+            budget: Duration::from_secs_f64(effort.budget_s.clamp(0.0, 1e6)),
+            ..MeasureOptions::default()
+        };
+        Ok(runtime::measure(&mut self.instance, &options).map_err(failure)?.samples)
+    }
+
+    /// Seconds of this and of another program, in turns.
+    ///
+    /// # Errors
+    /// [`Failure`] when a kernel reports one.
+    pub fn pair(&mut self, other: &mut Run, rounds: usize) -> Result<Vec<(f64, f64)>, Failure> {
+        let options = MeasureOptions {
+            min_samples: rounds,
+            max_samples: rounds,
+            // Both were timed before, and the caller chose the rounds by that.
+            budget: Duration::from_secs(3600),
+            target_rel_ci: 0.0,
+            ..MeasureOptions::default()
+        };
+        let paired =
+            runtime::measure_paired(&mut self.instance, &mut other.instance, &options).map_err(failure)?;
+        Ok(paired.a.samples.into_iter().zip(paired.b.samples).collect())
+    }
+}
+
+/// Seconds at the roof, and what bounds it.
+#[must_use]
+pub fn roof(profile: &Profile, work: &Work, threads: usize) -> (f64, String) {
+    let roof = runtime::roof::roof_time(profile, work, threads);
+    (roof.seconds, roof.bound.to_string())
+}
+
+/// This machine's profile: the stored one, else one measured now.
+///
+/// # Errors
+/// A sentence.
+pub fn machine_profile() -> Result<Profile, String> {
+    runtime::machine::machine_profile(false).map_err(|e| e.to_string())
+}
+
+/// Bytes of memory that the machine can still give.
+#[must_use]
+pub fn available_memory() -> Option<u64> {
+    runtime::memory::available()
+}
+
+/// Time since it was made.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock(Stopwatch);
+
+impl WallClock {
+    /// Starts now.
+    #[must_use]
+    pub fn start() -> WallClock {
+        WallClock(Stopwatch::start(Time::Wall))
+    }
+}
+
+impl Clock for WallClock {
+    fn seconds(&self) -> f64 {
+        self.0.seconds()
+    }
+}
+
+/// The label of a runtime's failure.
+fn failure(error: Error) -> Failure {
+    let reason = match &error {
+        Error::Input(InputError::OutOfBounds { .. }) => Reason::OutOfBounds,
+        Error::Input(_) => Reason::Size,
+        Error::Device(DeviceError::OutOfMemory(_)) => Reason::Memory,
+        Error::Device(_) => Reason::Unsupported,
+        Error::Internal(InternalError::Canary { .. }) => Reason::OutOfBounds,
+        Error::Internal(_) => Reason::Internal,
+    };
+    Failure::new(reason, error.to_string())
+}
