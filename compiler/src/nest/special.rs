@@ -2,12 +2,15 @@
 
 use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
+/// Terms of the series; enough up to 1.
+const TERMS: usize = 20;
+
 /// The error function, within a few units in the last place.
 #[must_use]
 pub fn erf(x: f64) -> f64 {
     match x.abs() {
         a if a.is_nan() => x,
-        a if a < 2.5 => series(x),
+        a if a < 0.5 => series(x),
         a if a > 6.0 => 1f64.copysign(x),
         a => (1.0 - tail(a)).copysign(x),
     }
@@ -24,17 +27,17 @@ pub fn erfc(x: f64) -> f64 {
     }
 }
 
-/// `2 / sqrt(pi) * exp(-x^2) * sum of 2^n x^(2n+1) / (2n+1)!!`: all terms have one sign, so nothing cancels.
+/// The Taylor series `2 / sqrt(pi) * sum of (-1)^n x^(2n+1) / (n! (2n+1))`, the smallest terms first.
 fn series(x: f64) -> f64 {
-    let mut term = x;
-    let mut sum = x;
-    let mut n = 1.0;
-    while term.abs() > sum.abs() * 1e-18 {
-        term *= 2.0 * x * x / (2.0 * n + 1.0);
-        sum += term;
-        n += 1.0;
+    let square = x * x;
+    let mut factorial = 1.0;
+    let mut terms = Vec::with_capacity(TERMS);
+    for n in 0..TERMS {
+        let n = n as f64;
+        factorial *= n.max(1.0);
+        terms.push(1.0 / (factorial * (2.0 * n + 1.0)));
     }
-    FRAC_2_SQRT_PI * exp_minus_square(x) * sum
+    FRAC_2_SQRT_PI * x * terms.iter().rev().fold(0.0, |sum, c| c - square * sum)
 }
 
 /// erfc for `x >= 0.5` by its continued fraction, evaluated from the far end; more terms the smaller `x` is.
@@ -78,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_two_methods_meet() {
-        for i in 0..200 {
+        for i in 0..40 {
             let x = 0.5 + f64::from(i) * 0.0125;
             assert!((series(x) + tail(x) - 1.0).abs() < 1e-15, "{x}");
         }

@@ -41,11 +41,14 @@ impl Linear {
     }
 }
 
-/// What an address is computed from, without its constant part: coefficients of (stride symbol, expression).
+/// A stride symbol times an expression.
+type Product = (Option<u32>, Option<ExprId>);
+
+/// What an address is computed from, without its constant part: products and their coefficients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddressKey {
     buffer: BufferId,
-    terms: Vec<((Option<u32>, Option<ExprId>), i64)>,
+    terms: Vec<(Product, i64)>,
 }
 
 /// The place of an access.
@@ -108,7 +111,7 @@ impl Emitter<'_> {
     pub(super) fn place(&mut self, buffer: BufferId, index: &[ExprId]) -> (Place, Dep) {
         let size = self.nest.buffers[buffer].dtype.size() as i64;
         let mut displacement = 0i64;
-        let mut terms: BTreeMap<(Option<u32>, Option<ExprId>), i64> = BTreeMap::new();
+        let mut terms: BTreeMap<Product, i64> = BTreeMap::new();
         let mut lanes: BTreeMap<Option<u32>, i64> = BTreeMap::new();
         let mut add = |key, c: i64| {
             let mine: &mut i64 = terms.entry(key).or_insert(0);

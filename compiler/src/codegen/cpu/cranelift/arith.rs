@@ -75,7 +75,7 @@ impl Emitter<'_> {
             (DType::Bool, Val::Lanes(l), _) | (DType::Bool, _, Val::Lanes(l)) => l.ty,
             _ => scalar_type(t),
         };
-        let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+        let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
         let result = if op.is_comparison() { as_int(ty) } else { ty };
         Val::Lanes(self.map2(&a, &b, result, |e, a, b| e.binary_vector(op, a, b, t)))
     }
@@ -257,8 +257,8 @@ impl Emitter<'_> {
         }
         let n = self.lane_count().unwrap_or(1);
         let ty = scalar_type(t);
-        let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
-        let c = self.to_lanes(c, t, ty, n);
+        let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
+        let c = self.per_lane(c, t, ty, n);
         let chunks =
             (0..a.chunks.len()).map(|i| self.b.ins().fma(a.chunks[i], b.chunks[i], c.chunks[i])).collect();
         Val::Lanes(Lanes { ty, chunks })

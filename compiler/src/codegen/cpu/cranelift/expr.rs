@@ -119,7 +119,7 @@ impl Emitter<'_> {
             }
             (Val::Uniform(c), ..) => {
                 let n = self.lane_count().unwrap_or(1);
-                let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+                let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
                 Val::Lanes(self.map2(&a, &b, ty, |e, a, b| e.b.ins().select(*c, a, b)))
             }
             (Val::Lanes(mask), ..) => {
@@ -130,7 +130,7 @@ impl Emitter<'_> {
                 } else {
                     ty
                 };
-                let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+                let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
                 let mask = self.mask_to(mask, super::lanes::as_int(ty), n);
                 let chunks = (0..a.chunks.len())
                     .map(|i| self.blend(mask.chunks[i], a.chunks[i], b.chunks[i]))

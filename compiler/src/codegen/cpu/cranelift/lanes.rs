@@ -117,7 +117,7 @@ impl Emitter<'_> {
     }
 
     /// The value as lanes of type `ty`. `bool` of one value for all lanes becomes a mask of that width.
-    pub(super) fn to_lanes(&mut self, v: &Val, dtype: DType, ty: Type, n: usize) -> Lanes {
+    pub(super) fn per_lane(&mut self, v: &Val, dtype: DType, ty: Type, n: usize) -> Lanes {
         match v {
             Val::Lanes(l) if dtype == DType::Bool => self.mask_to(l, ty, n),
             Val::Lanes(l) => l.clone(),

@@ -136,7 +136,7 @@ impl Emitter<'_> {
             return Val::Uniform(math::pow(&mut Ops::new(self, ty), *a, *b));
         }
         let n = self.lane_count().unwrap_or(1);
-        let (a, b) = (self.to_lanes(a, t, ty, n), self.to_lanes(b, t, ty, n));
+        let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
         Val::Lanes(self.map2(&a, &b, ty, |e, a, b| math::pow(&mut Ops::new(e, vector_of(ty)), a, b)))
     }
 }

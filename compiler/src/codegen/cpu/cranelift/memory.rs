@@ -154,8 +154,8 @@ impl Emitter<'_> {
             Place::Strided { base, displacement, step: LaneStep::Const(step) }
                 if step == i64::from(ty.bytes()) =>
             {
-                let lanes = self.to_lanes(value, dtype, ty, n);
-                let lanes = self.to_store(lanes, dtype);
+                let lanes = self.per_lane(value, dtype, ty, n);
+                let lanes = self.bytes_of(lanes, dtype);
                 self.store_lanes(&lanes, n, base, displacement);
             }
             Place::Strided { base, displacement, step } => {
@@ -180,7 +180,7 @@ impl Emitter<'_> {
     }
 
     /// Masks become bytes 0 and 1.
-    fn to_store(&mut self, lanes: Lanes, dtype: DType) -> Lanes {
+    fn bytes_of(&mut self, lanes: Lanes, dtype: DType) -> Lanes {
         if dtype != DType::Bool {
             return lanes;
         }

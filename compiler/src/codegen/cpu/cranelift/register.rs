@@ -196,7 +196,7 @@ impl Emitter<'_> {
                 self.write_element(&file, at, v, dtype);
             }
             Some(n) if file.per > 1 && at % file.per == 0 && steps == 1 => {
-                let lanes = self.to_lanes(value, dtype, file.ty, n);
+                let lanes = self.per_lane(value, dtype, file.ty, n);
                 let extent = file.extents.last().copied().unwrap_or(1);
                 for (c, &chunk) in lanes.chunks.iter().enumerate() {
                     let variable = file.variables[at / file.per + c];

@@ -49,7 +49,7 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let one = m.float(1.0);
     let fraction = m.sub(one_plus, one);
     // k, which may be negative, through the low bits of a float: magic + (k + 2 * bias).
-    let offset = m.int(2 * f.bias << f.mantissa & f.magnitude);
+    let offset = m.int((2 * f.bias) << f.mantissa);
     let exponent = m.add_int(moved, offset);
     let exponent = m.shr(exponent, f.mantissa);
     let field = m.int((1 << (if m.is_double() { 12 } else { 9 })) - 1);

@@ -62,11 +62,8 @@ fn reduce<M: Machine>(m: &mut M, x: M::F) -> Reduced<M> {
         // x - k a is exact, since it is a multiple of the last bit of `a` and below 1.
         let minus = neg(m, kf);
         let first = m.mul_add(minus, a, x);
-        let r = m.mul_add(minus, b, first);
-        // What the second step rounded off, and the third part.
         let (product, product_rest) = two_product(m, minus, b);
-        let lost = m.sub(first, r);
-        let lost = m.add(lost, product);
+        let (r, lost) = two_sum(m, first, product);
         let lost = m.add(lost, product_rest);
         (r, m.mul_add(minus, c, lost))
     } else {

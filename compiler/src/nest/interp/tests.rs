@@ -1,0 +1,146 @@
+use rooftile_artifact::program::{Bindings, BufferDecl, Mode, Step, TensorParam};
+use rooftile_artifact::{DType, HostExpr, HostTensor, Program, Scalar};
+
+use super::super::build::Builder;
+use super::super::ir::{BufferId, ExprId, LoopKind, Module, Nest, Space};
+use super::super::verify::verify_module;
+use super::{InterpError, run};
+
+/// A nest over a size `n`, an input `x` and an output `y` of `n` floats.
+fn over_n(body: impl FnOnce(&mut Builder, ExprId, BufferId, BufferId)) -> Nest {
+    let mut b = Builder::new("t");
+    let n = b.add_size("n");
+    let x = b.add_buffer("x", DType::F32, &[n], Space::Global(0));
+    let y = b.add_buffer("y", DType::F32, &[n], Space::Global(1));
+    body(&mut b, n, x, y);
+    b.finish()
+}
+
+fn module(nest: Nest, steps: Vec<Step>) -> Module {
+    let tensor = |name: &str, mode| TensorParam { name: name.to_owned(), mode, contracts: Vec::new() };
+    let decl = |name: &str| BufferDecl {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        shape: vec![HostExpr::Size(0)],
+        packed: None,
+    };
+    let program = Program {
+        name: "t".to_owned(),
+        sizes: vec!["n".to_owned()],
+        scalars: Vec::new(),
+        params: vec![tensor("x", Mode::InOut), tensor("y", Mode::Out)],
+        buffers: vec![decl("x"), decl("y")],
+        requires: Vec::new(),
+        kernels: Vec::new(),
+        step_vars: 1,
+        steps,
+    };
+    Module { program, nests: vec![nest] }
+}
+
+fn launch() -> Step {
+    Step::Launch { kernel: 0, buffers: vec![0, 1], sizes: vec![HostExpr::Size(0)], scalars: Vec::new() }
+}
+
+fn result(nest: Nest, steps: Vec<Step>) -> Result<Vec<HostTensor>, InterpError> {
+    let module = verify_module(module(nest, steps)).expect("keeps the rules");
+    let x = HostTensor::from_fn(DType::F32, &[6], |i| Scalar::Float(i as f64)).expect("small");
+    run(&module, &Bindings { sizes: vec![6], scalars: Vec::new() }, &[Some(x), None])
+}
+
+/// `y[i] = x[i + shift] + 1` over chunks of one element.
+fn shifted(shift: i64) -> Nest {
+    over_n(|b, n, x, y| {
+        let zero = b.int(0);
+        let (core, i) = b.core_loop("i", (zero, n, 1));
+        let at = b.add_int(i, shift);
+        let v = b.load(x, &[at]);
+        let one = b.constant(Scalar::Float(1.0), DType::F32);
+        let v = b.add(v, one);
+        let store = b.store(y, &[i], v);
+        b.add_phase(vec![core], vec![store]);
+    })
+}
+
+#[test]
+fn repeats_and_swaps() {
+    let repeat =
+        Step::Repeat { var: 0, lo: 0.into(), hi: 3.into(), swaps: vec![(0, 1)], body: vec![launch()] };
+    let out = result(shifted(0), vec![repeat]).expect("runs");
+    // Three passes: the newest data carries the first name of the pair.
+    assert_eq!((out[0].get(2), out[1].get(2)), (Scalar::Float(5.0), Scalar::Float(4.0)));
+}
+
+#[test]
+fn accesses_outside_are_found() {
+    assert!(
+        matches!(result(shifted(1), vec![launch()]), Err(InterpError::OutOfBounds { index, .. }) if index == [6])
+    );
+}
+
+#[test]
+fn reads_of_nothing_are_found() {
+    let nest = over_n(|b, n, x, y| {
+        let zero = b.int(0);
+        let local = b.add_buffer("tmp", DType::F32, &[n], Space::Local);
+        let first = b.load(x, &[zero]);
+        let write = b.store(local, &[zero], first);
+        let last = b.add_int(n, -1);
+        let v = b.load(local, &[last]);
+        let copy = b.store(y, &[zero], v);
+        b.add_phase(Vec::new(), vec![write, copy]);
+    });
+    assert!(
+        matches!(result(nest, vec![launch()]), Err(InterpError::Undefined { cause, .. }) if cause.contains("tmp"))
+    );
+}
+
+#[test]
+fn races_of_chunks_are_found() {
+    // Chunk i writes x[i] and reads x[i + 1], which chunk i + 1 writes.
+    let nest = over_n(|b, n, x, y| {
+        let zero = b.int(0);
+        let end = b.add_int(n, -1);
+        let (core, i) = b.core_loop("i", (zero, end, 1));
+        let next = b.add_int(i, 1);
+        let v = b.load(x, &[next]);
+        let store = b.store(x, &[i], v);
+        let copy = b.store(y, &[i], v);
+        b.add_phase(vec![core], vec![store, copy]);
+    });
+    let found = result(nest, vec![launch()]);
+    assert!(matches!(found, Err(InterpError::Race { who, .. }) if who == "chunks"));
+}
+
+#[test]
+fn races_of_lanes_are_found() {
+    let nest = over_n(|b, _, x, y| {
+        let (zero, four) = (b.int(0), b.int(4));
+        let body = b.for_loop(LoopKind::Lanes, "l", (zero, four, 1), |b, l| {
+            let v = b.load(x, &[l]);
+            vec![b.store(y, &[zero], v)]
+        });
+        b.add_phase(Vec::new(), vec![body]);
+    });
+    assert!(matches!(result(nest, vec![launch()]), Err(InterpError::Race { who, .. }) if who == "lanes"));
+}
+
+#[test]
+fn unwritten_arms_of_a_select_do_not_matter() {
+    let nest = over_n(|b, _, x, y| {
+        let (zero, two) = (b.int(0), b.int(2));
+        let r = b.add_buffer("r", DType::F32, &[two], Space::Register);
+        let v = b.load(x, &[two]);
+        let write = b.store(r, &[zero], v);
+        let one = b.int(1);
+        let (a, c) = (b.load(r, &[zero]), b.load(r, &[one]));
+        let size = b.size(0);
+        let always = b.lt(zero, size);
+        let v = b.select(always, a, c);
+        let copy = b.store(y, &[zero], v);
+        b.add_phase(Vec::new(), vec![write, copy]);
+    });
+    let fill = Step::Fill { buffer: 1, value: 0.into() };
+    let out = result(nest, vec![fill, launch()]).expect("runs");
+    assert_eq!(out[1].get(0), Scalar::Float(2.0));
+}
