@@ -1,6 +1,95 @@
-//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads and writes it, [`verbs`] is the
-//! table of verbs.
+//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads and writes it, [`verbs`] is
+//! the table of verbs.
+//!
+//! The way of a kernel: the *normal form* (`normal`, `form`) is a list of statements
+//! with explicit axes and no reduction inside an expression; `levels` cuts axes into loops and orders them; `fuse`
+//! gathers statements into a tree of loops, as far as dependences (`access`) allow; `storage` decides where values
+//! live; `emit`, `leaf` and `expr` write the nest. `program` turns calls, repeats and copies of a pipeline into steps.
+//! `docs/schedules.md` documents every verb.
 
+mod access;
+mod bounds;
+mod emit;
+mod expr;
+mod form;
+mod fuse;
+mod host;
+mod kernel;
+mod leaf;
+mod levels;
+mod normal;
 pub mod parse;
 pub mod plan;
+mod program;
+mod storage;
 pub mod verbs;
+
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod tests;
+
+use rooftile_artifact::CpuTarget;
+
+use crate::diag::Diagnostic;
+use crate::hir::ir::{File, FuncId};
+use crate::nest::ir::Module;
+use fuse::Policy;
+use kernel::{KernelNest, Setup, ViewShape};
+use plan::{Assignment, Plan};
+
+/// Rewrites that a task allows beyond those that keep every bit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Allow {
+    /// Fused multiply-add.
+    pub contract: bool,
+    /// Another association of float reductions: partial results per lane, part or core.
+    pub reassoc: bool,
+    /// Online rescaling.
+    pub online: bool,
+    /// Atomic float updates, whose order varies from run to run.
+    pub atomics: bool,
+}
+
+/// Which schedule a kernel or pipeline gets.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// Plain loops on one core: the fixed definition of `docs/schedules.md`.
+    Naive,
+    /// The cost model's choice.
+    Default {
+        /// What the task allows.
+        allow: Allow,
+    },
+    /// A written or searched schedule.
+    Planned {
+        /// The verbs.
+        plan: Plan,
+        /// Values of tunables and tile names; names that it lacks are left to the defaults of the verbs.
+        assignment: Assignment,
+        /// What the task allows.
+        allow: Allow,
+    },
+}
+
+/// The program and nests of a kernel or pipeline.
+///
+/// # Errors
+/// E0501 for anchors that no kernel has, E0504 for verbs that may not be applied here, E0402 for buffers that nothing
+/// bounds, E0701 for what the CPU cannot run.
+pub fn lower(
+    file: &File,
+    entry: FuncId,
+    choice: &Choice,
+    target: &CpuTarget,
+) -> Result<Module, Vec<Diagnostic>> {
+    let _ = target;
+    let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
+        let form = normal::normalise(&file.funcs[id], &file.tables)?;
+        let setup = match choice {
+            _ => Setup { specs: Vec::new(), order: Vec::new(), policy: Policy::Naive },
+        };
+        kernel::lower_form(form, &setup, views)
+    };
+    program::program(file, entry, &mut kernels).map_err(|d| vec![d])
+}

@@ -1,0 +1,415 @@
+//! The normal form of a kernel: a list of statements, each with all the axes that it runs over and without a
+//! reduction inside an expression. Tiles are gone: the rules of the language make a statement's meaning that of one
+//! tile as large as the axis, and loops come back when statements are fused.
+
+use std::collections::BTreeMap;
+
+use crate::arena::{Arena, Handle};
+use crate::diag::Span;
+use crate::hir::ir::{
+    AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, Func, Function, ReduceOp, StoreKind, Table, TensorId,
+    UnaryOp, Value, ValueId, ValueKind,
+};
+use crate::schedule::plan::Place;
+use rooftile_artifact::{DType, Scalar};
+
+/// Handle of a statement of the normal form.
+pub(crate) type StmtId = Handle<Stmt>;
+
+/// A kernel in normal form.
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    /// The kernel; its arenas grow as statements are taken apart. Its body is not used.
+    pub(crate) func: Func,
+    /// The statements.
+    pub(crate) stmts: Arena<Stmt>,
+    /// The tree of statements.
+    pub(crate) items: Vec<Item>,
+    /// All axes that statements run over, in order of nesting.
+    pub(crate) order: Vec<AxisId>,
+    /// Facts about values, by position in the arena.
+    pub(crate) info: Vec<ValueInfo>,
+    /// The file's constant tables.
+    pub(crate) tables: Vec<Table>,
+    /// Maps of the `next` items of a carry: together a bijection.
+    pub(crate) maps: BTreeMap<ValueId, Vec<Vec<ExprId>>>,
+}
+
+/// What is known of a value besides its type and axes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ValueInfo {
+    /// Axes along which every pass has the value to itself.
+    pub(crate) private: Vec<AxisId>,
+    /// The value holds one partial result for each lane of this axis, which is among its axes.
+    pub(crate) lanes_of: Option<AxisId>,
+    /// Where it lives, if that was asked for.
+    pub(crate) place: Option<Place>,
+    /// Its storage is cut into panels of so many elements along an axis.
+    pub(crate) panel: Option<(AxisId, i64)>,
+}
+
+/// A node of the tree of statements.
+#[derive(Clone, Debug)]
+pub(crate) enum Item {
+    /// A statement.
+    Stmt(StmtId),
+    /// `seq` or `fold`.
+    Seq {
+        /// The counter, or the folded axis.
+        axis: AxisId,
+        /// Whether it is a `fold`: the body sees a tile of the axis.
+        fold: bool,
+        /// Statements.
+        body: Vec<Item>,
+    },
+    /// One of two lists.
+    If {
+        /// A `bool` without axes.
+        cond: ExprId,
+        /// Run when true.
+        then: Vec<Item>,
+        /// Run when false.
+        otherwise: Vec<Item>,
+    },
+}
+
+/// A statement.
+#[derive(Clone, Debug)]
+pub(crate) struct Stmt {
+    /// What it does at each point.
+    pub(crate) action: Action,
+    /// The axes that it runs over.
+    pub(crate) axes: Vec<AxisId>,
+    /// Of these axes it runs over the lanes only, not over the axis.
+    pub(crate) lanes_only: Vec<AxisId>,
+    /// Its place in the source.
+    pub(crate) span: Span,
+}
+
+/// What a statement does at each point of its axes.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// `value[index] = expr`; without an index at the value's own point.
+    Set {
+        /// The value.
+        value: ValueId,
+        /// Where, one index per axis of the value.
+        index: Option<Vec<ExprId>>,
+        /// With what.
+        expr: ExprId,
+    },
+    /// `value = op(value, args)`, over the axes that the value lacks.
+    Accumulate {
+        /// The value.
+        value: ValueId,
+        /// The operator; two operands for `Dot`.
+        op: ReduceOp,
+        /// Operands.
+        args: Vec<ExprId>,
+        /// Only where this holds.
+        guard: Option<ExprId>,
+    },
+    /// Keeps the first largest (smallest) element seen in `best` and its index in `at`.
+    Best {
+        /// The element.
+        best: ValueId,
+        /// Its index.
+        at: ValueId,
+        /// `Argmax` or `Argmin`.
+        op: ReduceOp,
+        /// The axis whose index is kept.
+        axis: AxisId,
+        /// The elements.
+        expr: ExprId,
+    },
+    /// `run = op(run, expr); value = run`, in ascending order of `axis`.
+    Scan {
+        /// Receives every partial result.
+        value: ValueId,
+        /// The running result.
+        run: ValueId,
+        /// The operator.
+        op: ReduceOp,
+        /// The axis.
+        axis: AxisId,
+        /// The elements.
+        expr: ExprId,
+    },
+    /// `tensor[index] op= expr`.
+    Store {
+        /// The tensor.
+        tensor: TensorId,
+        /// One index per dimension.
+        index: Vec<ExprId>,
+        /// How.
+        op: AssignOp,
+        /// With what.
+        expr: ExprId,
+        /// Whether points may collide.
+        kind: StoreKind,
+    },
+    /// `value[index] op= expr` where points may collide.
+    Scatter {
+        /// The value.
+        value: ValueId,
+        /// One index per axis of the value.
+        index: Vec<ExprId>,
+        /// How.
+        op: AssignOp,
+        /// With what.
+        expr: ExprId,
+    },
+    /// Adds to a list.
+    Append {
+        /// Lists.
+        list: TensorId,
+        /// Counters.
+        count: TensorId,
+        /// Which list.
+        key: Vec<ExprId>,
+        /// What.
+        value: ExprId,
+        /// Where this holds.
+        pred: Option<ExprId>,
+    },
+}
+
+impl Action {
+    /// The value that a statement writes whole or accumulates into.
+    pub(crate) fn written_value(&self) -> Option<ValueId> {
+        match self {
+            Action::Set { value, .. }
+            | Action::Accumulate { value, .. }
+            | Action::Scan { value, .. }
+            | Action::Scatter { value, .. } => Some(*value),
+            Action::Best { best, .. } => Some(*best),
+            Action::Store { .. } | Action::Append { .. } => None,
+        }
+    }
+
+    /// Every expression that the statement evaluates.
+    pub(crate) fn exprs(&self) -> Vec<ExprId> {
+        match self {
+            Action::Set { index, expr, .. } => index.iter().flatten().copied().chain([*expr]).collect(),
+            Action::Accumulate { args, guard, .. } => args.iter().copied().chain(*guard).collect(),
+            Action::Best { expr, .. } | Action::Scan { expr, .. } => vec![*expr],
+            Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
+                index.iter().copied().chain([*expr]).collect()
+            }
+            Action::Append { key, value, pred, .. } => key.iter().copied().chain([*value]).chain(*pred).collect(),
+        }
+    }
+
+    /// Replaces every expression by what `f` makes of it.
+    pub(crate) fn map_exprs(&mut self, mut f: impl FnMut(ExprId) -> ExprId) {
+        match self {
+            Action::Set { index, expr, .. } => {
+                index.iter_mut().flatten().for_each(|e| *e = f(*e));
+                *expr = f(*expr);
+            }
+            Action::Accumulate { args, guard, .. } => {
+                args.iter_mut().for_each(|e| *e = f(*e));
+                guard.iter_mut().for_each(|e| *e = f(*e));
+            }
+            Action::Best { expr, .. } | Action::Scan { expr, .. } => *expr = f(*expr),
+            Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
+                index.iter_mut().for_each(|e| *e = f(*e));
+                *expr = f(*expr);
+            }
+            Action::Append { key, value, pred, .. } => {
+                key.iter_mut().for_each(|e| *e = f(*e));
+                *value = f(*value);
+                pred.iter_mut().for_each(|e| *e = f(*e));
+            }
+        }
+    }
+}
+
+impl Item {
+    /// Every statement below, in order.
+    pub(crate) fn stmts(&self) -> Vec<StmtId> {
+        let mut out = Vec::new();
+        self.collect(&mut out);
+        out
+    }
+
+    fn collect(&self, out: &mut Vec<StmtId>) {
+        match self {
+            Item::Stmt(s) => out.push(*s),
+            Item::Seq { body, .. } => body.iter().for_each(|i| i.collect(out)),
+            Item::If { then, otherwise, .. } => then.iter().chain(otherwise).for_each(|i| i.collect(out)),
+        }
+    }
+}
+
+impl Form {
+    /// A new value.
+    pub(crate) fn value(&mut self, name: &str, dtype: DType, axes: Vec<AxisId>, span: Span) -> ValueId {
+        self.info.push(ValueInfo::default());
+        self.func.values.push(Value { name: name.to_owned(), dtype, axes, kind: ValueKind::Let, span })
+    }
+
+    /// A new statement.
+    pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
+        let axes = self.sorted(axes);
+        self.stmts.push(Stmt { action, axes, lanes_only: Vec::new(), span })
+    }
+
+    /// Axes in order of nesting, each once; axes that they depend on are added.
+    pub(crate) fn sorted(&self, axes: Vec<AxisId>) -> Vec<AxisId> {
+        let mut all: Vec<AxisId> = Vec::new();
+        let mut work = axes;
+        while let Some(a) = work.pop() {
+            if !all.contains(&a) {
+                all.push(a);
+                work.extend(self.func.axes[a].parents.iter().copied().filter(|p| self.is_dimension(*p)));
+            }
+        }
+        all.sort_by_key(|a| (self.order.iter().position(|o| o == a).unwrap_or(usize::MAX), *a));
+        all
+    }
+
+    /// Whether an axis is a dimension of values, not a counter.
+    pub(crate) fn is_dimension(&self, axis: AxisId) -> bool {
+        !matches!(self.func.axes[axis].kind, AxisKind::Seq | AxisKind::Repeat)
+    }
+
+    /// A new expression; its axes follow from its operands.
+    pub(crate) fn expr(&mut self, kind: ExprKind, dtype: DType, span: Span) -> ExprId {
+        let mut axes: Vec<AxisId> = Vec::new();
+        match &kind {
+            ExprKind::Axis(a) if self.is_dimension(*a) => axes.push(*a),
+            ExprKind::Value(v) => axes.extend(&self.func.values[*v].axes),
+            _ => {
+                for e in operands(&kind) {
+                    axes.extend(&self.func.exprs[e].axes);
+                }
+            }
+        }
+        if let ExprKind::Reduce { axes: gone, .. } = &kind {
+            axes.retain(|a| !gone.contains(a));
+        }
+        axes.sort_unstable();
+        axes.dedup();
+        self.func.exprs.push(Expr { kind, dtype, axes, span })
+    }
+
+    /// A literal.
+    pub(crate) fn constant(&mut self, v: Scalar, dtype: DType, span: Span) -> ExprId {
+        self.expr(ExprKind::Const(v), dtype, span)
+    }
+
+    /// An index literal.
+    pub(crate) fn int(&mut self, v: i64, span: Span) -> ExprId {
+        self.constant(Scalar::Int(v), DType::I64, span)
+    }
+
+    /// A value at its own point.
+    pub(crate) fn read(&mut self, value: ValueId, span: Span) -> ExprId {
+        let dtype = self.func.values[value].dtype;
+        self.expr(ExprKind::Value(value), dtype, span)
+    }
+
+    /// `op(a, b)` of operands of one type; not a comparison.
+    pub(crate) fn binary(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> ExprId {
+        let (dtype, span) = (self.func.exprs[a].dtype, self.func.exprs[a].span);
+        self.expr(ExprKind::Binary(op, a, b), dtype, span)
+    }
+
+    /// `not a`.
+    pub(crate) fn not(&mut self, a: ExprId) -> ExprId {
+        let span = self.func.exprs[a].span;
+        self.expr(ExprKind::Unary(UnaryOp::Not, a), DType::Bool, span)
+    }
+
+    /// The smaller or larger of two indices.
+    pub(crate) fn call2(&mut self, f: Function, a: ExprId, b: ExprId) -> ExprId {
+        let (dtype, span) = (self.func.exprs[a].dtype, self.func.exprs[a].span);
+        self.expr(ExprKind::Call(f, vec![a, b]), dtype, span)
+    }
+
+    /// `e` with operands replaced: where `f` gives an expression that one is taken, elsewhere operands are rebuilt.
+    pub(crate) fn rewrite(
+        &mut self,
+        e: ExprId,
+        memo: &mut BTreeMap<ExprId, ExprId>,
+        f: &mut dyn FnMut(&mut Form, ExprId) -> Option<ExprId>,
+    ) -> ExprId {
+        if let Some(done) = memo.get(&e) {
+            return *done;
+        }
+        let new = if let Some(new) = f(self, e) {
+            new
+        } else {
+            let Expr { mut kind, dtype, span, .. } = self.func.exprs[e].clone();
+            let mut changed = false;
+            map_operands(&mut kind, |x| {
+                let y = self.rewrite(x, memo, f);
+                changed |= x != y;
+                y
+            });
+            if changed { self.expr(kind, dtype, span) } else { e }
+        };
+        memo.insert(e, new);
+        new
+    }
+
+    /// The first value of an accumulator.
+    pub(crate) fn identity(&mut self, op: ReduceOp, dtype: DType, span: Span) -> ExprId {
+        let v = match op {
+            ReduceOp::Sum | ReduceOp::Dot => Scalar::Int(0),
+            ReduceOp::Prod => Scalar::Int(1),
+            ReduceOp::Any => Scalar::Bool(false),
+            ReduceOp::All => Scalar::Bool(true),
+            ReduceOp::Max | ReduceOp::Argmax => extreme(dtype, false),
+            ReduceOp::Min | ReduceOp::Argmin => extreme(dtype, true),
+        };
+        self.constant(v.cast(dtype), dtype, span)
+    }
+}
+
+/// The lowest or highest value of a type.
+fn extreme(dtype: DType, highest: bool) -> Scalar {
+    match dtype.int_range() {
+        Some((lo, hi)) => {
+            let v = if highest { hi } else { lo };
+            #[expect(clippy::cast_possible_truncation, reason = "u64 keeps its two's complement bits")]
+            Scalar::Int(v as i64)
+        }
+        None if dtype == DType::Bool => Scalar::Bool(highest),
+        None => Scalar::Float(if highest { f64::INFINITY } else { f64::NEG_INFINITY }),
+    }
+}
+
+/// The operands of an expression, in order.
+pub(crate) fn operands(kind: &ExprKind) -> Vec<ExprId> {
+    let mut out = Vec::new();
+    let mut kind = kind.clone();
+    map_operands(&mut kind, |e| {
+        out.push(e);
+        e
+    });
+    out
+}
+
+/// Replaces each operand by what `f` makes of it.
+pub(crate) fn map_operands(kind: &mut ExprKind, mut f: impl FnMut(ExprId) -> ExprId) {
+    match kind {
+        ExprKind::Const(_) | ExprKind::Size(_) | ExprKind::Scalar(_) | ExprKind::Axis(_) | ExprKind::Value(_) => {}
+        ExprKind::ValueAt(_, index) | ExprKind::Load { index, .. } | ExprKind::Table { index, .. } => {
+            index.iter_mut().for_each(|e| *e = f(*e));
+        }
+        ExprKind::Unary(_, a) | ExprKind::Cast(a) => *a = f(*a),
+        ExprKind::Binary(_, a, b) => {
+            *a = f(*a);
+            *b = f(*b);
+        }
+        ExprKind::Call(_, args) | ExprKind::Reduce { args, .. } => args.iter_mut().for_each(|e| *e = f(*e)),
+        ExprKind::Select(c, a, b) => {
+            *c = f(*c);
+            *a = f(*a);
+            *b = f(*b);
+        }
+        ExprKind::Scan { arg, .. } => *arg = f(*arg),
+    }
+}

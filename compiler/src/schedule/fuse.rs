@@ -1,0 +1,310 @@
+//! From a list of statements and an order of loops to a tree of loops.
+//!
+//! Loops are made from the outside in. At each level the statements that run over it are gathered, in order, into as
+//! few loops as dependences allow; statements that lack the level go between those loops, as early as they can.
+//! Two statements may share a loop when all their conflicts agree along it: each pass then touches elements of its own.
+//! A value that is being accumulated along the loop may not be read in it.
+
+use std::collections::BTreeSet;
+
+use super::access::{Accesses, Object};
+use super::form::{Action, Form, Item, StmtId};
+use super::levels::{LevelId, LevelKind, Levels};
+use crate::diag::{Code, Diagnostic};
+use crate::hir::ir::{AxisId, AxisKind, ExprId, StoreKind};
+
+/// Number of a node of the tree.
+pub(crate) type NodeId = usize;
+
+/// Loops around statements.
+#[derive(Clone, Debug)]
+pub(crate) enum Tree {
+    /// A statement.
+    Leaf(StmtId),
+    /// A loop.
+    Loop {
+        /// Its number.
+        node: NodeId,
+        /// What it runs over.
+        level: LevelId,
+        /// For blocks: as lanes.
+        lanes: bool,
+        /// What is repeated.
+        body: Vec<Tree>,
+    },
+    /// `seq` or `fold`.
+    Seq {
+        /// Its number.
+        node: NodeId,
+        /// The counter, or the folded axis.
+        axis: AxisId,
+        /// The level that a `fold` runs over.
+        level: Option<LevelId>,
+        /// What is repeated.
+        body: Vec<Tree>,
+    },
+    /// One of two lists.
+    If {
+        /// Numbers of the two lists.
+        nodes: (NodeId, NodeId),
+        /// The condition.
+        cond: ExprId,
+        /// Run when true.
+        then: Vec<Tree>,
+        /// Run when false.
+        otherwise: Vec<Tree>,
+    },
+}
+
+impl Tree {
+    /// The statements below, in order.
+    pub(crate) fn stmts(&self, out: &mut Vec<StmtId>) {
+        match self {
+            Tree::Leaf(s) => out.push(*s),
+            Tree::Loop { body, .. } | Tree::Seq { body, .. } => body.iter().for_each(|t| t.stmts(out)),
+            Tree::If { then, otherwise, .. } => then.iter().chain(otherwise).for_each(|t| t.stmts(out)),
+        }
+    }
+}
+
+/// Which statements share loops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Policy {
+    /// Along `for` axes only; every statement has its own loops over the others.
+    Naive,
+    /// Wherever dependences allow.
+    Greedy,
+}
+
+/// Makes the tree of loops.
+pub(crate) struct Fuser<'a> {
+    /// The kernel.
+    pub(crate) form: &'a Form,
+    /// Its loops.
+    pub(crate) levels: &'a Levels,
+    /// What statements touch.
+    pub(crate) accesses: &'a Accesses,
+    /// The levels of each statement.
+    pub(crate) stmt_levels: &'a [Vec<LevelId>],
+    /// Which statements share loops.
+    pub(crate) policy: Policy,
+    nodes: NodeId,
+}
+
+struct Cluster<'a> {
+    is_loop: bool,
+    lanes: bool,
+    items: Vec<&'a Item>,
+}
+
+impl<'a> Fuser<'a> {
+    /// A fuser of a kernel.
+    pub(crate) fn new(
+        form: &'a Form,
+        levels: &'a Levels,
+        accesses: &'a Accesses,
+        stmt_levels: &'a [Vec<LevelId>],
+        policy: Policy,
+    ) -> Fuser<'a> {
+        Fuser { form, levels, accesses, stmt_levels, policy, nodes: 0 }
+    }
+
+    /// The tree of the kernel.
+    ///
+    /// # Errors
+    /// E0504 when a `fold` or a loop cannot be placed inside the loops that its bounds depend on.
+    pub(crate) fn tree(&mut self) -> Result<Vec<Tree>, Diagnostic> {
+        let items: Vec<&Item> = self.form.items.iter().collect();
+        self.build(&items, &mut Vec::new())
+    }
+
+    fn node(&mut self) -> NodeId {
+        self.nodes += 1;
+        self.nodes - 1
+    }
+
+    fn stmts(items: &[&Item]) -> Vec<StmtId> {
+        items.iter().flat_map(|i| i.stmts()).collect()
+    }
+
+    fn build(&mut self, items: &[&Item], bound: &mut Vec<LevelId>) -> Result<Vec<Tree>, Diagnostic> {
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(level) = self.next_level(items, bound) else {
+            return items.iter().map(|i| self.plain(i, bound)).collect();
+        };
+        let clusters = self.cluster(items, level, bound);
+        let mut out = Vec::new();
+        for c in clusters {
+            if c.is_loop {
+                let node = self.node();
+                bound.push(level);
+                let body = self.build(&c.items, bound);
+                bound.pop();
+                out.push(Tree::Loop { node, level, lanes: c.lanes, body: body? });
+            } else {
+                out.extend(self.build(&c.items, bound)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// The outermost level that any of the items still needs.
+    fn next_level(&self, items: &[&Item], bound: &[LevelId]) -> Option<LevelId> {
+        let wanted = |l: &LevelId| !bound.contains(l) && items.iter().any(|i| self.has(i, *l, bound));
+        if self.policy == Policy::Naive
+            && let [Item::Stmt(s)] = items
+        {
+            // A statement on its own: the axes of what it writes outside, reduced axes inside.
+            let reduced = |l: LevelId| match self.form.stmts[*s].action.written_value() {
+                Some(v) => !self.form.func.values[v].axes.contains(&self.levels.all[l].axis),
+                None => false,
+            };
+            let mut left: Vec<LevelId> = self.levels.order.iter().copied().filter(wanted).collect();
+            left.sort_by_key(|l| reduced(*l) && !self.is_for(*l));
+            return left.iter().copied().find(|l| {
+                let parents = &self.form.func.axes[self.levels.all[*l].axis].parents;
+                parents.iter().all(|p| self.levels.steps(*p).all(|x| bound.contains(&x) || !left.contains(&x)))
+            });
+        }
+        self.levels.order.iter().copied().find(wanted)
+    }
+
+    fn is_for(&self, level: LevelId) -> bool {
+        matches!(self.form.func.axes[self.levels.all[level].axis].kind, AxisKind::For(_))
+    }
+
+    fn plain(&mut self, item: &Item, bound: &mut Vec<LevelId>) -> Result<Tree, Diagnostic> {
+        match item {
+            Item::Stmt(s) => Ok(Tree::Leaf(*s)),
+            Item::Seq { axis, fold, body } => {
+                let level = if *fold { self.levels.steps(*axis).next() } else { None };
+                let axis_ref = &self.form.func.axes[*axis];
+                for p in axis_ref.parents.iter().filter(|p| self.form.is_dimension(**p)) {
+                    if !self.levels.chain(*p).iter().all(|l| bound.contains(l)) {
+                        let parent = &self.form.func.axes[*p].name;
+                        return Err(Diagnostic::error(
+                            Code::Illegal,
+                            axis_ref.span,
+                            format!("the bounds of `{}` depend on `{parent}`, of which several points would run at once",
+                                axis_ref.name),
+                        ));
+                    }
+                }
+                let node = self.node();
+                let depth = bound.len();
+                bound.extend(level);
+                let items: Vec<&Item> = body.iter().collect();
+                let body = self.build(&items, bound);
+                bound.truncate(depth);
+                Ok(Tree::Seq { node, axis: *axis, level, body: body? })
+            }
+            Item::If { cond, then, otherwise } => {
+                let nodes = (self.node(), self.node());
+                let (a, b): (Vec<&Item>, Vec<&Item>) = (then.iter().collect(), otherwise.iter().collect());
+                let (then, otherwise) = (self.build(&a, bound)?, self.build(&b, bound)?);
+                Ok(Tree::If { nodes, cond: *cond, then, otherwise })
+            }
+        }
+    }
+
+    /// Whether an item runs inside a loop over the level.
+    fn has(&self, item: &Item, level: LevelId, bound: &[LevelId]) -> bool {
+        match item {
+            Item::Stmt(s) => self.stmt_levels[s.index()].contains(&level),
+            Item::Seq { axis, .. } if *axis == self.levels.all[level].axis => false,
+            Item::Seq { .. } | Item::If { .. } => self.wraps(item, level, bound),
+        }
+    }
+
+    /// Whether a whole `seq`, `fold` or `if` may run inside a loop over the level.
+    fn wraps(&self, item: &Item, level: LevelId, bound: &[LevelId]) -> bool {
+        let axis = self.levels.all[level].axis;
+        if self.levels.all[level].kind.is_block() || (self.policy == Policy::Naive && !self.is_for(level)) {
+            return false;
+        }
+        if !self.levels.chain(axis).iter().take_while(|l| **l != level).all(|l| bound.contains(l)) {
+            return false;
+        }
+        let stmts = item.stmts();
+        let inside: BTreeSet<StmtId> = stmts.iter().copied().collect();
+        let has = |s: &StmtId| self.stmt_levels[s.index()].contains(&level);
+        if !stmts.iter().any(has) {
+            return false;
+        }
+        let mut own = BTreeSet::new();
+        for s in stmts.iter().filter(|s| !has(s)) {
+            // A statement without the axis is repeated by every pass: only if nobody else sees what it writes.
+            let Action::Set { value, .. } = &self.form.stmts[*s].action else { return false };
+            let object = Object::Value(*value);
+            let alone = self.form.stmts.handles().all(|t| {
+                inside.contains(&t) || self.accesses.of(t).iter().all(|a| a.object != object)
+            });
+            if !alone {
+                return false;
+            }
+            own.insert(object);
+        }
+        self.accesses.independent(self.form, self.levels, &stmts, level, &own)
+    }
+
+    fn cluster<'i>(&self, items: &[&'i Item], level: LevelId, bound: &[LevelId]) -> Vec<Cluster<'i>> {
+        let mut out: Vec<Cluster<'i>> = Vec::new();
+        let may_share = self.policy == Policy::Greedy || self.is_for(level);
+        for item in items {
+            let stmts = item.stmts();
+            let clash = |c: &Cluster| {
+                Self::stmts(&c.items).iter().any(|a| stmts.iter().any(|b| self.accesses.conflict(*a, *b)))
+            };
+            let last = out.iter().rposition(clash);
+            let after = last.map_or(0, |p| p + 1);
+            if self.has(item, level, bound) {
+                let lanes = self.lanes(item, level);
+                let joins = |c: &Cluster| {
+                    c.is_loop
+                        && c.lanes == lanes
+                        && Self::stmts(&c.items).iter().all(|a| {
+                            stmts.iter().all(|b| self.accesses.apart(self.form, self.levels, *a, *b, level))
+                        })
+                };
+                let from = last.unwrap_or(0);
+                let target = if may_share { (from..out.len()).find(|n| joins(&out[*n])) } else { None };
+                match target {
+                    Some(n) => out[n].items.push(item),
+                    None => out.push(Cluster { is_loop: true, lanes, items: vec![item] }),
+                }
+            } else if let Some(p) = last.filter(|p| !out[*p].is_loop) {
+                out[p].items.push(item);
+            } else if out.get(after).is_some_and(|c| !c.is_loop) {
+                out[after].items.push(item);
+            } else {
+                out.insert(after, Cluster { is_loop: false, lanes: false, items: vec![item] });
+            }
+        }
+        out
+    }
+
+    /// Whether an item may run as lanes of a block.
+    fn lanes(&self, item: &Item, level: LevelId) -> bool {
+        let LevelKind::Block { lanes: true, .. } = self.levels.all[level].kind else { return false };
+        let Item::Stmt(s) = item else { return false };
+        let action = &self.form.stmts[*s].action;
+        let simple = match action {
+            Action::Set { .. } => true,
+            Action::Accumulate { guard, .. } => guard.is_none(),
+            Action::Store { kind, tensor, .. } => {
+                *kind == StoreKind::Injective && self.form.func.tensors[*tensor].packed.is_none()
+            }
+            _ => false,
+        };
+        let apart = |l: LevelId| self.accesses.independent(self.form, self.levels, &[*s], l, &BTreeSet::new());
+        // One lanes loop a statement: the innermost that it can have.
+        let at = self.levels.position(level);
+        let inner = self.stmt_levels[s.index()].iter().any(|l| {
+            let lanes = matches!(self.levels.all[*l].kind, LevelKind::Block { lanes: true, .. });
+            lanes && self.levels.position(*l) > at && apart(*l)
+        });
+        simple && !inner && apart(level)
+    }
+}

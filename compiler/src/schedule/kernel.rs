@@ -1,0 +1,313 @@
+//! One kernel: normal form, levels, tree, storage, nest.
+
+use std::collections::BTreeSet;
+
+use rooftile_artifact::DType;
+
+use super::access::{Accesses, Object, agree_on_axis};
+use super::emit::{Binding, BindingDim, Emitter, machine_type};
+use super::form::{Action, Form, Item, StmtId};
+use super::fuse::{Fuser, Policy, Tree};
+use super::levels::{AxisSpec, LevelId, Levels};
+use super::storage;
+use crate::diag::{Code, Diagnostic};
+use crate::hir::ir::{ExprId, Tensor};
+use crate::nest::build::Builder;
+use crate::nest::ir::{self as nest, Space};
+use crate::schedule::plan::AxisRef;
+
+/// How a kernel is to be run.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// What is asked for each axis, by its position in the arena.
+    pub(crate) specs: Vec<AxisSpec>,
+    /// Loops asked for, from the outside in.
+    pub(crate) order: Vec<AxisRef>,
+    /// Which statements share loops.
+    pub(crate) policy: Policy,
+}
+
+/// How a parameter's tensor lies in a buffer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ViewShape {
+    /// For each dimension of the buffer: what it is to the tensor.
+    pub(crate) dims: Vec<ViewShapeDim>,
+}
+
+/// A dimension of a buffer behind a view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ViewShapeDim {
+    /// All of the tensor's dimension.
+    Whole(usize),
+    /// A part: two sizes follow the kernel's own, the first index and the buffer's extent.
+    Part(usize),
+    /// Held at an index: two sizes follow, the index and the buffer's extent.
+    Fixed,
+}
+
+/// A scratch buffer of a kernel: element type, and extents with panels.
+#[derive(Clone, Debug)]
+pub(crate) struct Scratch {
+    /// Element type.
+    pub(crate) dtype: DType,
+    /// The buffer's extents in the nest, over sizes and scalars.
+    pub(crate) shape: Vec<nest::ExprId>,
+}
+
+/// A kernel as loops, and the scratch that it wants in its last slots.
+#[derive(Clone, Debug)]
+pub(crate) struct KernelNest {
+    /// The loops.
+    pub(crate) nest: nest::Nest,
+    /// Scratch buffers.
+    pub(crate) scratch: Vec<Scratch>,
+}
+
+/// The loops of a kernel in normal form.
+///
+/// # Errors
+/// A diagnostic when the setup is illegal here, or the target lacks something.
+pub(crate) fn lower_form(
+    mut form: Form,
+    setup: &Setup,
+    views: &[Option<ViewShape>],
+) -> Result<KernelNest, Diagnostic> {
+    split_self_conflicts(&mut form);
+    let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
+    for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
+        for p in form.func.axes[axis].parents.iter().filter(|p| levels.block(**p).is_some()) {
+            let (name, parent) = (&form.func.axes[axis].name, &form.func.axes[*p].name);
+            return Err(Diagnostic::error(
+                Code::Illegal,
+                form.func.axes[axis].span,
+                format!("the bounds of `{name}` depend on `{parent}`, of which several points would run at once"),
+            )
+            .help(format!("do not block `{parent}`; block `{name}` or another axis")));
+        }
+    }
+    let stmt_levels = levels_of_stmts(&form, &levels);
+    let accesses = Accesses::new(&form);
+    let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
+    let phases = phases(&form, &levels, &accesses, trees)?;
+    let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
+    let homes = storage::homes(&mut form, &levels, &accesses, &bodies)?;
+
+    let mut b = Builder::new(&form.func.name);
+    for (_, size) in form.func.sizes.iter() {
+        b.add_size(&size.name);
+    }
+    for (_, scalar) in form.func.scalars.iter() {
+        b.add_scalar(&scalar.name, machine_type(scalar.dtype, scalar.span)?);
+    }
+    let slots = u32::try_from(form.func.tensors.len()).unwrap_or(u32::MAX);
+    let mut emitter = Emitter::new(&form, &levels, &homes, b, Vec::new(), slots);
+    for (n, (_, tensor)) in form.func.tensors.iter().enumerate() {
+        let view = views.get(n).and_then(Option::as_ref);
+        let binding = bind_tensor(&mut emitter, n, tensor, view)?;
+        emitter.tensors.push(binding);
+    }
+    for (body, cores) in &phases {
+        emitter.phase(body, *cores)?;
+    }
+    let scratch = emitter
+        .scratch
+        .iter()
+        .map(|(buffer, dtype)| Scratch { dtype: *dtype, shape: emitter.b.nest().buffers[*buffer].shape.clone() })
+        .collect();
+    Ok(KernelNest { nest: emitter.b.finish(), scratch })
+}
+
+fn levels_of_stmts(form: &Form, levels: &Levels) -> Vec<Vec<LevelId>> {
+    form.stmts
+        .iter()
+        .map(|(_, s)| {
+            s.axes
+                .iter()
+                .flat_map(|a| {
+                    let only = s.lanes_only.contains(a);
+                    levels.chain(*a).iter().copied().filter(move |l| !only || levels.all[*l].kind.is_block())
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// A phase for every loop that is shared out over the cores, and one for what lies between two of them.
+fn phases(
+    form: &Form,
+    levels: &Levels,
+    accesses: &Accesses,
+    trees: Vec<Tree>,
+) -> Result<Vec<(Vec<Tree>, usize)>, Diagnostic> {
+    let mut out: Vec<(Vec<Tree>, usize)> = Vec::new();
+    for tree in trees {
+        let mut cores = 0;
+        let mut inner = &tree;
+        while let Tree::Loop { level, body, .. } = inner {
+            if !levels.parallel.contains(level) {
+                break;
+            }
+            check_parallel(form, levels, accesses, inner, *level)?;
+            cores += 1;
+            match &body[..] {
+                [only] => inner = only,
+                _ => break,
+            }
+        }
+        match out.last_mut() {
+            Some((serial, 0)) if cores == 0 => serial.push(tree),
+            _ => out.push((vec![tree], cores)),
+        }
+    }
+    Ok(out)
+}
+
+fn check_parallel(
+    form: &Form,
+    levels: &Levels,
+    accesses: &Accesses,
+    tree: &Tree,
+    level: LevelId,
+) -> Result<(), Diagnostic> {
+    let mut stmts = Vec::new();
+    tree.stmts(&mut stmts);
+    let inside: BTreeSet<StmtId> = stmts.iter().copied().collect();
+    // What only this loop touches is scratch of one pass.
+    let outside: BTreeSet<Object> = form
+        .stmts
+        .handles()
+        .filter(|s| !inside.contains(s))
+        .flat_map(|s| accesses.of(s).iter().map(|a| a.object))
+        .collect();
+    let own: BTreeSet<Object> = stmts
+        .iter()
+        .flat_map(|s| accesses.of(*s).iter().map(|a| a.object))
+        .filter(|o| matches!(o, Object::Value(_)) && !outside.contains(o))
+        .collect();
+    let Some((a, b, object)) = accesses.dependence(form, levels, &stmts, level, &own) else { return Ok(()) };
+    let axis = &form.func.axes[levels.all[level].axis];
+    let name = match object {
+        Object::Tensor(t) => &form.func.tensors[t].name,
+        Object::Value(v) => &form.func.values[v].name,
+    };
+    let help = match form.stmts[a].action {
+        Action::Scan { .. } => format!("scan({name}, via = two_pass) makes the passes independent"),
+        Action::Append { .. } => format!("append({name}, via = sort), or run it on one core"),
+        _ => format!("`scatter({name}, via = privatize)` or `split({}, n)` make the passes independent", axis.name),
+    };
+    Err(Diagnostic::error(
+        Code::Illegal,
+        axis.span,
+        format!("`{}` cannot be shared out over the cores: its passes meet in `{name}`", axis.name),
+    )
+    .cause(form.stmts[a].span, "touched here")
+    .cause(form.stmts[b].span, "and here by another pass")
+    .help(help))
+}
+
+/// `A[j] = e(A[other])` evaluates all points before it stores: the elements go by way of a temporary.
+fn split_self_conflicts(form: &mut Form) {
+    let accesses = Accesses::new(form);
+    let items = std::mem::take(&mut form.items);
+    form.items = split_items(form, &accesses, items);
+}
+
+fn split_items(form: &mut Form, accesses: &Accesses, items: Vec<Item>) -> Vec<Item> {
+    let mut out = Vec::new();
+    for item in items {
+        match item {
+            Item::Stmt(s) => {
+                if let Some(first) = split_stmt(form, accesses, s) {
+                    out.push(Item::Stmt(first));
+                }
+                out.push(Item::Stmt(s));
+            }
+            Item::Seq { axis, fold, body } => {
+                let body = split_items(form, accesses, body);
+                out.push(Item::Seq { axis, fold, body });
+            }
+            Item::If { cond, then, otherwise } => {
+                let then = split_items(form, accesses, then);
+                let otherwise = split_items(form, accesses, otherwise);
+                out.push(Item::If { cond, then, otherwise });
+            }
+        }
+    }
+    out
+}
+
+fn split_stmt(form: &mut Form, accesses: &Accesses, s: StmtId) -> Option<StmtId> {
+    let Action::Store { tensor, expr, .. } = form.stmts[s].action else { return None };
+    let (axes, span) = (form.stmts[s].axes.clone(), form.stmts[s].span);
+    let object = Object::Tensor(tensor);
+    let write = accesses.of(s).iter().find(|a| a.write && a.object == object)?;
+    let apart = accesses
+        .of(s)
+        .iter()
+        .filter(|a| !a.write && a.object == object)
+        .all(|r| axes.iter().all(|axis| agree_on_axis(form, r, write, *axis)));
+    if apart {
+        return None;
+    }
+    let dtype = form.func.exprs[expr].dtype;
+    let name = format!("{}.new", form.func.tensors[tensor].name);
+    let temp = form.value(&name, dtype, axes.clone(), span);
+    let first = form.stmt(Action::Set { value: temp, index: None, expr }, axes, span);
+    let read: ExprId = form.read(temp, span);
+    if let Action::Store { expr, .. } = &mut form.stmts[s].action {
+        *expr = read;
+    }
+    Some(first)
+}
+
+fn bind_tensor(
+    e: &mut Emitter<'_>,
+    n: usize,
+    tensor: &Tensor,
+    view: Option<&ViewShape>,
+) -> Result<Binding, Diagnostic> {
+    let mut shape = Vec::new();
+    let mut dims = Vec::new();
+    match view {
+        None => {
+            for (d, extent) in tensor.shape.iter().enumerate() {
+                shape.push(e.pure(*extent)?);
+                dims.push(BindingDim::View(d, None));
+            }
+        }
+        Some(view) => {
+            for (s, dim) in view.dims.iter().enumerate() {
+                match dim {
+                    ViewShapeDim::Whole(d) => {
+                        shape.push(e.pure(tensor.shape[*d])?);
+                        dims.push(BindingDim::View(*d, None));
+                    }
+                    ViewShapeDim::Part(d) => {
+                        let lo = e.b.add_size(&format!("{}.{s}.lo", tensor.name));
+                        shape.push(e.b.add_size(&format!("{}.{s}.extent", tensor.name)));
+                        dims.push(BindingDim::View(*d, Some(lo)));
+                    }
+                    ViewShapeDim::Fixed => {
+                        let at = e.b.add_size(&format!("{}.{s}.at", tensor.name));
+                        shape.push(e.b.add_size(&format!("{}.{s}.extent", tensor.name)));
+                        dims.push(BindingDim::Fixed(at));
+                    }
+                }
+            }
+        }
+    }
+    // Packing belongs to the tensor's dimension; the buffer's may stand elsewhere.
+    let packed = tensor.packed.and_then(|p| dims.iter().position(|d| matches!(d, BindingDim::View(n, _) if *n == p)));
+    let mut dtype = machine_type(tensor.dtype.real(), tensor.span)?;
+    if let Some(p) = packed {
+        dtype = DType::U8;
+        let per = i64::try_from(tensor.dtype.per_byte()).unwrap_or(1);
+        shape[p] = e.b.ceil_div(shape[p], per);
+    }
+    if tensor.dtype.is_complex() {
+        shape.push(e.b.int(2));
+    }
+    let slot = u32::try_from(n).unwrap_or(u32::MAX);
+    let buffer = e.b.add_buffer(&tensor.name, dtype, &shape, Space::Global(slot));
+    Ok(Binding { buffer, dims, packed })
+}

@@ -1,0 +1,250 @@
+//! The loops that an axis becomes, and their order.
+//!
+//! An axis has one or more *step* levels, from the outside in, each a loop over the range of the level above it, and
+//! at most one *block*: the points of one step of the innermost step level, written out or as lanes.
+//!
+//! ```text
+//! tile(i, 64), unroll(i, 4):   for i.0 in lo..hi step 64
+//!                                for i.1 in i.0..min(i.0 + 64, hi) step 4
+//!                                  for u in 0..4 unrolled          i = i.1 + u
+//! ```
+
+use super::bounds;
+use super::form::Form;
+use crate::diag::{Code, Diagnostic, Span};
+use crate::hir::ir::{AxisId, AxisKind};
+use crate::schedule::plan::AxisRef;
+
+/// Number of a level.
+pub(crate) type LevelId = usize;
+
+/// A loop of an axis.
+#[derive(Clone, Debug)]
+pub(crate) struct Level {
+    /// The axis.
+    pub(crate) axis: AxisId,
+    /// What loop it is.
+    pub(crate) kind: LevelKind,
+    /// `i.0`.
+    pub(crate) name: String,
+}
+
+/// What loop a level is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LevelKind {
+    /// A loop with this step.
+    Step(i64),
+    /// The points of one step of the level above.
+    Block {
+        /// How many.
+        count: i64,
+        /// As lanes, not written out.
+        lanes: bool,
+    },
+}
+
+impl LevelKind {
+    /// Whether this is a block.
+    pub(crate) fn is_block(self) -> bool {
+        matches!(self, LevelKind::Block { .. })
+    }
+}
+
+/// What is asked for an axis.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AxisSpec {
+    /// Tile sizes from the outside in.
+    pub(crate) tiles: Vec<i64>,
+    /// Lanes.
+    pub(crate) lanes: Option<i64>,
+    /// Points written out.
+    pub(crate) unroll: Option<i64>,
+    /// Whether the outermost level is shared out over the cores.
+    pub(crate) parallel: bool,
+}
+
+/// All levels of a kernel, in their order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Levels {
+    /// Every level.
+    pub(crate) all: Vec<Level>,
+    /// The levels of each axis from the outside in, by the axis' position in its arena.
+    chains: Vec<Vec<LevelId>>,
+    /// Loops from the outside in; blocks last.
+    pub(crate) order: Vec<LevelId>,
+    /// Levels whose loops are shared out over the cores.
+    pub(crate) parallel: Vec<LevelId>,
+}
+
+impl Levels {
+    /// The levels of an axis, from the outside in.
+    pub(crate) fn chain(&self, axis: AxisId) -> &[LevelId] {
+        self.chains.get(axis.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The step levels of an axis.
+    pub(crate) fn steps(&self, axis: AxisId) -> impl Iterator<Item = LevelId> {
+        self.chain(axis).iter().copied().filter(|l| !self.all[*l].kind.is_block())
+    }
+
+    /// The block of an axis.
+    pub(crate) fn block(&self, axis: AxisId) -> Option<LevelId> {
+        self.chain(axis).iter().copied().find(|l| self.all[*l].kind.is_block())
+    }
+
+    /// The count of the block of an axis, 1 without one.
+    pub(crate) fn block_count(&self, axis: AxisId) -> i64 {
+        match self.block(axis).map(|b| self.all[b].kind) {
+            Some(LevelKind::Block { count, .. }) => count,
+            _ => 1,
+        }
+    }
+
+    /// Whether the block of an axis is lanes.
+    pub(crate) fn has_lanes(&self, axis: AxisId) -> bool {
+        self.block(axis).is_some_and(|b| matches!(self.all[b].kind, LevelKind::Block { lanes: true, .. }))
+    }
+
+    /// A level's place in the order.
+    pub(crate) fn position(&self, level: LevelId) -> usize {
+        self.order.iter().position(|l| *l == level).unwrap_or(usize::MAX)
+    }
+
+    /// Cuts every axis of the kernel into levels and orders them.
+    ///
+    /// # Errors
+    /// E0504 when the wanted order contradicts the levels or the domains.
+    pub(crate) fn new(
+        form: &Form,
+        specs: &[AxisSpec],
+        wanted: &[AxisRef],
+        span: Span,
+    ) -> Result<Levels, Diagnostic> {
+        let mut levels = Levels { chains: vec![Vec::new(); form.func.axes.len()], ..Levels::default() };
+        for axis in form.func.axes.handles() {
+            if form.is_dimension(axis) {
+                let spec = specs.get(axis.index()).cloned().unwrap_or_default();
+                levels.cut(form, axis, &spec);
+            }
+        }
+        levels.order_by(form, wanted, span)?;
+        Ok(levels)
+    }
+
+    fn add(&mut self, axis: AxisId, name: String, kind: LevelKind) -> LevelId {
+        self.all.push(Level { axis, kind, name });
+        self.chains[axis.index()].push(self.all.len() - 1);
+        self.all.len() - 1
+    }
+
+    fn cut(&mut self, form: &Form, axis: AxisId, spec: &AxisSpec) {
+        let name = &form.func.axes[axis].name;
+        let extent = bounds::extent(form, axis);
+        let lanes = spec.lanes.filter(|n| *n > 1);
+        let count = (lanes.unwrap_or(1) * spec.unroll.unwrap_or(1).max(1)).clamp(1, 64);
+        let fold = matches!(form.func.axes[axis].kind, AxisKind::Fold(_));
+        let whole = !fold && spec.tiles.is_empty() && !spec.parallel && extent == Some(count) && count > 1;
+        let mut steps: Vec<i64> = Vec::new();
+        for t in &spec.tiles {
+            let inner = steps.last().is_none_or(|last| t < last);
+            if inner && *t > 1 {
+                steps.push(*t);
+            }
+        }
+        if fold && steps.is_empty() {
+            steps.push(1);
+        }
+        if spec.parallel && steps.is_empty() && lanes.is_some() {
+            steps.push(count * 16);
+        } else if spec.parallel && steps.is_empty() && count > 1 {
+            steps.push(count);
+        }
+        let last = steps.last().copied();
+        if !whole && !(fold && last == Some(1)) && (steps.is_empty() || last != Some(1) || count > 1) {
+            steps.push(count);
+        }
+        let several = steps.len() > 1;
+        for (n, step) in steps.iter().enumerate() {
+            let name = if several { format!("{name}.{n}") } else { name.clone() };
+            let id = self.add(axis, name, LevelKind::Step(*step));
+            if n == 0 && spec.parallel {
+                self.parallel.push(id);
+            }
+        }
+        if count > 1 && !(fold && last == Some(1)) {
+            let kind = LevelKind::Block { count, lanes: lanes.is_some() };
+            self.add(axis, format!("{name}.b"), kind);
+        }
+    }
+
+    /// Sorts the levels: those asked for as asked, the rest by the default, blocks last, lanes last of all.
+    fn order_by(&mut self, form: &Form, wanted: &[AxisRef], span: Span) -> Result<(), Diagnostic> {
+        let mut ranked: Vec<(Rank, LevelId)> = Vec::new();
+        let mut explicit = 0;
+        for r in wanted {
+            for axis in form.func.axes.handles().filter(|a| form.func.axes[*a].name == r.name) {
+                let steps: Vec<LevelId> = self.steps(axis).collect();
+                let picked: Vec<LevelId> = match r.level {
+                    None => steps,
+                    Some(n) => steps.get(n as usize).copied().into_iter().collect(),
+                };
+                for l in picked {
+                    if !ranked.iter().any(|(_, x)| *x == l) {
+                        ranked.push((Rank(0, explicit, 0), l));
+                        explicit += 1;
+                    }
+                }
+            }
+        }
+        for l in 0..self.all.len() {
+            if !ranked.iter().any(|(_, x)| *x == l) {
+                ranked.push((self.default_rank(form, l), l));
+            }
+        }
+        ranked.sort();
+        let mut left: Vec<(Rank, LevelId)> = ranked;
+        while !left.is_empty() {
+            let Some(at) = left.iter().position(|(_, l)| self.may_follow(form, *l)) else {
+                return Err(Diagnostic::error(Code::Illegal, span, "this order of loops cannot be made")
+                    .help("place an axis inside the axes that its bounds depend on, and inner levels inside outer ones"));
+            };
+            let (rank, level) = left.remove(at);
+            // Something asked for earlier could not be placed before this one.
+            if at > 0 && left.first().is_some_and(|(r, _)| r.0 == 0) && rank.0 == 0 {
+                let name = &self.all[left[0].1].name;
+                return Err(Diagnostic::error(Code::Illegal, span, format!("`{name}` cannot stand so far outside"))
+                    .help("an axis goes inside the axes that its bounds depend on, an inner level inside the outer ones"));
+            }
+            self.order.push(level);
+        }
+        Ok(())
+    }
+
+    fn may_follow(&self, form: &Form, level: LevelId) -> bool {
+        let axis = self.all[level].axis;
+        let placed = |l: &LevelId| self.order.contains(l);
+        let outer = self.chain(axis).iter().take_while(|l| **l != level).all(|l| placed(l));
+        let block = self.all[level].kind.is_block();
+        let parents = &form.func.axes[axis].parents;
+        outer && (block || parents.iter().all(|p| self.steps(*p).all(|l| placed(&l))))
+    }
+
+    fn default_rank(&self, form: &Form, level: LevelId) -> Rank {
+        let axis = self.all[level].axis;
+        let nest = form.order.iter().position(|a| *a == axis).unwrap_or(form.order.len());
+        let depth = self.chain(axis).iter().position(|l| *l == level).unwrap_or(0);
+        let last = self.steps(axis).last() == Some(level);
+        match self.all[level].kind {
+            LevelKind::Block { lanes, .. } => Rank(5 + usize::from(lanes), nest, 0),
+            LevelKind::Step(_) if self.parallel.contains(&level) => Rank(1, nest, 0),
+            LevelKind::Step(_) => match form.func.axes[axis].kind {
+                AxisKind::For(_) if !last => Rank(2, depth, nest),
+                AxisKind::For(_) => Rank(3, nest, 0),
+                _ => Rank(4, nest, depth),
+            },
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(usize, usize, usize);

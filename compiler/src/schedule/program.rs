@@ -1,0 +1,246 @@
+//! Kernels and pipelines as programs: buffers, launches, and the steps between them.
+
+use std::collections::BTreeMap;
+
+use rooftile_artifact::HostExpr;
+use rooftile_artifact::program::{
+    BufferDecl, Contract, Mode, Program, ScalarParam, Step, TensorParam,
+};
+
+use super::host;
+use super::kernel::{KernelNest, ViewShape, ViewShapeDim};
+use crate::diag::{Code, Diagnostic};
+use crate::hir::ir::{
+    AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId, View,
+};
+use crate::nest::ir::{Module, Nest};
+
+type Steps = BTreeMap<AxisId, usize>;
+
+/// Makes the loops of a kernel whose parameters lie in their buffers as the views say.
+pub(crate) type Kernels<'a> = dyn FnMut(FuncId, &[Option<ViewShape>]) -> Result<KernelNest, Diagnostic> + 'a;
+
+/// The program of a kernel or pipeline.
+///
+/// # Errors
+/// What the kernels report, and host expressions that cannot be computed.
+pub(crate) fn program(file: &File, entry: FuncId, kernels: &mut Kernels<'_>) -> Result<Module, Diagnostic> {
+    let func = &file.funcs[entry];
+    let none = Steps::new();
+    let mut params = Vec::new();
+    let mut buffers = Vec::new();
+    for (_, t) in func.tensors.iter() {
+        let mode = match t.role {
+            Role::In => Some(Mode::In),
+            Role::Out => Some(Mode::Out),
+            Role::InOut => Some(Mode::InOut),
+            Role::Buf => None,
+        };
+        if let Some(mode) = mode {
+            params.push(TensorParam { name: t.name.clone(), mode, contracts: contracts(func, t)? });
+        }
+        let shape = t.shape.iter().map(|e| host::of_hir(func, *e, &none)).collect::<Result<_, _>>()?;
+        buffers.push(BufferDecl { name: t.name.clone(), dtype: t.dtype, shape, packed: t.packed });
+    }
+    let requires = func
+        .wheres
+        .iter()
+        .map(|e| Ok((host::of_hir(func, *e, &none)?, host::text(func, *e))))
+        .collect::<Result<_, Diagnostic>>()?;
+    let mut maker = Maker {
+        file,
+        func,
+        kernels,
+        made: Vec::new(),
+        nests: Vec::new(),
+        buffers,
+        steps: Steps::new(),
+        step_vars: 0,
+    };
+    let steps = if func.kind == FuncKind::Pipeline {
+        maker.block(&func.body)?
+    } else {
+        let sizes = func.sizes.handles().map(|s| HostExpr::Size(s.index())).collect();
+        let scalars = func.scalars.handles().map(|s| HostExpr::Scalar(s.index())).collect();
+        let slots = (0..func.tensors.len()).collect();
+        vec![maker.launch(entry, vec![None; func.tensors.len()], slots, sizes, scalars)?]
+    };
+    let program = Program {
+        name: func.name.clone(),
+        sizes: func.sizes.iter().map(|(_, s)| s.name.clone()).collect(),
+        scalars: func
+            .scalars
+            .iter()
+            .map(|(_, s)| ScalarParam { name: s.name.clone(), dtype: s.dtype })
+            .collect(),
+        params,
+        buffers: maker.buffers,
+        requires,
+        kernels: Vec::new(),
+        step_vars: maker.step_vars,
+        steps,
+    };
+    Ok(Module { program, nests: maker.nests })
+}
+
+fn contracts(func: &Func, t: &Tensor) -> Result<Vec<Contract>, Diagnostic> {
+    let none = Steps::new();
+    let mut out = Vec::new();
+    if t.role == Role::Out {
+        return Ok(out);
+    }
+    if let Some((lo, hi)) = t.range {
+        out.push(Contract::Range(host::of_hir(func, lo, &none)?, host::of_hir(func, hi, &none)?));
+    }
+    if t.monotone {
+        out.push(Contract::Monotone);
+    }
+    if t.injective {
+        out.push(Contract::Injective);
+    }
+    Ok(out)
+}
+
+struct Made {
+    callee: FuncId,
+    views: Vec<Option<ViewShape>>,
+    kernel: usize,
+    nest: KernelNest,
+}
+
+struct Maker<'a, 'k> {
+    file: &'a File,
+    func: &'a Func,
+    kernels: &'a mut Kernels<'k>,
+    made: Vec<Made>,
+    nests: Vec<Nest>,
+    buffers: Vec<BufferDecl>,
+    steps: Steps,
+    step_vars: usize,
+}
+
+impl Maker<'_, '_> {
+    fn host(&self, e: ExprId) -> Result<HostExpr, Diagnostic> {
+        host::of_hir(self.func, e, &self.steps)
+    }
+
+    fn block(&mut self, body: &[Stmt]) -> Result<Vec<Step>, Diagnostic> {
+        body.iter().map(|s| self.stmt(s)).collect()
+    }
+
+    fn stmt(&mut self, stmt: &Stmt) -> Result<Step, Diagnostic> {
+        Ok(match &stmt.kind {
+            StmtKind::Call { callee, args, sizes } => self.call(*callee, args, sizes)?,
+            StmtKind::Repeat { axis, pingpong, body } => {
+                let (lo, hi) = (self.func.axes[*axis].lo, self.func.axes[*axis].hi);
+                let (lo, hi) = (self.host(lo)?, self.host(hi)?);
+                let var = self.step_vars;
+                self.step_vars += 1;
+                self.steps.insert(*axis, var);
+                let swaps = pingpong.iter().map(|(a, b)| (a.index(), b.index())).collect();
+                Step::Repeat { var, lo, hi, swaps, body: self.block(body)? }
+            }
+            StmtKind::If { cond, then, otherwise } => {
+                Step::If { cond: self.host(*cond)?, then: self.block(then)?, otherwise: self.block(otherwise)? }
+            }
+            StmtKind::Fill { tensor, value } => Step::Fill { buffer: tensor.index(), value: self.host(*value)? },
+            StmtKind::Copy { from, to } => Step::Copy { from: from.index(), to: to.index() },
+            _ => return Err(Diagnostic::error(Code::Misplaced, stmt.span, "this may stand in a kernel only")),
+        })
+    }
+
+    fn call(&mut self, callee: FuncId, args: &[CallArg], sizes: &[ExprId]) -> Result<Step, Diagnostic> {
+        let target = &self.file.funcs[callee];
+        let mut host_sizes = sizes.iter().map(|e| self.host(*e)).collect::<Result<Vec<_>, _>>()?;
+        let mut scalars: Vec<(usize, HostExpr)> = Vec::new();
+        let mut tensors: Vec<(usize, &View)> = Vec::new();
+        for (param, arg) in target.params.iter().zip(args) {
+            match (param, arg) {
+                (ParamRef::Scalar(s), CallArg::Scalar(e)) => {
+                    let value = HostExpr::Cast(target.scalars[*s].dtype, Box::new(self.host(*e)?));
+                    scalars.push((s.index(), value));
+                }
+                (ParamRef::Tensor(t), CallArg::Tensor(view)) => tensors.push((t.index(), view)),
+                _ => return Err(Diagnostic::error(Code::Arguments, target.span, "arguments in the wrong order")),
+            }
+        }
+        scalars.sort_by_key(|(n, _)| *n);
+        tensors.sort_by_key(|(n, _)| *n);
+        let mut views = Vec::new();
+        let mut slots = Vec::new();
+        for (_, view) in &tensors {
+            slots.push(view.tensor.index());
+            views.push(self.view(view, &mut host_sizes)?);
+        }
+        let scalars = scalars.into_iter().map(|(_, e)| e).collect();
+        self.launch(callee, views, slots, host_sizes, scalars)
+    }
+
+    /// The shape of a view, and the sizes that it adds to the kernel's own.
+    fn view(&self, view: &View, sizes: &mut Vec<HostExpr>) -> Result<Option<ViewShape>, Diagnostic> {
+        let tensor: TensorId = view.tensor;
+        let shape = &self.func.tensors[tensor].shape;
+        let whole = view.fixed.is_empty()
+            && view.dims.len() == shape.len()
+            && view.dims.iter().enumerate().all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
+        if whole {
+            return Ok(None);
+        }
+        let mut dims = Vec::new();
+        for (s, extent) in shape.iter().enumerate() {
+            if let Some((_, at)) = view.fixed.iter().find(|(d, _)| *d == s) {
+                sizes.push(self.host(*at)?);
+                sizes.push(self.host(*extent)?);
+                dims.push(ViewShapeDim::Fixed);
+                continue;
+            }
+            let Some((n, d)) = view.dims.iter().enumerate().find(|(_, d)| d.source == s) else { continue };
+            if d.lo.is_none() && d.extent.is_none() {
+                dims.push(ViewShapeDim::Whole(n));
+            } else {
+                sizes.push(d.lo.map_or(Ok(0.into()), |e| self.host(e))?);
+                sizes.push(self.host(*extent)?);
+                dims.push(ViewShapeDim::Part(n));
+            }
+        }
+        Ok(Some(ViewShape { dims }))
+    }
+
+    fn launch(
+        &mut self,
+        callee: FuncId,
+        views: Vec<Option<ViewShape>>,
+        mut slots: Vec<usize>,
+        sizes: Vec<HostExpr>,
+        scalars: Vec<HostExpr>,
+    ) -> Result<Step, Diagnostic> {
+        let at = match self.made.iter().position(|m| m.callee == callee && m.views == views) {
+            Some(at) => at,
+            None => {
+                let nest = (self.kernels)(callee, &views)?;
+                self.nests.push(nest.nest.clone());
+                self.made.push(Made { callee, views, kernel: self.nests.len() - 1, nest });
+                self.made.len() - 1
+            }
+        };
+        let made = &self.made[at];
+        let span = self.file.funcs[callee].span;
+        for (n, scratch) in made.nest.scratch.iter().enumerate() {
+            let shape = scratch
+                .shape
+                .iter()
+                .map(|e| host::of_nest(&made.nest.nest, *e, &sizes, &scalars, span))
+                .collect::<Result<_, _>>()?;
+            let name = format!("{}.scratch{n}", self.file.funcs[callee].name);
+            let decl = BufferDecl { name, dtype: scratch.dtype, shape, packed: None };
+            let params = self.func.tensors.len();
+            // Launches follow each other, so equal scratch is shared.
+            let free = (params..self.buffers.len()).find(|b| self.buffers[*b] == decl && !slots.contains(b));
+            slots.push(free.unwrap_or(self.buffers.len()));
+            if free.is_none() {
+                self.buffers.push(decl);
+            }
+        }
+        Ok(Step::Launch { kernel: made.kernel, buffers: slots, sizes, scalars })
+    }
+}

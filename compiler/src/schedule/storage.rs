@@ -1,0 +1,226 @@
+//! Where tile values live. A value needs a dimension for each axis that is not fixed by the loops around all its
+//! accesses: none for a value that is made and used in one pass, the points of a block for a register tile, the
+//! extent of the loops in between for anything that outlives its loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::access::{Access, Accesses, Ix, Object, reads};
+use super::bounds;
+use super::form::{Action, Form, StmtId};
+use super::fuse::{NodeId, Tree};
+use super::levels::{LevelId, LevelKind, Levels};
+use crate::diag::{Code, Diagnostic};
+use crate::hir::ir::{AxisId, ExprId, ValueId};
+use crate::schedule::plan::Place;
+
+/// Most elements of a register tile.
+const REGISTERS: i64 = 1024;
+
+/// Where a value lives.
+#[derive(Clone, Debug)]
+pub(crate) enum Home {
+    /// Bound once where it is computed.
+    Let,
+    /// In a buffer.
+    Buffer {
+        /// Which memory.
+        space: HomeSpace,
+        /// Its dimensions.
+        dims: Vec<Dim>,
+    },
+}
+
+/// Which memory a buffer is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HomeSpace {
+    /// Registers.
+    Register,
+    /// Scratch memory of a thread.
+    Local,
+    /// Memory that all phases see.
+    Global,
+}
+
+/// A dimension of a value's buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Dim {
+    /// The axis.
+    pub(crate) axis: AxisId,
+    /// Position of the axis in the value's axes.
+    pub(crate) position: usize,
+    /// What index 0 stands for.
+    pub(crate) base: Base,
+    /// Cut into panels of so many elements.
+    pub(crate) panel: Option<i64>,
+}
+
+/// What index 0 of a dimension stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Base {
+    /// The first point of the block.
+    Block,
+    /// The first point of a pass of a loop with this step.
+    Level(LevelId, i64),
+    /// The first value of the axis anywhere; also one past the last.
+    Hull(ExprId, ExprId),
+}
+
+/// Where a statement stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Path {
+    phase: usize,
+    nodes: Vec<(NodeId, Option<LevelId>)>,
+}
+
+/// Decides where every value lives. `phases` are the trees of each phase.
+///
+/// # Errors
+/// E0402 when an axis has no bound that a buffer could be sized by.
+pub(crate) fn homes(
+    form: &mut Form,
+    levels: &Levels,
+    accesses: &Accesses,
+    phases: &[Vec<Tree>],
+) -> Result<Vec<Option<Home>>, Diagnostic> {
+    let mut finder = Finder { form, accesses, uses: BTreeMap::new() };
+    for (phase, trees) in phases.iter().enumerate() {
+        finder.walk(trees, &Path { phase, nodes: Vec::new() });
+    }
+    let uses = finder.uses;
+    let mut out = vec![None; form.func.values.len()];
+    for (value, uses) in uses {
+        out[value.index()] = Some(home(form, levels, value, &uses)?);
+    }
+    Ok(out)
+}
+
+struct Use {
+    path: Path,
+    stmt: Option<StmtId>,
+    access: Access,
+}
+
+struct Finder<'a> {
+    form: &'a Form,
+    accesses: &'a Accesses,
+    uses: BTreeMap<ValueId, Vec<Use>>,
+}
+
+impl Finder<'_> {
+    fn walk(&mut self, trees: &[Tree], path: &Path) {
+        for tree in trees {
+            match tree {
+                Tree::Leaf(s) => {
+                    for access in self.accesses.of(*s) {
+                        self.add(path, Some(*s), access.clone());
+                    }
+                }
+                Tree::Loop { node, level, body, .. } => self.inside(body, path, *node, Some(*level)),
+                Tree::Seq { node, level, body, .. } => self.inside(body, path, *node, *level),
+                Tree::If { nodes, cond, then, otherwise } => {
+                    let mut found = Vec::new();
+                    reads(self.form, *cond, &mut BTreeSet::new(), &mut found);
+                    for access in found {
+                        self.add(path, None, access);
+                    }
+                    self.inside(then, path, nodes.0, None);
+                    self.inside(otherwise, path, nodes.1, None);
+                }
+            }
+        }
+    }
+
+    fn inside(&mut self, body: &[Tree], path: &Path, node: NodeId, level: Option<LevelId>) {
+        let mut path = path.clone();
+        path.nodes.push((node, level));
+        self.walk(body, &path);
+    }
+
+    fn add(&mut self, path: &Path, stmt: Option<StmtId>, access: Access) {
+        if let Object::Value(v) = access.object {
+            self.uses.entry(v).or_default().push(Use { path: path.clone(), stmt, access });
+        }
+    }
+}
+
+fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Result<Home, Diagnostic> {
+    let one_phase = uses.iter().all(|u| u.path.phase == uses[0].path.phase);
+    let mut common = if one_phase { uses[0].path.nodes.clone() } else { Vec::new() };
+    for u in uses {
+        let shared = common.iter().zip(&u.path.nodes).take_while(|(a, b)| a == b).count();
+        common.truncate(shared);
+    }
+    let bound: Vec<LevelId> = common.iter().filter_map(|(_, l)| *l).collect();
+    let info = form.info[value.index()].clone();
+    let axes = form.func.values[value].axes.clone();
+    let own = uses.iter().all(|u| is_own(&u.access, &axes));
+    let mut dims = Vec::new();
+    for (position, axis) in axes.iter().enumerate() {
+        let panel = info.panel.filter(|(a, _)| a == axis).map(|(_, n)| n);
+        if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
+            dims.push(Dim { axis: *axis, position, base, panel });
+        }
+    }
+    // The lanes come last, so that they lie side by side.
+    dims.sort_by_key(|d| levels.has_lanes(d.axis));
+    let writers: Vec<&Use> = uses.iter().filter(|u| u.access.write).collect();
+    let bound_once = writers.len() == 1
+        && writers[0].path.nodes == common
+        && writers[0].stmt.is_some_and(|s| matches!(form.stmts[s].action, Action::Set { index: None, .. }));
+    if one_phase && own && dims.is_empty() && bound_once && info.place != Some(Place::Local) {
+        return Ok(Home::Let);
+    }
+    if !one_phase {
+        return Ok(Home::Buffer { space: HomeSpace::Global, dims });
+    }
+    let elements: i64 = dims.iter().map(|d| levels.block_count(d.axis)).product();
+    let in_registers = own
+        && dims.iter().all(|d| matches!(d.base, Base::Block) && d.panel.is_none())
+        && dims.iter().filter(|d| levels.has_lanes(d.axis)).count() <= 1
+        && elements <= REGISTERS
+        && info.place != Some(Place::Local);
+    let space = if in_registers { HomeSpace::Register } else { HomeSpace::Local };
+    Ok(Home::Buffer { space, dims })
+}
+
+fn is_own(access: &Access, axes: &[AxisId]) -> bool {
+    access.index.len() == axes.len() && access.index.iter().zip(axes).all(|(ix, a)| *ix == Ix::Axis(*a))
+}
+
+/// The base of the dimension that an axis needs, `None` where the loops around fix the axis.
+fn base(
+    form: &mut Form,
+    levels: &Levels,
+    axis: AxisId,
+    bound: &[LevelId],
+    lanes_of: bool,
+    value: ValueId,
+) -> Result<Option<Base>, Diagnostic> {
+    let block = levels.block(axis);
+    let block_open = block.is_some_and(|b| !bound.contains(&b));
+    if lanes_of {
+        return Ok(block_open.then_some(Base::Block));
+    }
+    let steps: Vec<LevelId> = levels.steps(axis).collect();
+    let fixed = steps.iter().take_while(|l| bound.contains(l)).count();
+    if fixed == steps.len() {
+        return Ok(block_open.then_some(Base::Block));
+    }
+    if fixed > 0 {
+        let level = steps[fixed - 1];
+        let LevelKind::Step(step) = levels.all[level].kind else { return Ok(None) };
+        return Ok(Some(Base::Level(level, step)));
+    }
+    match bounds::hull(form, axis) {
+        Some((lo, hi)) => Ok(Some(Base::Hull(lo, hi))),
+        None => {
+            let (value, name) = (&form.func.values[value], &form.func.axes[axis].name);
+            Err(Diagnostic::error(
+                Code::Space,
+                value.span,
+                format!("`{}` must be kept for all of `{name}`, whose extent nothing bounds", value.name),
+            )
+            .cause(form.func.axes[axis].span, "the extent depends on data without a `range`"))
+        }
+    }
+}

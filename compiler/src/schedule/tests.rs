@@ -1,0 +1,136 @@
+//! Every sample, at tiny odd sizes: the nest against the oracle.
+
+use std::collections::BTreeMap;
+
+use rooftile_artifact::{CpuTarget, HostTensor};
+
+use super::{Allow, Choice, lower, machine};
+use crate::hir::check::check;
+use crate::hir::ir::{File, FuncId, FuncKind};
+use crate::nest::verify::verify_module;
+use crate::oracle::{Inputs, Mode, Options, Values, cases, run};
+
+/// The files under `tests/samples`, parsed and checked.
+fn samples() -> Vec<(String, File)> {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/samples");
+    let mut out = Vec::new();
+    let mut paths: Vec<_> = std::fs::read_dir(dir).expect(dir).map(|e| e.expect("entry").path()).collect();
+    paths.sort();
+    for path in paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "tile")) {
+        let text = std::fs::read_to_string(&path).expect("a readable file");
+        let (ast, errors) = crate::syntax::parse(&text);
+        assert!(errors.is_empty(), "{path:?}: {errors:?}");
+        let (file, errors) = check(&ast);
+        assert!(!crate::diag::has_errors(&errors), "{path:?}: {errors:?}");
+        out.push((path.file_name().expect("a name").to_string_lossy().into_owned(), file));
+    }
+    out
+}
+
+fn entries(file: &File) -> Vec<FuncId> {
+    file.funcs.iter().filter(|(_, f)| f.kind != FuncKind::Reference).map(|(id, _)| id).collect()
+}
+
+/// The first difference beyond what rounding explains.
+fn compare(got: &HostTensor, want: &Values, tolerance: f64) -> Option<String> {
+    let mut scale = 0.0f64;
+    for i in 0..want.len() {
+        scale = scale.max(want.get(i).as_f64().abs());
+    }
+    for i in 0..want.len() {
+        let (g, w) = (got.get(i), want.get(i).cast(got.dtype()));
+        let apart = |g: f64, w: f64| {
+            !((g - w).abs() <= tolerance * (w.abs() + scale.min(1e30)) + 1e-30 || g == w || (g.is_nan() && w.is_nan()))
+        };
+        let bad = match (g, w) {
+            (rooftile_artifact::Scalar::Complex(a, b), rooftile_artifact::Scalar::Complex(c, d)) => {
+                apart(a, c) || apart(b, d)
+            }
+            (g, w) if got.dtype().is_float() => apart(g.as_f64(), w.as_f64()),
+            (g, w) => g != w,
+        };
+        if bad {
+            return Some(format!("element {i}: got {g:?}, want {w:?}"));
+        }
+    }
+    None
+}
+
+fn tolerance(file: &File, id: FuncId) -> f64 {
+    let half = |t: &crate::hir::ir::Tensor| t.dtype.unit_roundoff().unwrap_or(0.0);
+    let u = file.funcs[id].tensors.iter().map(|(_, t)| half(t)).fold(0.0, f64::max);
+    (40.0 * u).max(1e-5)
+}
+
+/// Runs a schedule of a kernel or pipeline on inputs and compares it with the oracle.
+fn judge(file: &File, id: FuncId, choice: &Choice, inputs: &Inputs) -> Result<(), String> {
+    let module = lower(file, id, choice, &CpuTarget::default()).map_err(|d| format!("{d:?}"))?;
+    let func = &file.funcs[id];
+    verify_module(module.clone()).map_err(|v| {
+        let shown: Vec<String> = v.iter().map(ToString::to_string).collect();
+        shown.join("\n")
+    })?;
+    let options = Options { mode: Mode::Rounded, check_races: false, ..Options::default() };
+    let want = match run(file, id, inputs, &options) {
+        Ok(want) => want,
+        Err(e) => return Err(format!("oracle: {e}")),
+    };
+    let got = machine::run(&module, &inputs.sizes, &inputs.scalars, &inputs.tensors, 3)?;
+    for ((n, g), w) in got.iter().enumerate().zip(&want.tensors) {
+        let tensor = func.tensors.iter().nth(n).map(|(_, t)| t);
+        if tensor.is_some_and(|t| t.bag) {
+            continue;
+        }
+        if let Some(bad) = compare(g, w, tolerance(file, id)) {
+            return Err(format!("{}: {bad} at {:?}", tensor.map_or("", |t| &t.name), inputs.sizes));
+        }
+    }
+    Ok(())
+}
+
+fn judge_all(choice: impl Fn(&File, FuncId, u64) -> Choice, only: Option<&str>) {
+    let mut failures: BTreeMap<String, String> = BTreeMap::new();
+    for (name, file) in samples() {
+        for id in entries(&file) {
+            let func = &file.funcs[id];
+            if only.is_some_and(|o| o != func.name) {
+                continue;
+            }
+            for seed in 0..4 {
+                let largest = if seed == 3 { 40 } else { 7 };
+                let Some(inputs) = cases::small_inputs(&file, id, seed, largest) else { continue };
+                let choice = choice(&file, id, seed);
+                if let Err(e) = judge(&file, id, &choice, &inputs)
+                    && !e.starts_with("oracle:")
+                {
+                    failures.entry(format!("{name} {}", func.name)).or_insert(format!("{e}\n   {choice:?}"));
+                }
+            }
+        }
+    }
+    let shown: Vec<String> = failures.iter().map(|(k, v)| format!("{k}: {v}")).collect();
+    assert!(failures.is_empty(), "{}", shown.join("\n\n"));
+}
+
+#[test]
+fn naive_agrees_with_the_oracle() {
+    judge_all(|_, _, _| Choice::Naive, None);
+}
+
+#[test]
+#[ignore = "shows a nest"]
+fn show() {
+    let want = std::env::var("KERNEL").unwrap_or_default();
+    for (_, file) in samples() {
+        for id in entries(&file).into_iter().filter(|id| file.funcs[*id].name == want) {
+            let choice = match std::env::var("CHOICE").as_deref() {
+                Ok("default") => Choice::Default { allow: Allow { reassoc: true, ..Allow::default() } },
+                _ => Choice::Naive,
+            };
+            let module = lower(&file, id, &choice, &CpuTarget::default()).expect("lowers");
+            for nest in &module.nests {
+                println!("{}", crate::nest::print::print(nest));
+            }
+        }
+    }
+}
