@@ -63,9 +63,10 @@ impl Accesses {
     }
 
     fn pairs(&self, a: StmtId, b: StmtId) -> impl Iterator<Item = (&Access, &Access)> {
-        self.of(a).iter().flat_map(move |x| self.of(b).iter().map(move |y| (x, y))).filter(|(x, y)| {
-            x.object == y.object && (x.write || y.write)
-        })
+        self.of(a)
+            .iter()
+            .flat_map(move |x| self.of(b).iter().map(move |y| (x, y)))
+            .filter(|(x, y)| x.object == y.object && (x.write || y.write))
     }
 
     /// Whether all conflicts of two statements stay within one pass of a loop.
@@ -86,6 +87,30 @@ impl Accesses {
         own: &BTreeSet<Object>,
     ) -> bool {
         self.dependence(form, levels, stmts, level, own).is_none()
+    }
+
+    /// Whether a loop may go outside a `seq` of these statements: their conflicts agree along it also between
+    /// different steps of the counter, on which other indices may depend.
+    pub(crate) fn interchange(
+        &self,
+        form: &Form,
+        levels: &Levels,
+        stmts: &[StmtId],
+        level: LevelId,
+        own: &BTreeSet<Object>,
+    ) -> bool {
+        let axis = levels.all[level].axis;
+        let strict = |x: &Access, y: &Access| {
+            let private =
+                matches!(x.object, Object::Value(v) if form.info[v.index()].private.contains(&axis));
+            let plain = |a: &Access, n: usize| a.index.get(n) == Some(&Ix::Axis(axis));
+            private || (0..x.index.len()).any(|n| plain(x, n) && plain(y, n))
+        };
+        stmts.iter().enumerate().all(|(n, a)| {
+            stmts[n..]
+                .iter()
+                .all(|b| self.pairs(*a, *b).all(|(x, y)| own.contains(&x.object) || strict(x, y)))
+        })
     }
 
     /// A pair of statements that passes of a loop may not run at the same time.

@@ -137,7 +137,8 @@ fn numeric_within(form: &Form, e: ExprId, depth: u32) -> Option<(i64, i64)> {
                 BinaryOp::Add => Some((al.checked_add(bl)?, ah.checked_add(bh)?)),
                 BinaryOp::Sub => Some((al.checked_sub(bh)?, ah.checked_sub(bl)?)),
                 BinaryOp::Mul => {
-                    let all = [al.checked_mul(bl)?, al.checked_mul(bh)?, ah.checked_mul(bl)?, ah.checked_mul(bh)?];
+                    let all =
+                        [al.checked_mul(bl)?, al.checked_mul(bh)?, ah.checked_mul(bl)?, ah.checked_mul(bh)?];
                     Some((*all.iter().min()?, *all.iter().max()?))
                 }
                 BinaryOp::Div if bl == bh && bl > 0 => Some((al.div_euclid(bl), ah.div_euclid(bl))),

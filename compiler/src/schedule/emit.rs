@@ -481,7 +481,9 @@ impl<'a> Emitter<'a> {
         let n = self.b.int(panel);
         let outer = self.b.binary(BinaryOp::DivNonNeg, offset, n);
         let full = at.is_none() && !state.single && self.levels.block_count(dim.axis) == panel;
-        let inner = if full { rest } else {
+        let inner = if full {
+            rest
+        } else {
             let r = self.b.binary(BinaryOp::RemNonNeg, offset, n);
             self.b.add(r, rest)
         };
@@ -792,7 +794,11 @@ pub(crate) fn machine_type(dtype: DType, span: Span) -> Result<DType, Diagnostic
         DType::Tf32 => DType::F32,
         DType::Int { signed, bits } if bits < 8 => DType::Int { signed, bits: 8 },
         DType::E4m3 | DType::E5m2 | DType::E2m1 | DType::E8m0 => {
-            return Err(Diagnostic::error(Code::Backend, span, format!("`{dtype}` is not supported on the CPU")));
+            return Err(Diagnostic::error(
+                Code::Backend,
+                span,
+                format!("`{dtype}` is not supported on the CPU"),
+            ));
         }
         other => other.real(),
     })

@@ -10,9 +10,7 @@ use super::bounds;
 use super::emit::{BindingDim, Emitter, Val, machine_type};
 use super::form::operands;
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{
-    BinaryOp as HirOp, Edge, ExprId, ExprKind, Function, TensorId, UnaryOp as HirUnary,
-};
+use crate::hir::ir::{BinaryOp as HirOp, Edge, ExprId, ExprKind, Function, TensorId, UnaryOp as HirUnary};
 use crate::nest::ir::{self as nest, BinaryOp, MathFn, Space, UnaryOp};
 
 /// Tables up to this size are chains of selects where their index is not a literal.
@@ -68,12 +66,19 @@ impl Emitter<'_> {
         let mut v = self.fresh(e)?;
         let trivial = matches!(
             self.form.func.exprs[e].kind,
-            ExprKind::Const(_) | ExprKind::Size(_) | ExprKind::Scalar(_) | ExprKind::Axis(_) | ExprKind::Value(_)
+            ExprKind::Const(_)
+                | ExprKind::Size(_)
+                | ExprKind::Scalar(_)
+                | ExprKind::Axis(_)
+                | ExprKind::Value(_)
         );
         let plain = |x: nest::ExprId| {
             matches!(
                 self.b.nest().exprs[x].kind,
-                nest::ExprKind::Const(_) | nest::ExprKind::Var(_) | nest::ExprKind::Size(_) | nest::ExprKind::Param(_)
+                nest::ExprKind::Const(_)
+                    | nest::ExprKind::Var(_)
+                    | nest::ExprKind::Size(_)
+                    | nest::ExprKind::Param(_)
             )
         };
         let named = match v {
@@ -101,7 +106,10 @@ impl Emitter<'_> {
         match expr.kind {
             ExprKind::Const(Scalar::Complex(re, im)) => {
                 let part = dtype.real();
-                Ok(Val::Complex(self.b.constant(Scalar::Float(re), part), self.b.constant(Scalar::Float(im), part)))
+                Ok(Val::Complex(
+                    self.b.constant(Scalar::Float(re), part),
+                    self.b.constant(Scalar::Float(im), part),
+                ))
             }
             ExprKind::Const(v) => self.literal(v, dtype, expr.span),
             ExprKind::Size(s) => Ok(Val::Real(self.b.size(s.index()))),
@@ -188,7 +196,8 @@ impl Emitter<'_> {
         for (d, ix) in index.iter().enumerate() {
             let i = self.real(*ix)?;
             let axes = self.form.func.exprs[*ix].axes.clone();
-            let near = axes.iter().any(|a| self.is_interior(*a) && bounds::offset(self.form, *ix, *a).is_some());
+            let near =
+                axes.iter().any(|a| self.is_interior(*a) && bounds::offset(self.form, *ix, *a).is_some());
             if leaves[d] && !near {
                 let n = self.real(t.shape[d])?;
                 match t.edges[d] {
@@ -288,7 +297,12 @@ impl Emitter<'_> {
     }
 
     /// The element of a tensor at indices that are inside.
-    pub(super) fn element(&mut self, tensor: TensorId, at: &[nest::ExprId], span: Span) -> Result<Val, Diagnostic> {
+    pub(super) fn element(
+        &mut self,
+        tensor: TensorId,
+        at: &[nest::ExprId],
+        span: Span,
+    ) -> Result<Val, Diagnostic> {
         let dtype = self.form.func.tensors[tensor].dtype;
         machine_type(dtype.real(), span)?;
         let binding = self.tensors[tensor.index()].clone();
@@ -416,7 +430,14 @@ impl Emitter<'_> {
         })
     }
 
-    fn binary(&mut self, op: HirOp, a: ExprId, b: ExprId, dtype: DType, span: Span) -> Result<Val, Diagnostic> {
+    fn binary(
+        &mut self,
+        op: HirOp,
+        a: ExprId,
+        b: ExprId,
+        dtype: DType,
+        span: Span,
+    ) -> Result<Val, Diagnostic> {
         let operand = self.form.func.exprs[a].dtype;
         if operand == DType::Bool && matches!(op, HirOp::And | HirOp::Or) {
             let x = self.real(a)?;
@@ -438,7 +459,8 @@ impl Emitter<'_> {
         let (x, mut y) = (self.b.cast(machine, x), self.b.cast(machine, y));
         let signs = || bounds::non_negative(self.form, a) && bounds::non_negative(self.form, b);
         let int = operand.is_int();
-        if int && matches!(op, HirOp::Div | HirOp::Rem)
+        if int
+            && matches!(op, HirOp::Div | HirOp::Rem)
             && let Some(guard) = self.guard
             && bounds::literal(self.form, b).is_none_or(|v| v == 0)
         {
@@ -545,7 +567,8 @@ impl Emitter<'_> {
         let machine = machine_type(to, span)?;
         let source = self.b.dtype(x);
         if source == DType::Bool && machine != DType::Bool {
-            let (one, zero) = (self.b.constant(Scalar::Int(1), machine), self.b.constant(Scalar::Int(0), machine));
+            let (one, zero) =
+                (self.b.constant(Scalar::Int(1), machine), self.b.constant(Scalar::Int(0), machine));
             return Ok(Val::Real(self.b.select(x, one, zero)));
         }
         if matches!(source, DType::F16 | DType::Bf16) && machine != source {
@@ -588,7 +611,8 @@ impl Emitter<'_> {
         }
         match f {
             Function::Complex => {
-                let (Val::Real(re) | Val::Complex(re, _), Val::Real(im) | Val::Complex(im, _)) = (vals[0], vals[1]);
+                let (Val::Real(re) | Val::Complex(re, _), Val::Real(im) | Val::Complex(im, _)) =
+                    (vals[0], vals[1]);
                 let part = dtype.real();
                 return Ok(Val::Complex(self.b.cast(part, re), self.b.cast(part, im)));
             }
@@ -650,7 +674,8 @@ impl Emitter<'_> {
             }
             Function::Bitrev => self.bitrev(x, xs[1], machine),
             Function::IsPow2 => {
-                let (zero, one) = (self.b.constant(Scalar::Int(0), machine), self.b.constant(Scalar::Int(1), machine));
+                let (zero, one) =
+                    (self.b.constant(Scalar::Int(0), machine), self.b.constant(Scalar::Int(1), machine));
                 let less = self.b.sub(x, one);
                 let common = self.b.and(x, less);
                 let (single, positive) = (self.b.eq(common, zero), self.b.lt(zero, x));

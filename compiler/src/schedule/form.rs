@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use crate::arena::{Arena, Handle};
 use crate::diag::Span;
 use crate::hir::ir::{
-    AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, Func, Function, ReduceOp, StoreKind, Table, TensorId,
-    UnaryOp, Value, ValueId, ValueKind,
+    AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, Func, Function, ReduceOp, StoreKind, Table,
+    TensorId, UnaryOp, Value, ValueId, ValueKind,
 };
 use crate::schedule::plan::Place;
 use rooftile_artifact::{DType, Scalar};
@@ -196,7 +196,9 @@ impl Action {
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter().copied().chain([*expr]).collect()
             }
-            Action::Append { key, value, pred, .. } => key.iter().copied().chain([*value]).chain(*pred).collect(),
+            Action::Append { key, value, pred, .. } => {
+                key.iter().copied().chain([*value]).chain(*pred).collect()
+            }
         }
     }
 
@@ -395,7 +397,11 @@ pub(crate) fn operands(kind: &ExprKind) -> Vec<ExprId> {
 /// Replaces each operand by what `f` makes of it.
 pub(crate) fn map_operands(kind: &mut ExprKind, mut f: impl FnMut(ExprId) -> ExprId) {
     match kind {
-        ExprKind::Const(_) | ExprKind::Size(_) | ExprKind::Scalar(_) | ExprKind::Axis(_) | ExprKind::Value(_) => {}
+        ExprKind::Const(_)
+        | ExprKind::Size(_)
+        | ExprKind::Scalar(_)
+        | ExprKind::Axis(_)
+        | ExprKind::Value(_) => {}
         ExprKind::ValueAt(_, index) | ExprKind::Load { index, .. } | ExprKind::Table { index, .. } => {
             index.iter_mut().for_each(|e| *e = f(*e));
         }

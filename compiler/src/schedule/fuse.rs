@@ -165,7 +165,9 @@ impl<'a> Fuser<'a> {
             left.sort_by_key(|l| reduced(*l) && !self.is_for(*l));
             return left.iter().copied().find(|l| {
                 let parents = &self.form.func.axes[self.levels.all[*l].axis].parents;
-                parents.iter().all(|p| self.levels.steps(*p).all(|x| bound.contains(&x) || !left.contains(&x)))
+                parents
+                    .iter()
+                    .all(|p| self.levels.steps(*p).all(|x| bound.contains(&x) || !left.contains(&x)))
             });
         }
         self.levels.order.iter().copied().find(wanted)
@@ -187,8 +189,10 @@ impl<'a> Fuser<'a> {
                         return Err(Diagnostic::error(
                             Code::Illegal,
                             axis_ref.span,
-                            format!("the bounds of `{}` depend on `{parent}`, of which several points would run at once",
-                                axis_ref.name),
+                            format!(
+                                "the bounds of `{}` depend on `{parent}`, of which several points would run at once",
+                                axis_ref.name
+                            ),
                         ));
                     }
                 }
@@ -238,15 +242,17 @@ impl<'a> Fuser<'a> {
             // A statement without the axis is repeated by every pass: only if nobody else sees what it writes.
             let Action::Set { value, .. } = &self.form.stmts[*s].action else { return false };
             let object = Object::Value(*value);
-            let alone = self.form.stmts.handles().all(|t| {
-                inside.contains(&t) || self.accesses.of(t).iter().all(|a| a.object != object)
-            });
+            let alone = self
+                .form
+                .stmts
+                .handles()
+                .all(|t| inside.contains(&t) || self.accesses.of(t).iter().all(|a| a.object != object));
             if !alone {
                 return false;
             }
             own.insert(object);
         }
-        self.accesses.independent(self.form, self.levels, &stmts, level, &own)
+        self.accesses.interchange(self.form, self.levels, &stmts, level, &own)
     }
 
     fn cluster<'i>(&self, items: &[&'i Item], level: LevelId, bound: &[LevelId]) -> Vec<Cluster<'i>> {
@@ -298,7 +304,8 @@ impl<'a> Fuser<'a> {
             }
             _ => false,
         };
-        let apart = |l: LevelId| self.accesses.independent(self.form, self.levels, &[*s], l, &BTreeSet::new());
+        let apart =
+            |l: LevelId| self.accesses.independent(self.form, self.levels, &[*s], l, &BTreeSet::new());
         // One lanes loop a statement: the innermost that it can have.
         let at = self.levels.position(level);
         let inner = self.stmt_levels[s.index()].iter().any(|l| {

@@ -21,10 +21,15 @@ fn op2(op: HostBinary, a: HostExpr, b: HostExpr) -> HostExpr {
 ///
 /// # Errors
 /// E0701 for an expression that only a device can compute.
-pub(crate) fn of_hir(func: &Func, e: ExprId, steps: &BTreeMap<AxisId, usize>) -> Result<HostExpr, Diagnostic> {
+pub(crate) fn of_hir(
+    func: &Func,
+    e: ExprId,
+    steps: &BTreeMap<AxisId, usize>,
+) -> Result<HostExpr, Diagnostic> {
     let expr = &func.exprs[e];
     let go = |e: ExprId| of_hir(func, e, steps);
-    let refuse = || Diagnostic::error(Code::Backend, expr.span, "the host cannot compute this between launches");
+    let refuse =
+        || Diagnostic::error(Code::Backend, expr.span, "the host cannot compute this between launches");
     Ok(match &expr.kind {
         ExprKind::Const(v) => HostExpr::Const(*v),
         ExprKind::Size(s) => HostExpr::Size(s.index()),
@@ -54,7 +59,9 @@ pub(crate) fn of_hir(func: &Func, e: ExprId, steps: &BTreeMap<AxisId, usize>) ->
             };
             wrapped(op2(op, a, b), expr.dtype)
         }
-        ExprKind::Select(c, a, b) => HostExpr::Select(Box::new(go(*c)?), Box::new(go(*a)?), Box::new(go(*b)?)),
+        ExprKind::Select(c, a, b) => {
+            HostExpr::Select(Box::new(go(*c)?), Box::new(go(*a)?), Box::new(go(*b)?))
+        }
         ExprKind::Cast(a) => HostExpr::Cast(expr.dtype, Box::new(go(*a)?)),
         ExprKind::Call(f, args) => {
             let x = go(args[0])?;
@@ -155,7 +162,8 @@ pub(crate) fn text(func: &Func, e: ExprId) -> String {
         ExprKind::Cast(a) => go(*a),
         ExprKind::Call(f, args) => {
             let args: Vec<String> = args.iter().map(|a| go(*a)).collect();
-            let name = if *f == Function::IsPow2 { "pow2".to_owned() } else { format!("{f:?}").to_lowercase() };
+            let name =
+                if *f == Function::IsPow2 { "pow2".to_owned() } else { format!("{f:?}").to_lowercase() };
             format!("{name}({})", args.join(", "))
         }
         ExprKind::Binary(op, a, b) => {

@@ -80,7 +80,9 @@ pub(crate) fn lower_form(
             return Err(Diagnostic::error(
                 Code::Illegal,
                 form.func.axes[axis].span,
-                format!("the bounds of `{name}` depend on `{parent}`, of which several points would run at once"),
+                format!(
+                    "the bounds of `{name}` depend on `{parent}`, of which several points would run at once"
+                ),
             )
             .help(format!("do not block `{parent}`; block `{name}` or another axis")));
         }
@@ -112,7 +114,10 @@ pub(crate) fn lower_form(
     let scratch = emitter
         .scratch
         .iter()
-        .map(|(buffer, dtype)| Scratch { dtype: *dtype, shape: emitter.b.nest().buffers[*buffer].shape.clone() })
+        .map(|(buffer, dtype)| Scratch {
+            dtype: *dtype,
+            shape: emitter.b.nest().buffers[*buffer].shape.clone(),
+        })
         .collect();
     Ok(KernelNest { nest: emitter.b.finish(), scratch })
 }
@@ -193,7 +198,10 @@ fn check_parallel(
     let help = match form.stmts[a].action {
         Action::Scan { .. } => format!("scan({name}, via = two_pass) makes the passes independent"),
         Action::Append { .. } => format!("append({name}, via = sort), or run it on one core"),
-        _ => format!("`scatter({name}, via = privatize)` or `split({}, n)` make the passes independent", axis.name),
+        _ => format!(
+            "`scatter({name}, via = privatize)` or `split({}, n)` make the passes independent",
+            axis.name
+        ),
     };
     Err(Diagnostic::error(
         Code::Illegal,
@@ -297,7 +305,8 @@ fn bind_tensor(
         }
     }
     // Packing belongs to the tensor's dimension; the buffer's may stand elsewhere.
-    let packed = tensor.packed.and_then(|p| dims.iter().position(|d| matches!(d, BindingDim::View(n, _) if *n == p)));
+    let packed =
+        tensor.packed.and_then(|p| dims.iter().position(|d| matches!(d, BindingDim::View(n, _) if *n == p)));
     let mut dtype = machine_type(tensor.dtype.real(), tensor.span)?;
     if let Some(p) = packed {
         dtype = DType::U8;

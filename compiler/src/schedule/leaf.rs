@@ -147,8 +147,12 @@ impl Emitter<'_> {
         let dtype = self.form.func.tensors[tensor].dtype;
         machine_type(dtype.real(), span)?;
         if self.tensors[tensor.index()].packed.is_some() {
-            return Err(Diagnostic::error(Code::Backend, span, "writing a packed tensor is not supported on the CPU")
-                .help("store whole bytes, or declare the tensor without `packed`"));
+            return Err(Diagnostic::error(
+                Code::Backend,
+                span,
+                "writing a packed tensor is not supported on the CPU",
+            )
+            .help("store whole bytes, or declare the tensor without `packed`"));
         }
         let new = if op == AssignOp::Set {
             v

@@ -30,6 +30,7 @@ mod machine;
 mod tests;
 
 use rooftile_artifact::CpuTarget;
+use serde::{Deserialize, Serialize};
 
 use crate::diag::Diagnostic;
 use crate::hir::ir::{File, FuncId};
@@ -39,7 +40,7 @@ use kernel::{KernelNest, Setup, ViewShape};
 use plan::{Assignment, Plan};
 
 /// Rewrites that a task allows beyond those that keep every bit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Allow {
     /// Fused multiply-add.
     pub contract: bool,
@@ -52,7 +53,7 @@ pub struct Allow {
 }
 
 /// Which schedule a kernel or pipeline gets.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Choice {
     /// Plain loops on one core: the fixed definition of `docs/schedules.md`.
     Naive,
@@ -86,9 +87,8 @@ pub fn lower(
     let _ = target;
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let form = normal::normalise(&file.funcs[id], &file.tables)?;
-        let setup = match choice {
-            _ => Setup { specs: Vec::new(), order: Vec::new(), policy: Policy::Naive },
-        };
+        let policy = if *choice == Choice::Naive { Policy::Naive } else { Policy::Greedy };
+        let setup = Setup { specs: Vec::new(), order: Vec::new(), policy };
         kernel::lower_form(form, &setup, views)
     };
     program::program(file, entry, &mut kernels).map_err(|d| vec![d])

@@ -14,7 +14,8 @@ use super::form::{Action, Form, Item, ValueInfo};
 use crate::arena::Arena;
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{
-    AssignOp, AxisId, BinaryOp, ExprId, ExprKind, Func, NextItem, ReduceOp, Stmt, StmtKind, Table, UnaryOp, ValueId,
+    AssignOp, AxisId, BinaryOp, ExprId, ExprKind, Func, NextItem, ReduceOp, Stmt, StmtKind, Table, UnaryOp,
+    ValueId,
 };
 
 /// The normal form of a kernel.
@@ -35,7 +36,8 @@ pub(crate) fn normalise(func: &Func, tables: &[Table]) -> Result<Form, Diagnosti
     };
     for v in func.values.handles() {
         let axes = func.values[v].axes.clone();
-        form.info[v.index()].private = form.sorted(axes.clone()).into_iter().filter(|a| !axes.contains(a)).collect();
+        form.info[v.index()].private =
+            form.sorted(axes.clone()).into_iter().filter(|a| !axes.contains(a)).collect();
     }
     let items = Lower { form: &mut form }.block(&func.body)?;
     form.items = items;
@@ -69,7 +71,8 @@ fn nest_order(func: &Func, body: &[Stmt], out: &mut Vec<AxisId>) {
         }
     }
     // Axes that only expressions bind come last, in order of creation.
-    let bound = func.axes.iter().filter(|(_, a)| matches!(a.kind, crate::hir::ir::AxisKind::Bind)).map(|(id, _)| id);
+    let bound =
+        func.axes.iter().filter(|(_, a)| matches!(a.kind, crate::hir::ir::AxisKind::Bind)).map(|(id, _)| id);
     let missing: Vec<AxisId> = bound.filter(|a| !out.contains(a)).collect();
     if std::ptr::eq(body, func.body.as_slice()) {
         out.extend(missing);
@@ -143,7 +146,10 @@ impl Lower<'_> {
                 let (then, otherwise) = (self.block(then)?, self.block(otherwise)?);
                 out.push(Item::If { cond, then, otherwise });
             }
-            StmtKind::Call { .. } | StmtKind::Repeat { .. } | StmtKind::Fill { .. } | StmtKind::Copy { .. } => {
+            StmtKind::Call { .. }
+            | StmtKind::Repeat { .. }
+            | StmtKind::Fill { .. }
+            | StmtKind::Copy { .. } => {
                 return Err(Diagnostic::error(Code::Misplaced, span, "this may stand in a pipeline only"));
             }
         }

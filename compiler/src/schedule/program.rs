@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 
 use rooftile_artifact::HostExpr;
-use rooftile_artifact::program::{
-    BufferDecl, Contract, Mode, Program, ScalarParam, Step, TensorParam,
-};
+use rooftile_artifact::program::{BufferDecl, Contract, Mode, Program, ScalarParam, Step, TensorParam};
 
 use super::host;
 use super::kernel::{KernelNest, ViewShape, ViewShapeDim};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
-    AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId, View,
+    AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId,
+    View,
 };
 use crate::nest::ir::{Module, Nest};
 
@@ -140,12 +139,18 @@ impl Maker<'_, '_> {
                 let swaps = pingpong.iter().map(|(a, b)| (a.index(), b.index())).collect();
                 Step::Repeat { var, lo, hi, swaps, body: self.block(body)? }
             }
-            StmtKind::If { cond, then, otherwise } => {
-                Step::If { cond: self.host(*cond)?, then: self.block(then)?, otherwise: self.block(otherwise)? }
+            StmtKind::If { cond, then, otherwise } => Step::If {
+                cond: self.host(*cond)?,
+                then: self.block(then)?,
+                otherwise: self.block(otherwise)?,
+            },
+            StmtKind::Fill { tensor, value } => {
+                Step::Fill { buffer: tensor.index(), value: self.host(*value)? }
             }
-            StmtKind::Fill { tensor, value } => Step::Fill { buffer: tensor.index(), value: self.host(*value)? },
             StmtKind::Copy { from, to } => Step::Copy { from: from.index(), to: to.index() },
-            _ => return Err(Diagnostic::error(Code::Misplaced, stmt.span, "this may stand in a kernel only")),
+            _ => {
+                return Err(Diagnostic::error(Code::Misplaced, stmt.span, "this may stand in a kernel only"));
+            }
         })
     }
 
@@ -161,7 +166,13 @@ impl Maker<'_, '_> {
                     scalars.push((s.index(), value));
                 }
                 (ParamRef::Tensor(t), CallArg::Tensor(view)) => tensors.push((t.index(), view)),
-                _ => return Err(Diagnostic::error(Code::Arguments, target.span, "arguments in the wrong order")),
+                _ => {
+                    return Err(Diagnostic::error(
+                        Code::Arguments,
+                        target.span,
+                        "arguments in the wrong order",
+                    ));
+                }
             }
         }
         scalars.sort_by_key(|(n, _)| *n);
@@ -182,7 +193,11 @@ impl Maker<'_, '_> {
         let shape = &self.func.tensors[tensor].shape;
         let whole = view.fixed.is_empty()
             && view.dims.len() == shape.len()
-            && view.dims.iter().enumerate().all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
+            && view
+                .dims
+                .iter()
+                .enumerate()
+                .all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
         if whole {
             return Ok(None);
         }
