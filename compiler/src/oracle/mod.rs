@@ -5,9 +5,11 @@
 //! * [`deep`] uses it to test what the checker cannot prove: that results do not depend on how axes are cut into
 //!   tiles, that tiles do not race, that a kernel agrees with its reference.
 //! * [`cases`] makes the small inputs for that.
+//! * [`compiled`] is the same meaning as machine code in `f64`, for sizes that the interpreter is too slow for.
 //! * [`values`] holds what evaluation takes and gives, [`error`] why it stopped.
 
 pub mod cases;
+pub mod compiled;
 pub mod deep;
 pub mod error;
 pub mod interp;

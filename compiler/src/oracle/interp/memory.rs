@@ -92,7 +92,7 @@ impl Cells {
 }
 
 /// The index inside `0..n` that an edge rule gives for `i`; `None` for a constant. `n` is positive.
-pub(crate) fn edge_index(edge: Edge, i: i64, n: i64) -> Option<i64> {
+pub(super) fn edge_index(edge: Edge, i: i64, n: i64) -> Option<i64> {
     Some(match edge {
         Edge::Clamp => i.clamp(0, n - 1),
         Edge::Wrap => i.rem_euclid(n),

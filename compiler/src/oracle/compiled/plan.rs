@@ -1,0 +1,414 @@
+//! Which axes become loops around statements.
+//!
+//! Results do not depend on tile sizes, so `for` and `fold` axes run one point at a time, as loops around their
+//! bodies. A `with` axis joins them where every statement of the body works on its own point of it; the others stay
+//! whole, and a tile value over them lives in memory.
+
+use rooftile_artifact::HostExpr;
+use rooftile_artifact::host_expr::HostBinary;
+
+use super::host::Host;
+use super::{R, unsupported};
+use crate::diag::Span;
+use crate::hir::ir::{
+    AssignOp, AxisId, AxisKind, ExprId, ExprKind, File, Func, NextItem, Stmt, StmtKind, StoreKind, TensorId,
+};
+use crate::oracle::interp::operands;
+
+/// A set of axes.
+pub(super) type Axes = u128;
+
+/// A phase: some statements of the top level.
+pub(super) struct PhasePlan {
+    /// Range of statements of the body.
+    pub(super) from: usize,
+    pub(super) to: usize,
+    /// The axis whose points are the chunks; none where the phase is one chunk.
+    pub(super) parallel: Option<AxisId>,
+    pub(super) chunks: HostExpr,
+}
+
+/// The decisions for one function.
+pub(super) struct Plan {
+    /// By axis: whether it is a loop around statements.
+    pub(super) point: Vec<bool>,
+    /// By expression: axes, among those that stay whole, that it varies along.
+    pub(super) deps: Vec<Axes>,
+    /// By expression: whether it reads data, so that an index made of it is to be checked.
+    pub(super) data: Vec<bool>,
+    pub(super) phases: Vec<PhasePlan>,
+}
+
+/// The set of one axis.
+pub(super) fn bit(axis: AxisId) -> Axes {
+    1 << axis.index()
+}
+
+/// The set of some axes.
+pub(super) fn set(axes: &[AxisId]) -> Axes {
+    axes.iter().fold(0, |s, &a| s | bit(a))
+}
+
+impl Plan {
+    pub(super) fn new(file: &File, func: &Func) -> R<Plan> {
+        if func.axes.len() > 128 {
+            return unsupported("more than 128 axes", func.span);
+        }
+        let looped = |k: &AxisKind| {
+            matches!(k, AxisKind::For(_) | AxisKind::Fold(_) | AxisKind::Seq | AxisKind::Repeat)
+        };
+        let point = func.axes.iter().map(|(_, a)| looped(&a.kind)).collect();
+        let mut plan = Plan { point, deps: vec![0; func.exprs.len()], data: Vec::new(), phases: Vec::new() };
+        plan.promote_in(func, &func.body);
+        let mut known = vec![false; func.exprs.len()];
+        for id in func.exprs.handles() {
+            plan.dependencies(func, id, &mut known);
+        }
+        plan.data = data(func);
+        plan.phases = phases(file, func, &plan)?;
+        Ok(plan)
+    }
+
+    fn dependencies(&mut self, func: &Func, id: ExprId, known: &mut [bool]) -> Axes {
+        if known[id.index()] {
+            return self.deps[id.index()];
+        }
+        known[id.index()] = true;
+        let mut deps = 0;
+        let kind = &func.exprs[id].kind;
+        operands(kind, &mut |o| deps |= self.dependencies(func, o, known));
+        match kind {
+            ExprKind::Axis(a) => deps |= bit(*a),
+            ExprKind::Value(v) => deps |= set(&func.values[*v].axes),
+            ExprKind::ValueAt(..) => {}
+            ExprKind::Scan { axis, .. } => deps |= bit(*axis) | self.bounds_of(func, *axis, known),
+            ExprKind::Reduce { axes, .. } => {
+                for &a in axes {
+                    deps |= self.bounds_of(func, a, known);
+                }
+                deps &= !set(axes);
+            }
+            _ => {}
+        }
+        for (a, _) in func.axes.iter().filter(|(a, _)| self.point[a.index()]) {
+            deps &= !bit(a);
+        }
+        self.deps[id.index()] = deps;
+        deps
+    }
+
+    fn bounds_of(&mut self, func: &Func, axis: AxisId, known: &mut [bool]) -> Axes {
+        let a = &func.axes[axis];
+        self.dependencies(func, a.lo, known) | self.dependencies(func, a.hi, known)
+    }
+
+    /// Decides about the `with` axes of every loop in `body`.
+    fn promote_in(&mut self, func: &Func, body: &[Stmt]) {
+        for stmt in body {
+            match &stmt.kind {
+                StmtKind::For { with, body, .. } => {
+                    let mut facts = Facts { func, blocked: 0, loads: Vec::new(), stores: Vec::new() };
+                    facts.body(body, set(with));
+                    let clash = facts.stores.iter().any(|(t, index)| {
+                        facts.loads.iter().any(|(u, other)| t == u && !same_index(func, index, other))
+                    });
+                    if !clash {
+                        for a in with.iter().filter(|&&a| facts.blocked & bit(a) == 0) {
+                            // Its bounds must be known where the loop starts.
+                            let parents = &func.axes[*a].parents;
+                            self.point[a.index()] = parents.iter().all(|p| self.point[p.index()]);
+                        }
+                    }
+                    self.promote_in(func, body);
+                }
+                StmtKind::Seq { body, .. } | StmtKind::Fold { body, .. } | StmtKind::Repeat { body, .. } => {
+                    self.promote_in(func, body);
+                }
+                StmtKind::If { then, otherwise, .. } => {
+                    self.promote_in(func, then);
+                    self.promote_in(func, otherwise);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// What a body does with axes and tensors.
+struct Facts<'a> {
+    func: &'a Func,
+    /// Axes that must stay whole.
+    blocked: Axes,
+    loads: Vec<(TensorId, &'a [ExprId])>,
+    stores: Vec<(TensorId, &'a [ExprId])>,
+}
+
+impl<'a> Facts<'a> {
+    /// Axes that some expressions vary along.
+    fn axes(&self, exprs: impl IntoIterator<Item = ExprId>) -> Axes {
+        exprs.into_iter().fold(0, |s, e| s | set(&self.func.exprs[e].axes))
+    }
+
+    fn body(&mut self, body: &'a [Stmt], candidates: Axes) {
+        for stmt in body {
+            self.stmt(stmt, candidates);
+        }
+    }
+
+    fn stmt(&mut self, stmt: &'a Stmt, candidates: Axes) {
+        let func = self.func;
+        match &stmt.kind {
+            StmtKind::Define { value, init } => {
+                self.define(set(&func.values[*value].axes), *init, candidates);
+            }
+            StmtKind::Update { value, op: _, expr } => {
+                self.expr(*expr);
+                // Done once for each point of the value, not once for each point of the loop.
+                self.blocked |= candidates & !set(&func.values[*value].axes);
+            }
+            StmtKind::Store { tensor, index, op: _, expr, kind: _ } => {
+                index.iter().chain([expr]).for_each(|&e| self.expr(e));
+                self.blocked |= candidates & !self.axes(index.iter().copied().chain([*expr]));
+                self.stores.push((*tensor, index));
+            }
+            StmtKind::Append { list, count, key, value, pred } => {
+                let all = || key.iter().copied().chain([*value]).chain(*pred);
+                all().for_each(|e| self.expr(e));
+                self.blocked |= candidates & !self.axes(all());
+                self.stores.extend([(*list, &[][..]), (*count, &[][..])]);
+            }
+            StmtKind::For { axes, with, body } => {
+                axes.iter().chain(with).for_each(|&a| self.bounds(a));
+                self.body(body, candidates);
+            }
+            StmtKind::Seq { axis, carry, body } | StmtKind::Fold { axis, carry, body } => {
+                self.bounds(*axis);
+                for (value, init) in carry {
+                    self.define(set(&func.values[*value].axes), *init, candidates);
+                }
+                self.body(body, candidates);
+            }
+            StmtKind::Next(items) => items.iter().for_each(|i| self.next(i, candidates)),
+            StmtKind::If { cond, then, otherwise } => {
+                self.expr(*cond);
+                self.body(then, candidates);
+                self.body(otherwise, candidates);
+            }
+            // Not in kernels.
+            StmtKind::Call { .. }
+            | StmtKind::Repeat { .. }
+            | StmtKind::Fill { .. }
+            | StmtKind::Copy { .. } => {
+                self.blocked = Axes::MAX;
+            }
+        }
+    }
+
+    /// A definition that an axis does not concern would be made again at each of its points: only if it is cheap.
+    fn define(&mut self, axes: Axes, init: ExprId, candidates: Axes) {
+        self.expr(init);
+        if reduces(self.func, init) {
+            self.blocked |= candidates & !axes;
+        }
+    }
+
+    fn next(&mut self, item: &NextItem, candidates: Axes) {
+        self.expr(item.expr);
+        let value = &self.func.values[item.value];
+        match &item.index {
+            None => self.blocked |= candidates & !set(&value.axes),
+            Some(index) => {
+                index.iter().for_each(|&e| self.expr(e));
+                let own = self.own_axes(&value.axes, index);
+                let all = self.axes(index.iter().copied().chain([item.expr])) | set(&value.axes);
+                self.blocked |= (all | candidates) & !own;
+            }
+        }
+    }
+
+    /// Axes whose index is the axis itself.
+    fn own_axes(&self, axes: &[AxisId], index: &[ExprId]) -> Axes {
+        let own = |(&a, &e): (&AxisId, &ExprId)| is_axis(self.func, e, a);
+        axes.iter().zip(index).filter(|&p| own(p)).fold(0, |s, (&a, _)| s | bit(a))
+    }
+
+    fn bounds(&mut self, axis: AxisId) {
+        let a = &self.func.axes[axis];
+        self.expr(a.lo);
+        self.expr(a.hi);
+    }
+
+    fn expr(&mut self, id: ExprId) {
+        let func = self.func;
+        walk(func, id, &mut |_, kind| match kind {
+            ExprKind::Reduce { axes, .. } => self.blocked |= set(axes),
+            ExprKind::Scan { axis, .. } => self.blocked |= bit(*axis),
+            ExprKind::ValueAt(v, index) => {
+                let axes = &func.values[*v].axes;
+                self.blocked |= set(axes) & !self.own_axes(axes, index);
+            }
+            ExprKind::Load { tensor, index, .. } => self.loads.push((*tensor, index)),
+            _ => {}
+        });
+    }
+}
+
+/// Whether the expression is that axis.
+pub(super) fn is_axis(func: &Func, e: ExprId, axis: AxisId) -> bool {
+    matches!(func.exprs[e].kind, ExprKind::Axis(a) if a == axis)
+}
+
+/// Calls `visit` on every expression that `id` is made of, bounds of reduced axes included, each once.
+pub(super) fn walk<'a>(func: &'a Func, id: ExprId, visit: &mut dyn FnMut(ExprId, &'a ExprKind)) {
+    let mut seen = vec![false; func.exprs.len()];
+    let mut stack = vec![id];
+    while let Some(id) = stack.pop() {
+        if std::mem::replace(&mut seen[id.index()], true) {
+            continue;
+        }
+        let kind = &func.exprs[id].kind;
+        visit(id, kind);
+        operands(kind, &mut |o| stack.push(o));
+        let axes: &[AxisId] = match kind {
+            ExprKind::Reduce { axes, .. } => axes,
+            ExprKind::Scan { axis, .. } => std::slice::from_ref(axis),
+            _ => &[],
+        };
+        for &a in axes {
+            stack.extend([func.axes[a].lo, func.axes[a].hi]);
+        }
+    }
+}
+
+fn reduces(func: &Func, id: ExprId) -> bool {
+    let mut found = false;
+    walk(func, id, &mut |_, kind| found |= matches!(kind, ExprKind::Reduce { .. } | ExprKind::Scan { .. }));
+    found
+}
+
+/// Whether two index lists are written the same.
+pub(super) fn same_index(func: &Func, a: &[ExprId], b: &[ExprId]) -> bool {
+    a.len() == b.len() && !a.is_empty() && a.iter().zip(b).all(|(&a, &b)| same(func, a, b, 12))
+}
+
+fn same(func: &Func, a: ExprId, b: ExprId, depth: u32) -> bool {
+    if a == b {
+        return true;
+    }
+    if depth == 0 {
+        return false;
+    }
+    match (&func.exprs[a].kind, &func.exprs[b].kind) {
+        (ExprKind::Binary(p, a, b), ExprKind::Binary(q, c, d)) => {
+            p == q && same(func, *a, *c, depth - 1) && same(func, *b, *d, depth - 1)
+        }
+        (ExprKind::Cast(p), ExprKind::Cast(q)) => {
+            func.exprs[a].dtype == func.exprs[b].dtype && same(func, *p, *q, depth - 1)
+        }
+        (
+            p @ (ExprKind::Const(_)
+            | ExprKind::Size(_)
+            | ExprKind::Scalar(_)
+            | ExprKind::Axis(_)
+            | ExprKind::Value(_)),
+            q,
+        ) => p == q,
+        _ => false,
+    }
+}
+
+fn data(func: &Func) -> Vec<bool> {
+    let mut data = vec![false; func.exprs.len()];
+    // Operands precede their users.
+    for (id, e) in func.exprs.iter() {
+        let mut reads = matches!(
+            e.kind,
+            ExprKind::Load { .. } | ExprKind::Table { .. } | ExprKind::Value(_) | ExprKind::ValueAt(..)
+        );
+        operands(&e.kind, &mut |o| reads |= data[o.index()] || func.exprs[o].dtype.is_float());
+        data[id.index()] = reads;
+    }
+    data
+}
+
+fn phases(file: &File, func: &Func, plan: &Plan) -> R<Vec<PhasePlan>> {
+    let one = |from, to| PhasePlan { from, to, parallel: None, chunks: 1.into() };
+    let loops_only = func.body.iter().all(|s| matches!(s.kind, StmtKind::For { .. }));
+    if !loops_only || func.body.is_empty() {
+        return Ok(vec![one(0, func.body.len())]);
+    }
+    let host = Host { file, func, steps: Vec::new() };
+    let phases = func.body.iter().enumerate().map(|(n, stmt)| {
+        let StmtKind::For { axes, with, body } = &stmt.kind else { return one(n, n + 1) };
+        let promoted = with.iter().filter(|a| plan.point[a.index()]);
+        for &axis in axes.iter().chain(promoted) {
+            let a = &func.axes[axis];
+            if !a.parents.is_empty() || !independent(func, body, axis) {
+                continue;
+            }
+            if let (Some(lo), Some(hi)) = (host.expr(a.lo), host.expr(a.hi)) {
+                let chunks = HostExpr::binary(HostBinary::Sub, hi, lo);
+                let chunks = HostExpr::binary(HostBinary::Max, chunks, 0.into());
+                return PhasePlan { from: n, to: n + 1, parallel: Some(axis), chunks };
+            }
+        }
+        one(n, n + 1)
+    });
+    Ok(phases.collect())
+}
+
+/// Whether points of an axis write different elements and no statement runs along it.
+fn independent(func: &Func, body: &[Stmt], axis: AxisId) -> bool {
+    let uses = |e: ExprId| func.exprs[e].axes.contains(&axis);
+    let scans = |e: ExprId| {
+        let mut found = false;
+        walk(func, e, &mut |_, k| found |= matches!(k, ExprKind::Scan { axis: a, .. } if *a == axis));
+        found
+    };
+    body.iter().all(|stmt| match &stmt.kind {
+        StmtKind::Store { index, expr, kind, .. } => {
+            *kind == StoreKind::Injective && index.iter().any(|&e| uses(e)) && !scans(*expr)
+        }
+        StmtKind::Append { .. } => false,
+        StmtKind::Define { init, .. } => !scans(*init),
+        StmtKind::Update { expr, .. } => !scans(*expr),
+        StmtKind::For { body, .. } | StmtKind::Seq { body, .. } | StmtKind::Fold { body, .. } => {
+            independent(func, body, axis)
+        }
+        StmtKind::If { then, otherwise, .. } => {
+            independent(func, then, axis) && independent(func, otherwise, axis)
+        }
+        StmtKind::Next(_) => true,
+        StmtKind::Call { .. } | StmtKind::Repeat { .. } | StmtKind::Fill { .. } | StmtKind::Copy { .. } => {
+            false
+        }
+    })
+}
+
+/// An assignment that reads what it writes.
+pub(super) fn reads_elsewhere(
+    func: &Func,
+    tensor: TensorId,
+    index: &[ExprId],
+    expr: ExprId,
+    op: AssignOp,
+) -> bool {
+    let mut found = false;
+    for &root in index.iter().chain([&expr]) {
+        walk(func, root, &mut |_, kind| {
+            if let ExprKind::Load { tensor: t, index: other, .. } = kind {
+                found |= *t == tensor && (op != AssignOp::Set || !same_index(func, index, other));
+            }
+        });
+    }
+    found
+}
+
+/// Refuses an axis whose bounds vary along axes that are not loops around the statement.
+pub(super) fn check_parents(plan: &Plan, func: &Func, axis: AxisId, span: Span) -> R<()> {
+    let a = &func.axes[axis];
+    if (plan.deps[a.lo.index()] | plan.deps[a.hi.index()]) == 0 {
+        return Ok(());
+    }
+    unsupported(format!("a loop over `{}` whose bounds vary along a whole axis", a.name), span)
+}
