@@ -64,7 +64,7 @@ impl Emitter<'_, '_> {
                     None => self.register(*v)?,
                 }
             }
-            ExprKind::Load { tensor, index, leaves } => self.load(*tensor, index, leaves)?,
+            ExprKind::Load { tensor, index, .. } => self.load(*tensor, index)?,
             ExprKind::Table { table, index } => self.table(*table, index)?,
             ExprKind::Unary(op, a) => {
                 let v = self.expr(*a)?;

@@ -99,8 +99,9 @@ impl Emitter<'_, '_> {
         self.b.ins().iadd(base, offset)
     }
 
-    /// An element of a tensor, the edge rule applied along dimensions that may leave.
-    pub(super) fn load(&mut self, tensor: TensorId, index: &[ExprId], leaves: &[bool]) -> R<V> {
+    /// An element of a tensor, by the edge rule where the index lies outside; whether the checker proved it inside is
+    /// not relied on.
+    pub(super) fn load(&mut self, tensor: TensorId, index: &[ExprId]) -> R<V> {
         let declared = &self.func.tensors[tensor];
         let mut at = Vec::new();
         let mut outside: Option<Value> = None;
@@ -108,7 +109,7 @@ impl Emitter<'_, '_> {
         for (d, &e) in index.iter().enumerate() {
             let mut i = self.int(e)?;
             let n = self.tensor(tensor).extents[d];
-            match declared.edges.get(d).copied().flatten().filter(|_| leaves.get(d) == Some(&true)) {
+            match declared.edges.get(d).copied().flatten() {
                 Some(Edge::Const(v)) => {
                     let out = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, i, n);
                     outside = Some(match outside {

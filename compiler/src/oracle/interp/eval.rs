@@ -109,7 +109,7 @@ impl Exec<'_, '_> {
                 }
                 self.value_at(*v, &point[..index.len().min(MAX_RANK)], e.span)
             }
-            ExprKind::Load { tensor, index, leaves } => self.load(*tensor, index, leaves, e.span),
+            ExprKind::Load { tensor, index, .. } => self.load(*tensor, index, e.span),
             ExprKind::Table { table, index } => self.table(*table, index, e.span),
             ExprKind::Unary(op, a) => {
                 let v = self.eval(*a)?;

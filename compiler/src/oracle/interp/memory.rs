@@ -208,8 +208,8 @@ impl Exec<'_, '_> {
         }
     }
 
-    /// An element of a tensor, the edge rule applied along dimensions that may leave.
-    pub(super) fn load(&mut self, id: TensorId, index: &[ExprId], leaves: &[bool], span: Span) -> R<Scalar> {
+    /// An element of a tensor, by the edge rule where the index lies outside.
+    pub(super) fn load(&mut self, id: TensorId, index: &[ExprId], span: Span) -> R<Scalar> {
         let mut at = [0; MAX_RANK];
         for (d, &e) in index.iter().enumerate().take(MAX_RANK) {
             at[d] = self.eval(e)?.as_i64();
@@ -224,8 +224,7 @@ impl Exec<'_, '_> {
             if (0..n).contains(&at[d]) {
                 continue;
             }
-            let edge =
-                tensor.edges.get(d).copied().flatten().filter(|_| leaves.get(d) == Some(&true) && n > 0);
+            let edge = tensor.edges.get(d).copied().flatten().filter(|_| n > 0);
             match edge {
                 Some(Edge::Const(v)) => return Ok(v.cast(tensor.dtype)),
                 Some(edge) => at[d] = edge_index(edge, at[d], n).unwrap_or(0),
