@@ -17,6 +17,10 @@ const HALF_PI: [f64; 4] = [
     8.478_427_660_368_9e-32,
 ];
 
+/// Where the error functions pass from their series to their continued fraction: above it `1 - erf` would lose digits,
+/// below it the fraction converges slowly.
+const ERF_SWITCH: f64 = 1.25;
+
 /// Factors `1 / n!` for `n` in `0..count`.
 fn inverse_factorials(count: u32) -> Vec<f64> {
     (0..count).map(|n| 1.0 / (1..=n).map(f64::from).product::<f64>()).collect()
@@ -313,12 +317,12 @@ impl Emitter<'_, '_> {
     fn erf_pair(&mut self, x: Value) -> (Value, Value) {
         let one = self.f(1.0);
         let size = self.b.ins().fabs(x);
-        // Below 2: x exp(-x^2) 2/sqrt(pi) (1 + y/3 (1 + y/5 (1 + ..))) with y = 2 x^2.
-        let near = self.limited(size, 2.0);
+        // Near: x exp(-x^2) 2/sqrt(pi) (1 + y/3 (1 + y/5 (1 + ..))) with y = 2 x^2.
+        let near = self.limited(size, ERF_SWITCH);
         let square = self.mul(near, near);
         let y = self.add(square, square);
         let mut sum = one;
-        for n in (1..=44).rev() {
+        for n in (1..=36).rev() {
             let t = self.scale(sum, 1.0 / f64::from(2 * n + 1));
             let t = self.mul(t, y);
             sum = self.plus(t, 1.0);
@@ -328,13 +332,13 @@ impl Emitter<'_, '_> {
         let p = self.mul(near, e);
         let p = self.mul(p, sum);
         let erf_near = self.scale(p, std::f64::consts::FRAC_2_SQRT_PI);
-        // Above 2: exp(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ..)))).
-        let two = self.f(2.0);
-        let is_far = self.b.ins().fcmp(FloatCC::GreaterThan, size, two);
-        let far = self.pick(is_far, size, two);
+        // Far: exp(-x^2) / sqrt(pi) / (x + (1/2)/(x + 1/(x + (3/2)/(x + ..)))).
+        let switch = self.f(ERF_SWITCH);
+        let is_far = self.b.ins().fcmp(FloatCC::GreaterThan, size, switch);
+        let far = self.pick(is_far, size, switch);
         let far = self.limited(far, 40.0);
         let mut fraction = far;
-        for n in (1..=64).rev() {
+        for n in (1..=110).rev() {
             let k = self.f(f64::from(n) / 2.0);
             let t = self.div(k, fraction);
             fraction = self.add(far, t);
@@ -359,7 +363,7 @@ impl Emitter<'_, '_> {
         let nan = self.b.ins().fcmp(FloatCC::Unordered, x, x);
         let erf = self.pick(nan, x, erf);
         let rest = self.sub(one, erf);
-        let up = self.compare(FloatCC::GreaterThan, x, 2.0);
+        let up = self.compare(FloatCC::GreaterThan, x, ERF_SWITCH);
         let erfc = self.pick(up, tail, rest);
         (erf, erfc)
     }

@@ -3,7 +3,7 @@
 use std::f64::consts::PI;
 
 /// Above this, `erfc` comes from its continued fraction, below from the series of `erf`.
-const SWITCH: f64 = 2.0;
+const SWITCH: f64 = 1.0;
 
 /// The error function: `exp(-x^2) * 2 / sqrt(pi) * sum of 2^n x^(2n+1) / (2n+1)!!`, whose terms have one sign.
 pub(crate) fn erf(x: f64) -> f64 {
@@ -38,7 +38,7 @@ fn upper(x: f64) -> f64 {
         return 0.0;
     }
     let mut fraction = x;
-    for n in (1..=200).rev() {
+    for n in (1..=300).rev() {
         fraction = x + f64::from(n) / 2.0 / fraction;
     }
     // The square is split so that its rounding does not reach the exponential.
