@@ -8,6 +8,7 @@
 pub mod arena;
 pub mod codegen;
 pub mod diag;
+pub mod driver;
 pub mod hir;
 pub mod nest;
 pub mod oracle;

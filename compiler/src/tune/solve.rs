@@ -4,6 +4,8 @@
 //! residue classes of the other tunables show. Below [`ENUMERATED`] points of what remains, all are visited once and the feasible ones
 //! kept; above, points are found by depth-first search with the same pruning at each step.
 
+use std::sync::OnceLock;
+
 use rand::{Rng, RngExt};
 
 use crate::diag::Span;
@@ -32,8 +34,8 @@ pub struct Space {
     pub(super) constraints: Vec<Constraint>,
     pub(super) requires: Vec<(TuneExpr, Span)>,
     pub(super) envs: Vec<Env>,
-    /// Mixed-radix ranks of the feasible points, ascending; `None` in a space too large.
-    points: Option<Vec<u32>>,
+    /// Mixed-radix ranks of the feasible points, ascending, once asked for; `None` in a space too large.
+    points: OnceLock<Option<Vec<u32>>>,
     dropped: Vec<Dropped>,
 }
 
@@ -132,7 +134,7 @@ impl Space {
             constraints: Vec::new(),
             requires: Vec::new(),
             envs: envs.to_vec(),
-            points: None,
+            points: OnceLock::new(),
             dropped: Vec::new(),
         };
         let none = [Env::default()];
@@ -160,9 +162,6 @@ impl Space {
             space.requires.push((require.expr.clone(), require.span));
         }
         space.prune();
-        if space.product() < ENUMERATED {
-            space.points = Some(space.feasible());
-        }
         Ok(space)
     }
 
@@ -208,6 +207,10 @@ impl Space {
                 return;
             }
         }
+    }
+
+    fn points(&self) -> Option<&[u32]> {
+        self.points.get_or_init(|| (self.product() < ENUMERATED).then(|| self.feasible())).as_deref()
     }
 
     fn product(&self) -> u128 {
@@ -286,7 +289,7 @@ impl Space {
     /// Feasible points.
     #[must_use]
     pub fn count(&self) -> Count {
-        match &self.points {
+        match self.points() {
             Some(points) => Count::Exact(points.len() as u64),
             None => Count::AtMost(self.product()),
         }
@@ -312,12 +315,12 @@ impl Space {
 
     /// Every feasible point in lexicographic order; `None` in a space too large to enumerate.
     pub fn enumerate(&self) -> Option<impl Iterator<Item = Assignment>> {
-        self.points.as_ref().map(|points| points.iter().map(|&rank| self.at_rank(rank)))
+        self.points().map(|points| points.iter().map(|&rank| self.at_rank(rank)))
     }
 
     /// A feasible point: uniform where the space is enumerated. `None` where there is none or none was found.
     pub fn sample(&self, rng: &mut dyn Rng) -> Option<Assignment> {
-        if let Some(points) = &self.points {
+        if let Some(points) = self.points() {
             let n = points.len();
             return (n > 0).then(|| self.at_rank(points[rng.random_range(0..n)]));
         }
@@ -345,7 +348,7 @@ impl Space {
             return Some(assignment.clone());
         }
         let wanted: Vec<usize> = self.vars.iter().map(|v| v.wanted(assignment)).collect();
-        let found = match &self.points {
+        let found = match self.points() {
             Some(points) => self.nearest(points, &wanted, rng)?,
             None => self.near(&wanted, rng)?,
         };
@@ -489,7 +492,7 @@ impl Space {
             }
         };
         const LOOKS: usize = 512;
-        match &self.points {
+        match self.points() {
             Some(points) => {
                 // Evenly spread over the points that keep the declared values.
                 let kept = points.iter().map(|&r| self.at_rank(r)).filter(|a| keeps(a));
