@@ -163,7 +163,11 @@ pub fn math(f: MathFn, a: Scalar, dtype: DType) -> Scalar {
         MathFn::Cos => x.cos(),
         MathFn::Tan => x.tan(),
         MathFn::Tanh => x.tanh(),
-        MathFn::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        // Of a negative operand, as e / (1 + e): small results stay exact.
+        MathFn::Sigmoid => {
+            let e = (-x.abs()).exp();
+            if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
+        }
         MathFn::Erf => special::erf(x),
         MathFn::Erfc => special::erfc(x),
         MathFn::Rsqrt => 1.0 / x.sqrt(),

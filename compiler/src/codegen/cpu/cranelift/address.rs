@@ -18,6 +18,8 @@ pub(super) struct Linear {
     /// Multiple of the lane loop's counter.
     pub(super) lane: i64,
     pub(super) terms: BTreeMap<ExprId, i64>,
+    /// Index of the innermost scope that binds a counter which became a constant or the lane part.
+    pub(super) scope: usize,
 }
 
 impl Linear {
@@ -32,6 +34,7 @@ impl Linear {
     pub(super) fn plus(mut self, other: &Linear, factor: i64) -> Linear {
         self.constant = self.constant.wrapping_add(other.constant.wrapping_mul(factor));
         self.lane = self.lane.wrapping_add(other.lane.wrapping_mul(factor));
+        self.scope = self.scope.max(other.scope);
         for (&e, &c) in &other.terms {
             let mine = self.terms.entry(e).or_insert(0);
             *mine = mine.wrapping_add(c.wrapping_mul(factor));
@@ -82,14 +85,18 @@ impl Emitter<'_> {
         let atom = || Linear { terms: BTreeMap::from([(e, 1)]), ..Linear::default() };
         match &self.nest.exprs[e].kind {
             ExprKind::Const(v) => Linear { constant: v.as_i64(), ..Linear::default() },
-            ExprKind::Var(v) => match &self.bindings[v.index()].0 {
-                Binding::Const(c) => Linear { constant: *c, ..Linear::default() },
-                Binding::Lane => Linear { lane: 1, ..Linear::default() },
-                Binding::Value(_) | Binding::Unbound => match self.definitions[v.index()] {
-                    Some(definition) => self.linear(definition),
-                    None => atom(),
-                },
-            },
+            ExprKind::Var(v) => {
+                let (binding, dep) = &self.bindings[v.index()];
+                let scope = dep.scope;
+                match binding {
+                    Binding::Const(c) => Linear { constant: *c, scope, ..Linear::default() },
+                    Binding::Lane => Linear { lane: 1, scope, ..Linear::default() },
+                    Binding::Value(_) | Binding::Unbound => match self.definitions[v.index()] {
+                        Some(definition) => self.linear(definition),
+                        None => atom(),
+                    },
+                }
+            }
             ExprKind::Unary(UnaryOp::Neg, a) => self.linear(*a).scaled(-1),
             ExprKind::Binary(BinaryOp::Add, a, b) => self.linear(*a).plus(&self.linear(*b), 1),
             ExprKind::Binary(BinaryOp::Sub, a, b) => self.linear(*a).plus(&self.linear(*b), -1),
@@ -118,8 +125,10 @@ impl Emitter<'_> {
             *mine = mine.wrapping_add(c);
         };
         let mut symbols: BTreeMap<u32, Value> = BTreeMap::new();
+        let mut dep = Dep::default();
         for (d, &i) in index.iter().enumerate() {
             let linear = self.linear(i);
+            dep.scope = dep.scope.max(linear.scope);
             let stride = self.strides[buffer.index()][d];
             let factor = stride.factor.wrapping_mul(size);
             let symbol = stride.symbol.map(|(n, v)| {
@@ -138,7 +147,7 @@ impl Emitter<'_> {
         }
         terms.retain(|_, c| *c != 0);
         lanes.retain(|_, c| *c != 0);
-        let mut dep = Dep::default();
+        let mut address_dep = Dep::default();
         let mut parts = Vec::with_capacity(terms.len());
         for (&(symbol, atom), &coefficient) in &terms {
             let value = match atom {
@@ -146,6 +155,7 @@ impl Emitter<'_> {
                 Some(e) => {
                     let (v, d) = self.eval_dep(e);
                     dep = dep.and(d);
+                    address_dep = address_dep.and(d);
                     match v {
                         Val::Uniform(v) => Some((v, d.level)),
                         Val::Lanes(_) if self.lane_count().is_some() => return (Place::Scattered, dep),
@@ -157,7 +167,7 @@ impl Emitter<'_> {
             parts.push((level, symbol.map(|s| symbols[&s]), value.map(|(v, _)| v), coefficient));
         }
         let key = AddressKey { buffer, terms: terms.into_iter().collect() };
-        let mut base = self.address(key, parts, dep);
+        let mut base = self.address(key, parts, address_dep);
         // The lane counter's first value belongs to the address, its step to the lane step.
         let (first, step) = self.lane_range();
         let mut lane_step = LaneStep::Const(0);

@@ -160,7 +160,7 @@ impl Emitter<'_> {
             values.iter().map(|v| difference.lane.checked_mul(*v).filter(|m| m.abs() < SMALL)).collect();
         let multiples = multiples.filter(|_| difference.lane != 0 && self.is_index(a) && self.is_index(b))?;
         // lane part + rest < 0 is lane part < -rest.
-        let mut dep = Dep { scope: self.lane_scope(), ..Dep::default() };
+        let mut dep = Dep { scope: self.lane_scope().max(difference.scope), ..Dep::default() };
         let mut rest = self.b.ins().iconst(types::I64, difference.constant.wrapping_neg());
         for (e, c) in difference.terms {
             let (v, d) = self.eval_dep(e);
