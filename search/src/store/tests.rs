@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -21,7 +22,7 @@ fn child_that_writes() {
     let stop = AtomicBool::new(false);
     let mut progress = |p| {
         if let Progress::Candidate { id, .. } = p {
-            println!("committed {id}");
+            writeln!(std::io::stdout(), "committed {id}").expect("the parent listens");
         }
     };
     let mut hands =
