@@ -8,11 +8,27 @@ use serde::{Deserialize, Serialize};
 /// Number of a candidate within its run, in order of proposal.
 pub type CandidateId = u64;
 
+/// From which schedule a recipe starts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Base {
+    /// The recipe's plan.
+    #[default]
+    Planned,
+    /// The compiler's choice; the plan is empty.
+    Default,
+    /// The fixed plain loops; the plan is empty.
+    Naive,
+}
+
 /// A way to compute the task: everything that a worker needs to make code, besides the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Recipe {
     /// Which algorithm text: 0 is the file's own.
     pub algorithm: u32,
+    /// From which schedule it starts.
+    #[serde(default)]
+    pub base: Base,
     /// The schedule.
     pub plan: Plan,
     /// Values of tunables.

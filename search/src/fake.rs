@@ -158,7 +158,7 @@ pub(crate) fn job(strategy: StrategyKind, seed: u64, evaluations: u64) -> Job {
     let assignment: Assignment =
         [("bm", 16), ("bn", 16), ("bk", 32), ("gpu_only", 1)].map(|(n, v)| (n.to_owned(), v)).into();
     let proposal = |verbs: Vec<Verb>, name: &str| Proposal {
-        recipe: Recipe { algorithm: 0, plan: Plan { verbs }, assignment: assignment.clone() },
+        recipe: Recipe { plan: Plan { verbs }, assignment: assignment.clone(), ..Recipe::default() },
         parents: Vec::new(),
         operator: name.to_owned(),
         class: Class::X,

@@ -4,6 +4,8 @@
 //! around it, with lanes sharing an instruction and cores sharing chunks. It ranks schedules well enough for a search
 //! that must not look at a clock; it is no roof and decides nothing else.
 
+use std::collections::BTreeSet;
+
 use rooftile_artifact::host_expr::HostEnv;
 use rooftile_artifact::program::Step;
 use rooftile_artifact::{CpuTarget, Program, Scalar};
@@ -233,27 +235,49 @@ impl View<'_> {
         if scattered { near * lanes * 2.0 } else { near }
     }
 
+    /// Whether an index depends on a variable. Shared operands are looked at once.
     fn mentions(&self, e: ExprId, var: VarId) -> bool {
-        match &self.nest.exprs[e].kind {
-            ExprKind::Var(v) => *v == var,
-            other => operands(other).into_iter().any(|o| self.mentions(o, var)),
+        let mut found = false;
+        self.each(e, |kind| found |= matches!(kind, ExprKind::Var(v) if *v == var));
+        found
+    }
+
+    /// Calls `f` with every expression below and at `root`, once each. Indices of loads count as below.
+    fn each(&self, root: ExprId, mut f: impl FnMut(&ExprKind)) {
+        let (mut seen, mut stack) = (BTreeSet::new(), vec![root]);
+        while let Some(e) = stack.pop() {
+            if seen.insert(e) {
+                let kind = &self.nest.exprs[e].kind;
+                f(kind);
+                stack.extend(operands(kind));
+            }
         }
     }
 
-    /// Instructions of an expression; index arithmetic is taken to vanish into addressing.
-    fn expr(&self, e: ExprId, lane: Option<VarId>) -> f64 {
-        let expr = &self.nest.exprs[e];
-        let own = match &expr.kind {
-            ExprKind::Load { buffer, index } => return self.access(*buffer, index, lane),
-            ExprKind::Const(_) | ExprKind::Var(_) | ExprKind::Size(_) | ExprKind::Param(_) => 0.0,
-            _ if !expr.dtype.is_float() => 0.5,
-            ExprKind::Math(MathFn::Rsqrt, _) => 8.0,
-            ExprKind::Math(..) => 20.0,
-            ExprKind::Binary(BinaryOp::Div, ..) => 6.0,
-            ExprKind::Binary(BinaryOp::Pow, ..) => 40.0,
-            _ => 1.0,
-        };
-        own + operands(&expr.kind).into_iter().map(|o| self.expr(o, lane)).sum::<f64>()
+    /// Instructions of an expression, shared parts once; index arithmetic is taken to vanish into addressing.
+    fn expr(&self, root: ExprId, lane: Option<VarId>) -> f64 {
+        let (mut seen, mut stack, mut total) = (BTreeSet::new(), vec![root], 0.0);
+        while let Some(e) = stack.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            let expr = &self.nest.exprs[e];
+            total += match &expr.kind {
+                ExprKind::Load { buffer, index } => {
+                    total += self.access(*buffer, index, lane);
+                    continue;
+                }
+                ExprKind::Const(_) | ExprKind::Var(_) | ExprKind::Size(_) | ExprKind::Param(_) => 0.0,
+                _ if !expr.dtype.is_float() => 0.5,
+                ExprKind::Math(MathFn::Rsqrt, _) => 8.0,
+                ExprKind::Math(..) => 20.0,
+                ExprKind::Binary(BinaryOp::Div, ..) => 6.0,
+                ExprKind::Binary(BinaryOp::Pow, ..) => 40.0,
+                _ => 1.0,
+            };
+            stack.extend(operands(&expr.kind));
+        }
+        total
     }
 
     /// The value of an index expression, with the middle of its range for each variable.

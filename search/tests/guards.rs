@@ -20,7 +20,7 @@ use rooftile_search::evaluate::local::{Cost, Local, Setup};
 use rooftile_search::evaluate::protocol::{Request, Task, send};
 use rooftile_search::evaluate::remote::{Launch, Remote, Timeouts};
 use rooftile_search::evaluate::serve::serve;
-use rooftile_search::evaluate::workload::{Case, Draw, Look, Workload};
+use rooftile_search::evaluate::workload::{Case, Draw, Judged, Look, Workload};
 
 /// `Y[i] = X[i] + X[i]`, as machine code that differs from recipe to recipe.
 struct Twice;
@@ -158,13 +158,17 @@ impl Workload for Twice {
         Ok(Outputs { tensors: vec![Values::from_host(x), Values::new(DType::F32, x.shape(), twice)] })
     }
 
-    fn judge(&self, _case: &Case, expected: &Outputs, got: &[HostTensor]) -> Result<f64, Failure> {
+    fn judge(&self, _case: &Case, expected: &Outputs, got: &[HostTensor]) -> Result<Judged, Failure> {
         for i in 0..got[1].len() {
             if got[1].get(i).as_f64() != expected.tensors[1].get(i).as_f64() {
                 return Err(Failure::new(Reason::WrongResult, format!("Y[{i}] = {:?}", got[1].get(i))));
             }
         }
-        Ok(0.0)
+        Ok(Judged::default())
+    }
+
+    fn baseline(&self) -> Recipe {
+        recipe("right")
     }
 }
 

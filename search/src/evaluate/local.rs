@@ -9,7 +9,7 @@ use rooftile_compiler::oracle::Outputs;
 use serde::{Deserialize, Serialize};
 
 use super::cache::OracleCache;
-use super::workload::{Case, Draw, Look, Workload};
+use super::workload::{Case, Draw, Judged, Look, Workload};
 use crate::bench::{
     Bench, Clock as _, Effort, Failure, Measured, Prepared, Reason, SizeInfo, Sizes, Verified, size_text,
 };
@@ -21,6 +21,8 @@ use crate::rng::Rng;
 const PROGRAMS: usize = 8;
 /// Bytes of inputs of programs that are kept bound to sizes.
 const BOUND_BYTES: usize = 1 << 30;
+/// Of an adversarial case, the part of the tolerance that the baseline may use up.
+const FAIR: f64 = 0.25;
 /// Random inputs per small size that candidates are spread over.
 const FRESH: u64 = 16;
 /// Seconds that the oracle may take at one size.
@@ -209,10 +211,7 @@ impl<W: Workload> Local<W> {
     ) -> Result<Option<&(Case, Outputs)>, Failure> {
         let key = (at, seed, draw);
         if !self.small.contains_key(&key) {
-            let made = self.workload.case(sizes, seed, draw).and_then(|case| {
-                let expected = self.workload.expect(sizes, &case)?;
-                Ok((case, expected))
-            });
+            let made = self.make_small(sizes, seed, draw);
             let made = match made {
                 Ok(made) => Some(made),
                 // Without the task's own inputs there is nothing to judge by; other draws may not suit it.
@@ -224,7 +223,25 @@ impl<W: Workload> Local<W> {
         Ok(self.small.get(&key).and_then(Option::as_ref))
     }
 
-    fn check_small(&self, code: &Code, case: &Case, expected: &Outputs, payload: u64) -> Result<(), Failure> {
+    fn make_small(&mut self, sizes: &Sizes, seed: u64, draw: Draw) -> Result<(Case, Outputs), Failure> {
+        let case = self.workload.case(sizes, seed, draw)?;
+        let expected = self.workload.expect(sizes, &case)?;
+        if draw != Draw::Task {
+            let (code, _) = self.code(&self.workload.baseline())?;
+            if self.check_small(&code, &case, &expected, seed)?.used > FAIR {
+                return Err(Failure::new(Reason::Size, "the baseline itself is nearly wrong there"));
+            }
+        }
+        Ok((case, expected))
+    }
+
+    fn check_small(
+        &self,
+        code: &Code,
+        case: &Case,
+        expected: &Outputs,
+        payload: u64,
+    ) -> Result<Judged, Failure> {
         let mut run = code.bind(&case.bindings, true)?;
         write(&mut run, case)?;
         run.poison(payload);
@@ -232,8 +249,7 @@ impl<W: Workload> Local<W> {
         run.run()?;
         run.check_canaries()?;
         same_inputs(&run, code, &before)?;
-        self.judge(&mut run, code, case, expected, payload)?;
-        Ok(())
+        self.judge(&mut run, code, case, expected, payload)
     }
 
     /// Compares every element; an output that still holds the poison is reported as not written.
@@ -244,7 +260,7 @@ impl<W: Workload> Local<W> {
         case: &Case,
         expected: &Outputs,
         payload: u64,
-    ) -> Result<f64, Failure> {
+    ) -> Result<Judged, Failure> {
         let params = &code.program().params;
         let got = (0..params.len()).map(|p| run.read(p)).collect::<Result<Vec<HostTensor>, _>>()?;
         self.workload.judge(case, expected, &got).map_err(|failure| {
@@ -348,7 +364,7 @@ impl<W: Workload> Bench for Local<W> {
             self.judge(run, &code, &known.case, &known.expected, payload)
                 .map_err(|f| Failure::new(f.reason, format!("{}: {}", size_text(sizes), f.detail)))
         };
-        let max_rel_err = judge(run)?;
+        let max_rel_err = judge(run)?.max_rel_err;
         let samples = match self.setup.cost {
             Cost::Clock => {
                 run.restore();

@@ -61,6 +61,15 @@ impl Case {
     }
 }
 
+/// What comparing gave, where it was accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// Largest relative error.
+    pub max_rel_err: f64,
+    /// The largest part of a tolerance that was used up, 0 to 1.
+    pub used: f64,
+}
+
 /// A task, as the evaluation sees it.
 pub trait Workload {
     /// A hash of everything that results depend on, besides sizes and seed.
@@ -99,10 +108,13 @@ pub trait Workload {
     /// [`Failure`] when it cannot be judged.
     fn expect(&self, sizes: &Sizes, case: &Case) -> Result<Outputs, Failure>;
 
-    /// Compares every element of every parameter that is written; the largest error relative to what is allowed
-    /// to be compared.
+    /// Compares every element of every parameter that is written.
     ///
     /// # Errors
-    /// [`Reason::WrongResult`](crate::bench::Reason::WrongResult) naming the first or worst element.
-    fn judge(&self, case: &Case, expected: &Outputs, got: &[HostTensor]) -> Result<f64, Failure>;
+    /// [`Reason::WrongResult`](crate::bench::Reason::WrongResult) naming the worst element.
+    fn judge(&self, case: &Case, expected: &Outputs, got: &[HostTensor]) -> Result<Judged, Failure>;
+
+    /// The recipe that decides whether adversarial inputs are fair: one on which even it leaves the tolerance, or comes
+    /// close to, says nothing about a candidate.
+    fn baseline(&self) -> Recipe;
 }

@@ -3,7 +3,7 @@
 use rooftile_compiler::schedule::plan::{Plan, Verb};
 
 use super::normal::subject;
-use crate::candidate::Recipe;
+use crate::candidate::{Base, Recipe};
 use crate::rng::Rng;
 
 /// Verbs about loops belong together (an order names levels that tiles make), so they all come from one parent; of
@@ -29,7 +29,7 @@ pub(super) fn cross(a: &Recipe, b: &Recipe, rng: &mut Rng) -> Recipe {
             assignment.insert(name.clone(), *value);
         }
     }
-    Recipe { algorithm: a.algorithm, plan: Plan { verbs }, assignment }
+    Recipe { algorithm: a.algorithm, base: Base::Planned, plan: Plan { verbs }, assignment }
 }
 
 fn shapes_loops(verb: &Verb) -> bool {

@@ -13,7 +13,7 @@ mod tune;
 
 use rooftile_compiler::schedule::plan::Verb;
 
-use crate::candidate::{Allowed, Class, Recipe};
+use crate::candidate::{Allowed, Base, Class, Recipe};
 use crate::rng::Rng;
 use anchors::Anchors;
 use space::TuneSpace;
@@ -214,6 +214,7 @@ impl Mutator {
         if !self.allowed.permits(class) {
             return None;
         }
+        child.base = Base::Planned;
         self.trim_order(&mut child.plan);
         normal::normalise(&mut child.plan);
         child.assignment = self.repair(&child.assignment, rng)?;

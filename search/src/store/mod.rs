@@ -152,8 +152,8 @@ impl Store {
         transaction
             .prepare_cached(
                 "INSERT INTO candidate (id, parents, operator, class, plan, assignment, algorithm, nest, \
-                 descriptor, label, outcome, compiled, compile_s, times, score, at_s) \
-                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+                 descriptor, label, outcome, compiled, compile_s, times, score, at_s, base) \
+                 VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
             )?
             .execute(params![
                 record.id,
@@ -172,6 +172,7 @@ impl Store {
                 json(&record.times)?,
                 record.score,
                 record.at_s,
+                json(&record.proposal.recipe.base)?,
             ])?;
         {
             let mut insert = transaction
@@ -206,7 +207,7 @@ impl Store {
         let mut query = self.db.prepare(
             "SELECT id, parents, operator, class, plan, assignment, algorithm, nest, descriptor, outcome, \
              compiled, compile_s, times, score, at_s, \
-             (SELECT challenge FROM challenge WHERE candidate = id) FROM candidate ORDER BY id",
+             (SELECT challenge FROM challenge WHERE candidate = id), base FROM candidate ORDER BY id",
         )?;
         let mut rows = query.query([])?;
         let mut out: Vec<Record> = Vec::new();
@@ -340,6 +341,7 @@ fn read(row: &Row<'_>) -> Result<Record, StoreError> {
         proposal: Proposal {
             recipe: crate::candidate::Recipe {
                 algorithm: row.get(6)?,
+                base: parse(&text(16)?)?,
                 plan: parse(&text(4)?)?,
                 assignment: parse(&text(5)?)?,
             },

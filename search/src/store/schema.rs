@@ -15,6 +15,7 @@ CREATE TABLE candidate (
   plan TEXT NOT NULL,
   assignment TEXT NOT NULL,
   algorithm INTEGER NOT NULL,
+  base TEXT NOT NULL,
   nest TEXT,
   descriptor TEXT NOT NULL,
   label TEXT NOT NULL,
