@@ -22,6 +22,7 @@ pub mod record;
 pub mod report;
 pub mod rng;
 pub mod run;
+pub mod session;
 pub mod state;
 pub mod store;
 pub mod strategy;

@@ -126,6 +126,9 @@ impl<W: Workload> Local<W> {
         if !self.sizes.contains_key(sizes) {
             let case = self.workload.case(sizes, self.setup.seed, Draw::Task)?;
             let expected = self.expect(sizes, &case)?;
+            if let Some(model) = self.workload.null_model(&case, &expected) {
+                return Err(Failure::new(Reason::Size, model));
+            }
             let info = self.info(sizes)?;
             self.sizes.insert(sizes.clone(), Known { case, expected, info });
         }

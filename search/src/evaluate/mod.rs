@@ -10,4 +10,5 @@ pub mod local;
 pub mod protocol;
 pub mod remote;
 pub mod serve;
+pub mod tile;
 pub mod workload;

@@ -114,6 +114,10 @@ pub trait Workload {
     /// [`Reason::WrongResult`](crate::bench::Reason::WrongResult) naming the worst element.
     fn judge(&self, case: &Case, expected: &Outputs, got: &[HostTensor]) -> Result<Judged, Failure>;
 
+    /// A result that knows nothing of the computation and would be accepted all the same, in words: a task that accepts
+    /// one judges nothing.
+    fn null_model(&self, case: &Case, expected: &Outputs) -> Option<String>;
+
     /// The recipe that decides whether adversarial inputs are fair: one on which even it leaves the tolerance, or comes
     /// close to, says nothing about a candidate.
     fn baseline(&self) -> Recipe;
