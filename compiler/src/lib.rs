@@ -5,6 +5,7 @@
 //! hir gives a [`nest`]), [`nest`] (explicit loops, verified), [`codegen`] (nest to machine code).
 //! [`diag`] holds the diagnostics that every stage reports.
 
+pub mod analysis;
 pub mod arena;
 pub mod codegen;
 pub mod diag;
