@@ -1,8 +1,9 @@
-//! The checker on whole files: samples, examples, and texts that must be refused.
+//! The checker on whole files: samples, examples, and texts that must be refused, whose reports are pinned word for
+//! word. `INSTA_UPDATE=always` accepts a change.
 
 use std::path::{Path, PathBuf};
 
-use rooftile_compiler::diag::{Diagnostic, Severity};
+use rooftile_compiler::diag::{Diagnostic, Severity, has_errors, render};
 use rooftile_compiler::hir::ir::File;
 use rooftile_compiler::hir::{check, print};
 use rooftile_compiler::syntax::parse;
@@ -39,4 +40,32 @@ fn samples_and_examples_are_accepted() {
             println!("=== {}\n{}", path.display(), print::file_text(&hir));
         }
     }
+}
+
+/// What is said about a file, with the codes on a line of their own.
+fn report(path: &Path) -> String {
+    let source = std::fs::read_to_string(path).expect("a sample");
+    let (_, diagnostics) = checked(&source);
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    render(&diagnostics, &name, &source, false)
+}
+
+#[test]
+fn wrong_samples_are_refused() {
+    insta::glob!("../../tests/samples/wrong", "*.tile", |path| {
+        // Independence of the tile size is tested by running, not proven.
+        if !path.ends_with("fold_not_invariant.tile") {
+            let source = std::fs::read_to_string(path).expect("a sample");
+            let (_, diagnostics) = checked(&source);
+            assert!(has_errors(&diagnostics), "{}", path.display());
+            insta::assert_snapshot!(report(path));
+        }
+    });
+}
+
+#[test]
+fn texts_against_each_rule_are_refused() {
+    insta::glob!("../../tests/samples/refused", "*.tile", |path| {
+        insta::assert_snapshot!(report(path));
+    });
 }

@@ -1,5 +1,7 @@
 //! Readable text of hir.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use rooftile_artifact::Scalar;
@@ -8,6 +10,7 @@ use super::ir::{
     AssignOp, Axis, AxisId, AxisKind, BinaryOp, CallArg, Edge, ExprId, ExprKind, File, Func, FuncKind,
     Function, ParamRef, ReduceOp, Role, Stmt, StmtKind, StoreKind, Table, TileSize, UnaryOp, View,
 };
+use super::walk;
 
 /// The whole file as text, one function after another.
 #[must_use]
@@ -30,15 +33,47 @@ pub fn file_text(file: &File) -> String {
 /// One function as text.
 #[must_use]
 pub fn func_text(file: &File, func: &Func) -> String {
-    let mut p = Printer { func, file: Some(file), tables: &file.tables, out: String::new() };
+    let mut p = Printer {
+        func,
+        file: Some(file),
+        tables: &file.tables,
+        out: String::new(),
+        named: BTreeSet::new(),
+        user: false,
+        left: Cell::new(MAX_NODES),
+    };
     p.func();
     p.out
 }
 
-/// One expression as text, fully bracketed where it matters.
+/// One expression as text.
 #[must_use]
 pub fn expr_text(func: &Func, tables: &[Table], e: ExprId) -> String {
-    Printer { func, file: None, tables, out: String::new() }.expr(e)
+    Printer {
+        func,
+        file: None,
+        tables,
+        out: String::new(),
+        named: BTreeSet::new(),
+        user: false,
+        left: Cell::new(MAX_NODES),
+    }
+    .expr(e)
+}
+
+/// One expression as the user would write it: without the conversions between integers that the checker added.
+#[must_use]
+pub fn user_text(func: &Func, tables: &[Table], e: ExprId) -> String {
+    Printer {
+        func,
+        file: None,
+        tables,
+        out: String::new(),
+        named: BTreeSet::new(),
+        user: true,
+        left: Cell::new(MAX_NODES),
+    }
+    .expr(e)
 }
 
 struct Printer<'a> {
@@ -46,7 +81,16 @@ struct Printer<'a> {
     file: Option<&'a File>,
     tables: &'a [Table],
     out: String,
+    /// Expressions that the current statement uses more than once, printed on lines of their own.
+    named: BTreeSet<ExprId>,
+    /// Conversions between integers are left out.
+    user: bool,
+    /// Expressions that may still be printed on this line: shared ones count each time.
+    left: Cell<usize>,
 }
+
+/// Longest line, in expressions.
+const MAX_NODES: usize = 2000;
 
 impl Printer<'_> {
     fn func(&mut self) {
@@ -119,10 +163,42 @@ impl Printer<'_> {
     }
 
     fn line(&mut self, depth: usize, text: &str) {
+        self.left.set(MAX_NODES);
         let _ = writeln!(self.out, "{:width$}{text}", "", width = 2 * depth);
     }
 
+    /// Prints what the statement uses more than once, as `%n = ..`, and refers to it by that name from then on.
+    fn shared(&mut self, stmt: &Stmt, depth: usize) {
+        let func = self.func;
+        let mut uses: BTreeMap<ExprId, usize> = BTreeMap::new();
+        let mut order: BTreeSet<ExprId> = BTreeSet::new();
+        walk::stmt_exprs(stmt, |root| {
+            *uses.entry(root).or_insert(0) += 1;
+            walk::for_each_expr(func, root, |e, expr| {
+                if order.insert(e) {
+                    walk::operands(&expr.kind, |o| *uses.entry(o).or_insert(0) += 1);
+                }
+            });
+        });
+        self.named.clear();
+        let shared: Vec<ExprId> = order
+            .into_iter()
+            .filter(|e| uses.get(e).is_some_and(|&n| n > 1))
+            .filter(|&e| {
+                let mut operands = 0;
+                walk::operands(&func.exprs[e].kind, |_| operands += 1);
+                operands > 0
+            })
+            .collect();
+        for e in shared {
+            let text = format!("%{} = {}", e.index(), self.expr(e));
+            self.line(depth, &text);
+            self.named.insert(e);
+        }
+    }
+
     fn stmt(&mut self, stmt: &Stmt, depth: usize) {
+        self.shared(stmt, depth);
         match &stmt.kind {
             StmtKind::Define { value, init } => {
                 let text = format!("define {} = {}", self.value(*value), self.expr(*init));
@@ -276,6 +352,18 @@ impl Printer<'_> {
     }
 
     fn expr(&self, e: ExprId) -> String {
+        self.bracketed(e, 0)
+    }
+
+    /// The expression, in brackets where its operator binds less tightly than `outer`.
+    fn bracketed(&self, e: ExprId, outer: u8) -> String {
+        if self.named.contains(&e) {
+            return format!("%{}", e.index());
+        }
+        if self.left.get() == 0 {
+            return "..".to_owned();
+        }
+        self.left.set(self.left.get() - 1);
         let func = self.func;
         let expr = &func.exprs[e];
         match &expr.kind {
@@ -303,14 +391,26 @@ impl Printer<'_> {
                     UnaryOp::Not => "!",
                     UnaryOp::BitNot => "~",
                 };
-                format!("{sign}{}", self.expr(*a))
+                format!("{sign}{}", self.bracketed(*a, 10))
             }
             ExprKind::Binary(op, a, b) => {
-                format!("({} {} {})", self.expr(*a), binary_text(*op), self.expr(*b))
+                let level = precedence(*op);
+                let text = format!(
+                    "{} {} {}",
+                    self.bracketed(*a, level),
+                    binary_text(*op),
+                    self.bracketed(*b, level + 1)
+                );
+                if level < outer { format!("({text})") } else { text }
             }
             ExprKind::Call(f, args) => format!("{}({})", function_name(*f), self.list(args)),
             ExprKind::Select(c, a, b) => format!("select({})", self.list(&[*c, *a, *b])),
-            ExprKind::Cast(a) => format!("{}({})", expr.dtype, self.expr(*a)),
+            ExprKind::Cast(a) => {
+                if self.user && expr.dtype.is_int() && func.exprs[*a].dtype.is_int() {
+                    return self.bracketed(*a, outer);
+                }
+                format!("{}({})", expr.dtype, self.expr(*a))
+            }
             ExprKind::Reduce { op, axes, args } => {
                 let axes: Vec<String> = axes
                     .iter()
@@ -322,9 +422,30 @@ impl Printer<'_> {
                 format!("{}[{}]({})", reduce_name(*op), axes.join(", "), self.list(args))
             }
             ExprKind::Scan { op, axis, arg } => {
-                format!("scan[{}]({}, {})", func.axes[*axis].name, self.expr(*arg), reduce_name(*op))
+                format!("scan[{}]({}, {})", func.axes[*axis].name, self.expr(*arg), scan_name(*op))
             }
         }
+    }
+}
+
+/// How tightly an operator binds.
+fn precedence(op: BinaryOp) -> u8 {
+    match op {
+        BinaryOp::Eq | BinaryOp::Ne | BinaryOp::Lt | BinaryOp::Le | BinaryOp::Gt | BinaryOp::Ge => 3,
+        BinaryOp::Or => 4,
+        BinaryOp::Xor => 5,
+        BinaryOp::And => 6,
+        BinaryOp::Shl | BinaryOp::Shr => 7,
+        BinaryOp::Add | BinaryOp::Sub => 8,
+        BinaryOp::Mul | BinaryOp::Div | BinaryOp::Rem => 9,
+    }
+}
+
+fn scan_name(op: ReduceOp) -> &'static str {
+    match op {
+        ReduceOp::Sum => "add",
+        ReduceOp::Prod => "mul",
+        other => reduce_name(other),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Visitors over expressions and statements.
 
-use super::ir::{AxisId, CallArg, Expr, ExprId, ExprKind, Func, Stmt, StmtKind, TensorId, ValueId, View};
+use super::ir::{
+    Axis, AxisId, AxisKind, CallArg, Expr, ExprId, ExprKind, Func, Stmt, StmtKind, TensorId, ValueId, View,
+};
 
 /// Calls `f` with each direct operand of an expression, in order of evaluation.
 pub fn operands(kind: &ExprKind, mut f: impl FnMut(ExprId)) {
@@ -142,4 +144,22 @@ pub fn tensors_read(func: &Func, root: ExprId) -> Vec<TensorId> {
         _ => {}
     });
     out
+}
+
+/// Whether the axis is a counter rather than a dimension of tile values.
+#[must_use]
+pub fn is_counter(axis: &Axis) -> bool {
+    matches!(axis.kind, AxisKind::Seq | AxisKind::Repeat)
+}
+
+/// The axis and, in turn, those that its bounds vary along, without counters.
+#[must_use]
+pub fn closure(func: &Func, axis: AxisId) -> Vec<AxisId> {
+    let a = &func.axes[axis];
+    let mut all: Vec<AxisId> = Vec::new();
+    if !is_counter(a) {
+        all.push(axis);
+    }
+    all.extend(a.parents.iter().copied().filter(|&p| !is_counter(&func.axes[p])));
+    all
 }

@@ -325,7 +325,7 @@ impl Cx<'_> {
             }
             ast::ReduceAxis::Name(name) => match self.lookup(&name.name) {
                 Some((Bound::Axis(a), declared)) => {
-                    if super::cx::is_counter(&self.func.axes[a]) {
+                    if crate::hir::walk::is_counter(&self.func.axes[a]) {
                         self.report(
                             Diagnostic::error(
                                 Code::NotA,

@@ -12,6 +12,7 @@ use crate::hir::ir::{
     Axis, AxisId, AxisKind, Expr, ExprId, ExprKind, Func, FuncKind, ScalarId, SizeId, TensorId, ValueId,
     ValueKind,
 };
+use crate::hir::walk;
 
 /// More expressions than this in one function are refused, so that inlining cannot run away.
 const MAX_EXPRS: usize = 1 << 17;
@@ -235,7 +236,7 @@ impl<'a> Cx<'a> {
         let axes = self.axes_of(&kind);
         let taint = self.taint_of(&kind, dtype, span);
         let mut depth = 0;
-        crate::hir::walk::operands(&kind, |e| depth = depth.max(self.depths[e.index()]));
+        walk::operands(&kind, |e| depth = depth.max(self.depths[e.index()]));
         let (depth, count) = (depth + 1, self.func.exprs.len());
         if depth == MAX_EXPR_DEPTH || count == MAX_EXPRS {
             self.error(Code::TooDeep, span, "after inlining, this expression is too large");
@@ -252,7 +253,7 @@ impl<'a> Cx<'a> {
 
     /// The axis and, in turn, those that its bounds vary along. Counters are not dimensions.
     pub(super) fn closure(&self, axis: AxisId) -> Vec<AxisId> {
-        closure(&self.func, axis)
+        walk::closure(&self.func, axis)
     }
 
     fn axes_of(&self, kind: &ExprKind) -> Vec<AxisId> {
@@ -262,7 +263,7 @@ impl<'a> Cx<'a> {
             ExprKind::Value(v) => axes.clone_from(&self.func.values[*v].axes),
             _ => {}
         }
-        crate::hir::walk::operands(kind, |e| axes.extend_from_slice(&self.func.exprs[e].axes));
+        walk::operands(kind, |e| axes.extend_from_slice(&self.func.exprs[e].axes));
         if let ExprKind::Reduce { axes: gone, .. } = kind {
             axes.retain(|a| !gone.contains(a));
             for &a in gone {
@@ -285,9 +286,9 @@ impl<'a> Cx<'a> {
         let mut parents: Vec<AxisId> = Vec::new();
         for bound in [lo, hi] {
             parents.extend_from_slice(self.axes(bound));
-            crate::hir::walk::for_each_expr(&self.func, bound, |_, e| {
+            walk::for_each_expr(&self.func, bound, |_, e| {
                 if let ExprKind::Axis(a) = e.kind
-                    && is_counter(&self.func.axes[a])
+                    && walk::is_counter(&self.func.axes[a])
                 {
                     parents.push(a);
                 }
@@ -325,20 +326,4 @@ impl<'a> Cx<'a> {
         let names: Vec<&str> = axes.iter().map(|&a| self.axis_name(a)).collect();
         if names.is_empty() { dtype.to_string() } else { format!("{dtype}[{}]", names.join(",")) }
     }
-}
-
-/// Whether the axis is a counter rather than a dimension of tile values.
-pub(super) fn is_counter(axis: &Axis) -> bool {
-    matches!(axis.kind, AxisKind::Seq | AxisKind::Repeat)
-}
-
-/// The axis and, in turn, those that its bounds vary along, without counters.
-pub(super) fn closure(func: &Func, axis: AxisId) -> Vec<AxisId> {
-    let a = &func.axes[axis];
-    let mut all: Vec<AxisId> = Vec::new();
-    if !is_counter(a) {
-        all.push(axis);
-    }
-    all.extend(a.parents.iter().copied().filter(|&p| !is_counter(&func.axes[p])));
-    all
 }

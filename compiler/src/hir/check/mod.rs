@@ -24,6 +24,7 @@ use indexmap::IndexMap;
 use self::cx::{Bound, Cx};
 use self::names::Names;
 use super::ir::{File, Func, FuncId, FuncKind, ScalarParam, Table};
+use super::legal;
 use crate::arena::Arena;
 use crate::diag::{Code, Diagnostic, Span, has_errors};
 use crate::syntax::ast;
@@ -206,7 +207,14 @@ fn finish(cx: &mut Cx<'_>, body: &[ast::Stmt], diags: &mut Vec<Diagnostic>) -> O
     cx.func.body = body;
     let bad = cx.bad || has_errors(&cx.diags);
     diags.append(&mut cx.diags);
-    (!bad).then(|| cx.func.clone())
+    if bad {
+        return None;
+    }
+    let mut func = cx.func.clone();
+    let mut problems = legal::check(&mut func, &cx.globals.tables);
+    let bad = has_errors(&problems);
+    diags.append(&mut problems);
+    (!bad).then_some(func)
 }
 
 fn check_references(

@@ -508,8 +508,8 @@ impl Cx<'_> {
         for &(formal, actual) in &extents {
             let Some(formal_here) = self.import(kernel, formal, &known, &scalars, span) else { continue };
             if !self.extents_agree(formal_here, actual) {
-                let formal_text = crate::hir::print::expr_text(kernel, &self.globals.tables, formal);
-                let here = crate::hir::print::expr_text(&self.func, &self.globals.tables, actual);
+                let formal_text = crate::hir::print::user_text(kernel, &self.globals.tables, formal);
+                let here = crate::hir::print::user_text(&self.func, &self.globals.tables, actual);
                 self.report(
                     Diagnostic::error(
                         Code::Size,
@@ -538,6 +538,9 @@ impl Cx<'_> {
         scalars: &[Option<ExprId>],
         span: Span,
     ) -> Option<ExprId> {
+        if self.exhausted() {
+            return None;
+        }
         let expr = &kernel.exprs[e];
         let kind = match &expr.kind {
             ExprKind::Size(s) => return sizes[s.index()],

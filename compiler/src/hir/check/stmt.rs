@@ -173,7 +173,7 @@ impl Cx<'_> {
         for e in &ty.shape {
             let found = match &strip(e).kind {
                 ast::ExprKind::Name(name) => match self.lookup(name) {
-                    Some((Bound::Axis(a), _)) if !super::cx::is_counter(&self.func.axes[a]) => Some(a),
+                    Some((Bound::Axis(a), _)) if !crate::hir::walk::is_counter(&self.func.axes[a]) => Some(a),
                     Some((Bound::Poison, _)) => None,
                     _ => {
                         let message = format!("`{name}` is not an axis that is alive here");

@@ -176,17 +176,7 @@ impl Cx<'_> {
                 Diagnostic::error(Code::TypeMismatch, span, format!("{a} and {b} do not go together"))
                     .cause(self.span(target.id), a)
                     .cause(self.span(val.id), b);
-            let narrow = |d: DType| d.unit_roundoff().unwrap_or(0.0);
-            // The mend that loses nothing: widen the narrower one.
-            let (which, to) = if target.flex == Flex::Fixed
-                && narrow(dtype) > narrow(self.dtype(val.id))
-                && val.flex == Flex::Fixed
-                && self.dtype(val.id).is_float()
-            {
-                (target, self.dtype(val.id))
-            } else {
-                (val, dtype)
-            };
+            let (which, to) = self.mend(target, val);
             if let Some(help) = self.conversion_help(which, to) {
                 diagnostic = diagnostic.help(help);
             }
@@ -194,6 +184,19 @@ impl Cx<'_> {
             return None;
         }
         (self.diags.len() == before).then_some((ids, dtype, target.flex))
+    }
+
+    /// Which of two operands to convert, and to what: the one that loses least.
+    fn mend(&self, a: Val, b: Val) -> (Val, DType) {
+        let (x, y) = (self.dtype(a.id), self.dtype(b.id));
+        let rank = |v: Val, d: DType| match d {
+            DType::Bool => (4, 0),
+            _ if d.is_complex() => (3, d.size()),
+            _ if v.flex == Flex::Float => (1, 0),
+            _ if d.is_float() => (2, d.size()),
+            _ => (0, d.size()),
+        };
+        if rank(a, x) < rank(b, y) { (a, y) } else { (b, x) }
     }
 
     /// Which of two operands says the type, if the other can follow.

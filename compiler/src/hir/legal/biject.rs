@@ -32,16 +32,9 @@ pub(super) fn check(space: &Space<'_>, diags: &mut Vec<Diagnostic>) {
 fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span) -> Option<Diagnostic> {
     let func = space.func;
     let def = &func.values[value];
-    let own: Vec<ExprId> = Vec::new();
-    let _ = own;
-    let maps: Vec<Vec<ExprId>> = items
-        .iter()
-        .filter(|item| item.value == value)
-        .filter_map(|item| item.index.clone())
-        .collect();
-    let plain = |dim: usize| {
-        maps.iter().all(|m| func.exprs[m[dim]].kind == ExprKind::Axis(def.axes[dim]))
-    };
+    let maps: Vec<Vec<ExprId>> =
+        items.iter().filter(|item| item.value == value).filter_map(|item| item.index.clone()).collect();
+    let plain = |dim: usize| maps.iter().all(|m| func.exprs[m[dim]].kind == ExprKind::Axis(def.axes[dim]));
     let dims: Vec<usize> = (0..def.axes.len()).filter(|&dim| !plain(dim)).collect();
     for &dim in &dims {
         let axis = &func.axes[def.axes[dim]];
@@ -50,7 +43,10 @@ fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span
                 Diagnostic::error(
                     Code::NotBijective,
                     span,
-                    format!("`{}` is known for one tile of `{}` only, so no other point can be written", def.name, axis.name),
+                    format!(
+                        "`{}` is known for one tile of `{}` only, so no other point can be written",
+                        def.name, axis.name
+                    ),
                 )
                 .cause(axis.span, format!("`{}` is cut into tiles here", axis.name))
                 .help("make the axis whole (`with`)"),
@@ -69,12 +65,8 @@ fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span
         roots.extend(own);
     }
     let all = space.relevant(&roots);
-    let counters: Vec<AxisId> = all
-        .axes
-        .iter()
-        .copied()
-        .filter(|&a| func.axes[a].kind == AxisKind::Seq)
-        .collect();
+    let counters: Vec<AxisId> =
+        all.axes.iter().copied().filter(|&a| func.axes[a].kind == AxisKind::Seq).collect();
     let mut problem: Option<String> = None;
     let mut data = false;
     space.each_setting(&all, BUDGET, &mut |eval| {
@@ -82,7 +74,8 @@ fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span
             let when = space.place_text(eval, &all);
             let mut hits: BTreeMap<Vec<i64>, usize> = BTreeMap::new();
             for (map, relevant) in maps.iter().zip(&each) {
-                let axes: Vec<AxisId> = relevant.axes.iter().copied().filter(|a| !counters.contains(a)).collect();
+                let axes: Vec<AxisId> =
+                    relevant.axes.iter().copied().filter(|a| !counters.contains(a)).collect();
                 let _ = space.each_point(eval, &axes, BUDGET, &mut |eval| {
                     let at: Option<Vec<i64>> = dims.iter().map(|&d| eval.eval(map[d]).exact()).collect();
                     match at {
@@ -103,7 +96,11 @@ fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span
                 }
                 let names: Vec<String> =
                     targets.iter().zip(&at).map(|(&a, v)| format!("{} = {v}", func.axes[a].name)).collect();
-                let how = if times == 0 { "gets no next value".to_owned() } else { format!("gets {times} next values") };
+                let how = if times == 0 {
+                    "gets no next value".to_owned()
+                } else {
+                    format!("gets {times} next values")
+                };
                 problem = Some(format!("`{}` at {} {how} {when}", def.name, names.join(", ")));
                 ControlFlow::Break(())
             });
@@ -113,14 +110,18 @@ fn check_carry(space: &Space<'_>, value: ValueId, items: &[NextItem], span: Span
     let maps_text: Vec<String> = maps
         .iter()
         .map(|m| {
-            let list: Vec<String> = m.iter().map(|&e| print::expr_text(func, space.tables, e)).collect();
+            let list: Vec<String> = m.iter().map(|&e| print::user_text(func, space.tables, e)).collect();
             format!("`{}[{}]`", def.name, list.join(", "))
         })
         .collect();
     if data {
         return Some(
-            Diagnostic::error(Code::NotBijective, span, format!("data say which points {} are", maps_text.join(" and ")))
-                .help("the maps of `next` must be known to be a bijection"),
+            Diagnostic::error(
+                Code::NotBijective,
+                span,
+                format!("data say which points {} are", maps_text.join(" and ")),
+            )
+            .help("the maps of `next` must be known to be a bijection"),
         );
     }
     problem.map(|text| {

@@ -9,9 +9,7 @@ use super::abs::Abs;
 use super::prove::Prover;
 use super::space::Space;
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{
-    AxisKind, BinaryOp, ExprId, ExprKind, Func, Stmt, StmtKind, Table, TensorId, ValueId,
-};
+use crate::hir::ir::{AxisKind, BinaryOp, ExprId, ExprKind, Func, Stmt, StmtKind, Table, TensorId, ValueId};
 use crate::hir::{print, walk};
 
 /// Expressions evaluated for one index before it is let pass.
@@ -86,8 +84,8 @@ pub(super) fn check(func: &mut Func, tables: &[Table], diags: &mut Vec<Diagnosti
             }
         }
     }
-    for (_, expr) in func.exprs.iter_mut() {
-        if let ExprKind::Load { leaves, .. } = &mut expr.kind {
+    for e in func.exprs.handles() {
+        if let ExprKind::Load { leaves, .. } = &mut func.exprs[e].kind {
             leaves.fill(false);
         }
     }
@@ -185,7 +183,7 @@ fn culprit(space: &Space<'_>, index: ExprId) -> Option<TensorId> {
 }
 
 fn describe(func: &Func, tables: &[Table], duty: &Duty, verdict: Verdict) -> Diagnostic {
-    let text = |e: ExprId| print::expr_text(func, tables, e);
+    let text = |e: ExprId| print::user_text(func, tables, e);
     let (name, rank, declared) = match duty.what {
         What::Load(_, t) | What::Store(t) | What::Key(t) => {
             (func.tensors[t].name.clone(), func.tensors[t].shape.len(), Some(func.tensors[t].span))
@@ -219,7 +217,9 @@ fn describe(func: &Func, tables: &[Table], duty: &Duty, verdict: Verdict) -> Dia
                 } else {
                     "end the loop earlier".to_owned()
                 };
-                d = d.help(format!("declare `edge clamp` (or `wrap`, `reflect`, `const(v)`) on `{name}`, or {how}"));
+                d = d.help(format!(
+                    "declare `edge clamp` (or `wrap`, `reflect`, `const(v)`) on `{name}`, or {how}"
+                ));
             } else {
                 d = d.help(format!("keep the index below `{extent}`, with `clamp` or a smaller domain"));
             }
@@ -236,7 +236,10 @@ fn describe(func: &Func, tables: &[Table], duty: &Duty, verdict: Verdict) -> Dia
                     let help = if direct {
                         format!("declare `range 0..{extent}` on `{}`", tensor.name)
                     } else if tensor.range.is_none() {
-                        format!("declare a `range` on `{}`, or write `clamp({index}, 0, {extent} - 1)`", tensor.name)
+                        format!(
+                            "declare a `range` on `{}`, or write `clamp({index}, 0, {extent} - 1)`",
+                            tensor.name
+                        )
                     } else {
                         format!("write `clamp({index}, 0, {extent} - 1)`")
                     };
@@ -266,14 +269,13 @@ fn direct_load(func: &Func, e: ExprId) -> Option<TensorId> {
 fn duties(func: &Func, tables: &[Table]) -> Vec<Duty> {
     let mut indexes = vec![false; func.exprs.len()];
     for (e, expr) in func.exprs.iter() {
-        let mut has = matches!(
-            expr.kind,
-            ExprKind::Load { .. } | ExprKind::Table { .. } | ExprKind::ValueAt(..)
-        );
+        let mut has =
+            matches!(expr.kind, ExprKind::Load { .. } | ExprKind::Table { .. } | ExprKind::ValueAt(..));
         walk::operands(&expr.kind, |o| has |= indexes[o.index()]);
         indexes[e.index()] = has;
     }
-    let mut collector = Collector { func, tables, indexes, out: Vec::new(), conds: Vec::new(), seen: Vec::new() };
+    let mut collector =
+        Collector { func, tables, indexes, out: Vec::new(), conds: Vec::new(), seen: Vec::new() };
     for &w in &func.wheres {
         collector.expr(w);
     }
@@ -424,4 +426,3 @@ impl Collector<'_> {
         self.conds.pop();
     }
 }
-

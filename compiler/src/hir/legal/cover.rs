@@ -7,10 +7,7 @@ use super::abs::Abs;
 use super::prove::Prover;
 use super::space::{Relevant, Space};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{
-    AssignOp, AxisId, ExprId, ExprKind, FuncKind, Role, Stmt, StmtKind, TensorId,
-};
-use crate::hir::walk;
+use crate::hir::ir::{AssignOp, AxisId, ExprId, ExprKind, FuncKind, Role, Stmt, StmtKind, TensorId};
 
 const BUDGET: usize = 60_000;
 
@@ -108,9 +105,10 @@ fn whole(space: &Space<'_>, prover: &mut Prover<'_>, write: &Write) -> bool {
             }
             seen.push(a);
             let axis = &func.axes[a];
-            let from_zero =
-                func.exprs[axis.lo].kind == ExprKind::Const(rooftile_artifact::Scalar::Int(0));
-            from_zero && axis.parents.is_empty() && prover.equal(axis.hi, func.tensors[write.tensor].shape[dim])
+            let from_zero = func.exprs[axis.lo].kind == ExprKind::Const(rooftile_artifact::Scalar::Int(0));
+            from_zero
+                && axis.parents.is_empty()
+                && prover.equal(axis.hi, func.tensors[write.tensor].shape[dim])
         })
 }
 
@@ -158,7 +156,7 @@ fn hole(space: &Space<'_>, t: TensorId, writes: &[&Write]) -> Option<(Vec<i64>, 
         let mut at = vec![0i64; extents.len()];
         for _ in 0..count {
             if !written.contains(&at) {
-                let place = space.place_text(eval, &Relevant { axes: Vec::new(), ..all.copy() });
+                let place = space.place_text(eval, &Relevant { axes: Vec::new(), ..all.clone() });
                 found = Some((at.clone(), place));
                 return ControlFlow::Break(());
             }

@@ -87,12 +87,7 @@ impl Poly {
 
     /// The last unknown that is neither a size nor a scalar.
     pub(super) fn last_unknown(&self) -> Option<Atom> {
-        self.terms
-            .keys()
-            .flatten()
-            .copied()
-            .filter(|a| matches!(a, Atom::Axis(_) | Atom::Opaque(_)))
-            .max()
+        self.terms.keys().flatten().copied().filter(|a| matches!(a, Atom::Axis(_) | Atom::Opaque(_))).max()
     }
 
     /// `(c1, c0)` with `self = c1 * a + c0`; `None` where `a` has a higher power.
@@ -118,8 +113,12 @@ impl Poly {
             }
             // The product of (1 + s) over the factors: every subset of them.
             for subset in 0..1u32 << product.len().min(MAX_DEGREE) {
-                let part: Vec<Atom> =
-                    product.iter().enumerate().filter(|(n, _)| subset >> n & 1 == 1).map(|(_, &a)| a).collect();
+                let part: Vec<Atom> = product
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| subset >> n & 1 == 1)
+                    .map(|(_, &a)| a)
+                    .collect();
                 let sum = shifted.entry(part).or_insert(0);
                 *sum = sum.saturating_add(v);
             }

@@ -4,6 +4,8 @@
 //!
 //! Integers are taken not to wrap: sizes and indices are assumed to fit the types that the program gives them.
 
+use std::collections::BTreeMap;
+
 use rooftile_artifact::{DType, Scalar};
 
 use super::poly::{Atom, Poly};
@@ -19,6 +21,7 @@ pub(super) struct Prover<'a> {
     space: &'a Space<'a>,
     steps: usize,
     where_facts: Option<Vec<Poly>>,
+    polys: BTreeMap<ExprId, Option<Poly>>,
 }
 
 /// What an opaque expression is between.
@@ -33,7 +36,7 @@ struct Bounds {
 
 impl<'a> Prover<'a> {
     pub(super) fn new(space: &'a Space<'a>) -> Prover<'a> {
-        Prover { space, steps: 0, where_facts: None }
+        Prover { space, steps: 0, where_facts: None, polys: BTreeMap::new() }
     }
 
     /// Whether `lo <= index < hi` for all sizes, at all points where the conditions hold. `lo` is 0 where absent; `hi`
@@ -56,6 +59,7 @@ impl<'a> Prover<'a> {
         };
         let (Some(lo), Some(hi)) = (lo, hi) else { return false };
         let mut facts = self.where_facts();
+        self.steps = 0;
         for &(cond, want) in conds {
             self.facts(cond, want, 0, &mut facts);
         }
@@ -89,7 +93,8 @@ impl<'a> Prover<'a> {
 
     /// Polynomials that are not negative where the condition is as wanted.
     fn facts(&mut self, cond: ExprId, want: bool, depth: usize, out: &mut Vec<Poly>) {
-        if depth > MAX_DEPTH {
+        self.steps += 1;
+        if depth > MAX_DEPTH || self.steps > MAX_STEPS {
             return;
         }
         let func = self.space.func;
@@ -145,7 +150,7 @@ impl<'a> Prover<'a> {
         let Some(atom) = p.last_unknown() else { return false };
         let Some((c1, c0)) = p.split(atom) else { return false };
         let Some(bounds) = self.bounds(atom) else { return false };
-        let mut at = |prover: &mut Self, bound: &Poly| {
+        let at = |prover: &mut Self, bound: &Poly| {
             c1.times(bound).is_some_and(|product| prover.nonneg(&product.plus(1, &c0)))
         };
         if !bounds.cases.is_empty() && bounds.cases.iter().all(|case| at(self, case)) {
@@ -191,7 +196,8 @@ impl<'a> Prover<'a> {
             }
             ExprKind::Table { table, .. } => {
                 let data = &self.space.tables.get(*table)?.data;
-                let ints = || data.iter().map(|v| if let Scalar::Int(v) = v { Some(i128::from(*v)) } else { None });
+                let ints =
+                    || data.iter().map(|v| if let Scalar::Int(v) = v { Some(i128::from(*v)) } else { None });
                 if ints().all(|v| v.is_some()) {
                     b.lower.extend(ints().flatten().min().map(Poly::constant));
                     b.upper.extend(ints().flatten().max().map(Poly::constant));
@@ -300,6 +306,15 @@ impl<'a> Prover<'a> {
 
     /// The expression as a polynomial; `None` for what is no integer.
     fn poly(&mut self, e: ExprId, depth: usize) -> Option<Poly> {
+        if let Some(known) = self.polys.get(&e) {
+            return known.clone();
+        }
+        let made = self.make_poly(e, depth);
+        self.polys.insert(e, made.clone());
+        made
+    }
+
+    fn make_poly(&mut self, e: ExprId, depth: usize) -> Option<Poly> {
         let func = self.space.func;
         let expr = &func.exprs[e];
         if !expr.dtype.is_int() {

@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 use super::abs::Abs;
 use super::space::{Relevant, Space};
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::check::axis_closure;
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Func, Stmt, StmtKind, StoreKind, TensorId,
 };
+use crate::hir::walk::closure;
 use crate::hir::{print, walk};
 
 const BUDGET: usize = 60_000;
@@ -56,7 +56,11 @@ pub(super) fn check(space: &Space<'_>, diags: &mut Vec<Diagnostic>) -> Vec<Span>
         for b in &accesses[n..] {
             let same = a.tensor == b.tensor && !bad.contains(&a.tensor);
             let writes = a.write.is_some() || b.write.is_some();
-            if same && writes && !combine(a.write, b.write) && let Some(diagnostic) = tile_race(space, a, b) {
+            if same
+                && writes
+                && !combine(a.write, b.write)
+                && let Some(diagnostic) = tile_race(space, a, b)
+            {
                 diags.push(diagnostic);
                 bad.push(a.tensor);
             }
@@ -202,7 +206,7 @@ impl Gather<'_> {
         let mut points: Vec<AxisId> =
             roots.iter().flat_map(|&e| self.func.exprs[e].axes.iter().copied()).collect();
         points.extend(self.fors.iter().flat_map(|(_, axes)| axes));
-        let parents: Vec<AxisId> = points.iter().flat_map(|&a| axis_closure(self.func, a)).collect();
+        let parents: Vec<AxisId> = points.iter().flat_map(|&a| closure(self.func, a)).collect();
         points.extend(parents);
         points.sort_unstable();
         points.dedup();
@@ -290,24 +294,25 @@ fn same_tile(func: &Func, a: &Access, b: &Access) -> bool {
     let (Some(x), Some(y)) = (&a.index, &b.index) else { return false };
     common_fors(a, b).iter().all(|&axis| {
         let plain = |e: ExprId| func.exprs[strip_casts(func, e)].kind == ExprKind::Axis(axis);
-        let alone = |list: &[ExprId]| {
-            let own: Vec<ExprId> = list.to_vec();
-            own.len() == x.len()
-        };
-        x.iter().zip(y).any(|(&p, &q)| plain(p) && plain(q)) && alone(x)
+        x.iter().zip(y).any(|(&p, &q)| plain(p) && plain(q))
             || (determined_axes(func, a).contains(&axis) && same_index(func, x, y))
     })
 }
 
 fn same_index(func: &Func, x: &[ExprId], y: &[ExprId]) -> bool {
-    x.iter().zip(y).all(|(&p, &q)| same_expr(func, p, q))
+    let mut left = 500;
+    x.iter().zip(y).all(|(&p, &q)| same_expr(func, p, q, &mut left))
 }
 
-/// Whether two expressions are the same by structure.
-fn same_expr(func: &Func, p: ExprId, q: ExprId) -> bool {
+/// Whether two expressions are the same by structure. `left` bounds the work; without it they count as different.
+fn same_expr(func: &Func, p: ExprId, q: ExprId, left: &mut usize) -> bool {
     if p == q {
         return true;
     }
+    if *left == 0 {
+        return false;
+    }
+    *left -= 1;
     let (a, b) = (&func.exprs[p], &func.exprs[q]);
     let (mut x, mut y) = (Vec::new(), Vec::new());
     walk::operands(&a.kind, |e| x.push(e));
@@ -318,7 +323,7 @@ fn same_expr(func: &Func, p: ExprId, q: ExprId) -> bool {
         (ExprKind::Cast(_), ExprKind::Cast(_)) => a.dtype == b.dtype,
         (s, t) => s == t,
     };
-    head && x.len() == y.len() && x.iter().zip(&y).all(|(&p, &q)| same_expr(func, p, q))
+    head && x.len() == y.len() && x.iter().zip(&y).all(|(&p, &q)| same_expr(func, p, q, left))
 }
 
 /// Axes of the `for` loops around both.
@@ -348,18 +353,6 @@ fn relevant(space: &Space<'_>, access: &Access) -> Relevant {
     relevant
 }
 
-fn merge(a: Relevant, b: &Relevant) -> Relevant {
-    let mut a = a;
-    a.sizes.extend(&b.sizes);
-    a.sizes.sort_unstable();
-    a.sizes.dedup();
-    a.scalars.extend(&b.scalars);
-    a.scalars.sort_unstable();
-    a.scalars.dedup();
-    a.absorb_wheres(b);
-    a
-}
-
 /// Two points of one store that name one element.
 fn collision(space: &Space<'_>, access: &Access) -> Option<Diagnostic> {
     let func = space.func;
@@ -368,7 +361,7 @@ fn collision(space: &Space<'_>, access: &Access) -> Option<Diagnostic> {
         return None;
     }
     let tensor = &func.tensors[access.tensor];
-    let index_text: Vec<String> = index.iter().map(|&e| print::expr_text(func, space.tables, e)).collect();
+    let index_text: Vec<String> = index.iter().map(|&e| print::user_text(func, space.tables, e)).collect();
     let target = format!("{}[{}]", tensor.name, index_text.join(", "));
     // A tile axis that no index mentions: every tile writes the same.
     let mut mentioned: Vec<AxisId> = index.iter().flat_map(|&e| func.exprs[e].axes.clone()).collect();
@@ -390,12 +383,8 @@ fn collision(space: &Space<'_>, access: &Access) -> Option<Diagnostic> {
     let mut data = false;
     space.each_setting(&relevant, BUDGET, &mut |eval| {
         let mut seen: BTreeMap<(Vec<i64>, Vec<i64>), String> = BTreeMap::new();
-        let counters: Vec<AxisId> = relevant
-            .axes
-            .iter()
-            .copied()
-            .filter(|a| !access.points.contains(a))
-            .collect();
+        let counters: Vec<AxisId> =
+            relevant.axes.iter().copied().filter(|a| !access.points.contains(a)).collect();
         let flow = space.each_point(eval, &relevant.axes, BUDGET, &mut |eval| {
             let at: Option<Vec<i64>> = index.iter().map(|&e| eval.eval(e).exact()).collect();
             let Some(at) = at else {
@@ -458,8 +447,7 @@ fn tile_race(space: &Space<'_>, a: &Access, b: &Access) -> Option<Diagnostic> {
     }
     let (writer, other) = if a.write.is_some() { (a, b) } else { (b, a) };
     let (ra, rb) = (relevant(space, writer), relevant(space, other));
-    let both = merge(space.relevant(&[]), &ra);
-    let both = merge(both, &rb);
+    let both = ra.with(&rb);
     let mut found: Option<String> = None;
     space.each_setting(&both, BUDGET, &mut |eval| {
         let mut written: BTreeMap<(Vec<i64>, Place), Vec<i64>> = BTreeMap::new();
@@ -499,7 +487,7 @@ fn tile_race(space: &Space<'_>, a: &Access, b: &Access) -> Option<Diagnostic> {
                     .map(|(_, w, t)| (w.clone(), t.clone()))
             });
             if let Some((place, writer_tile)) = clash {
-                found = Some(race_text(space, eval, &tiled, &place, &writer_tile, &tile, writer, other));
+                found = Some(race_text(space, &tiled, &place, &writer_tile, &tile, writer, other));
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
@@ -522,7 +510,9 @@ fn place_of(space: &Space<'_>, eval: &mut super::abs::Eval<'_>, access: &Access)
             .iter()
             .enumerate()
             .map(|(dim, &e)| match eval.eval(e) {
-                Abs::Int(lo, hi) if hi.saturating_sub(lo) <= MAX_BOX => inside(space, eval, access, dim, lo, hi),
+                Abs::Int(lo, hi) if hi.saturating_sub(lo) <= MAX_BOX => {
+                    inside(space, eval, access, dim, lo, hi)
+                }
                 _ => (i64::MIN, i64::MAX),
             })
             .collect(),
@@ -551,10 +541,8 @@ fn overlap(a: &Place, b: &Place) -> bool {
     a.iter().zip(b).all(|(&(a, b), &(c, d))| a <= d && c <= b)
 }
 
-#[expect(clippy::too_many_arguments, reason = "both sides of a race are described")]
 fn race_text(
     space: &Space<'_>,
-    eval: &super::abs::Eval<'_>,
     tiled: &[AxisId],
     place: &Place,
     writer_tile: &[i64],
@@ -572,7 +560,6 @@ fn race_text(
     let element: Vec<String> =
         place.iter().map(|&(lo, hi)| if lo == hi { lo.to_string() } else { "..".to_owned() }).collect();
     let verb = if other.write.is_some() { "writes" } else { "reads" };
-    let _ = eval;
     format!(
         "the tile at {} {verb} `{name}[{}]`, which the tile at {} writes; tiles run in any order",
         at(tile),

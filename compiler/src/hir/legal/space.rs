@@ -28,7 +28,7 @@ pub(super) struct Space<'a> {
 }
 
 /// What a property depends on.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Relevant {
     /// Axes and counters, parents first.
     pub(super) axes: Vec<AxisId>,
@@ -36,7 +36,25 @@ pub(super) struct Relevant {
     pub(super) sizes: Vec<usize>,
     /// Numbers of integer scalars.
     pub(super) scalars: Vec<usize>,
-    wheres: Vec<ExprId>,
+    pub(super) wheres: Vec<ExprId>,
+}
+
+impl Relevant {
+    /// What either depends on.
+    pub(super) fn with(&self, other: &Relevant) -> Relevant {
+        fn both<T: Copy + Ord>(a: &[T], b: &[T]) -> Vec<T> {
+            let mut all = [a, b].concat();
+            all.sort_unstable();
+            all.dedup();
+            all
+        }
+        Relevant {
+            axes: both(&self.axes, &other.axes),
+            sizes: both(&self.sizes, &other.sizes),
+            scalars: both(&self.scalars, &other.scalars),
+            wheres: both(&self.wheres, &other.wheres),
+        }
+    }
 }
 
 impl<'a> Space<'a> {
@@ -64,7 +82,9 @@ impl<'a> Space<'a> {
             }
             match &self.func.exprs[e].kind {
                 ExprKind::Size(s) => push(&mut out.sizes, s.index()),
-                ExprKind::Scalar(s) if self.func.scalars[*s].dtype.is_int() => push(&mut out.scalars, s.index()),
+                ExprKind::Scalar(s) if self.func.scalars[*s].dtype.is_int() => {
+                    push(&mut out.scalars, s.index())
+                }
                 ExprKind::Axis(a) => {
                     push(&mut out.axes, *a);
                     stack.extend([self.func.axes[*a].lo, self.func.axes[*a].hi]);
