@@ -336,7 +336,8 @@ pub enum StmtKind {
         kind: StoreKind,
     },
     /// `append(list, count, key, value, pred)`: where `pred` holds, adds `value` to the list number `key`:
-    /// `list[key, count[key]] = value; count[key] += 1`. Past the list's capacity the run fails.
+    /// `list[key, count[key]] = value; count[key] += 1`. Past the list's capacity the run fails; keys are proven to be
+    /// inside.
     Append {
         /// Lists: keys first, the capacity last.
         list: TensorId,

@@ -73,8 +73,6 @@ pub(super) fn check(func: &mut Func, tables: &[Table], diags: &mut Vec<Diagnosti
                 (_, Verdict::Proven) => {}
                 (&What::Load(e, _), _) if edge => leaves.push((e, duty.dim)),
                 (_, Verdict::Tried) => {}
-                // A key outside its counters fails the run, as a full list does.
-                (What::Key(_), Verdict::Data(_)) => {}
                 (_, verdict) => {
                     if !reported.contains(&(duty.span, duty.dim)) {
                         reported.push((duty.span, duty.dim));
