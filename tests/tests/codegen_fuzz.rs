@@ -11,6 +11,7 @@ use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{DType, HostTensor, Scalar};
 use rooftile_compiler::codegen::cpu::{self, CodegenError, Generator};
 use rooftile_compiler::nest::interp;
+use rooftile_compiler::nest::ir::Stmt;
 use rooftile_compiler::nest::verify_module;
 use rooftile_runtime::{Instance, InstanceOptions, open};
 
@@ -32,25 +33,70 @@ fn interpreter_and_code_agree() {
     println!("codegen_fuzz: {ran} nests");
 }
 
-/// Makes, runs and compares one nest.
+/// Makes, runs and compares one nest; a nest that fails is made smaller before it is shown.
 fn check(seed: u64) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let case = generate(&mut rng);
+    let case = generate(&mut StdRng::seed_from_u64(seed));
+    let Err(mut what) = compare(&case, seed) else { return };
+    let mut smallest = case;
+    let mut n = 0;
+    while n < count(&smallest.module.nests[0].phases[0].body) {
+        let mut module = smallest.module.clone();
+        remove(&mut module.nests[0].phases[0].body, &mut n.clone());
+        let smaller = Case { module, ..smallest };
+        match compare(&smaller, seed) {
+            Err(still) if !still.starts_with("interpreter") => {
+                (smallest, what) = (smaller, still);
+            }
+            _ => n += 1,
+        }
+    }
+    let mut listing = String::new();
+    if std::env::var_os("ROOFTILE_FUZZ_CLIF").is_some()
+        && let Ok(module) = verify_module(smallest.module.clone())
+    {
+        let target = open("cpu").expect("a CPU").target().clone();
+        listing = cpu::emit_clif(&module.nests()[0], &target).unwrap_or_default();
+    }
+    panic!("seed {seed}: {what}\n{}\n{listing}", smallest.module);
+}
+
+fn count(block: &[Stmt]) -> usize {
+    block.iter().map(|s| 1 + s.blocks().map(|b| count(b)).sum::<usize>()).sum()
+}
+
+/// Removes the statement of number `n`, outer before inner.
+fn remove(block: &mut Vec<Stmt>, n: &mut usize) -> bool {
+    for i in 0..block.len() {
+        if *n == 0 {
+            block.remove(i);
+            return true;
+        }
+        *n -= 1;
+        let done = match &mut block[i] {
+            Stmt::Loop { body, .. } => remove(body, n),
+            Stmt::If { then, otherwise, .. } => remove(then, n) || remove(otherwise, n),
+            _ => false,
+        };
+        if done {
+            return true;
+        }
+    }
+    false
+}
+
+/// The first difference, if there is one.
+fn compare(case: &Case, seed: u64) -> Result<(), String> {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
     let Case { module, size, functions } = case;
-    let text = module.to_string();
-    let module = match verify_module(module) {
-        Ok(m) => m,
-        Err(found) => panic!("seed {seed}: {found:?}\n{text}"),
-    };
+    let module = verify_module(module.clone()).map_err(|found| format!("interpreter: {found:?}"))?;
     let inputs: Vec<Option<HostTensor>> = module
         .program()
         .buffers
         .iter()
-        .map(|b| Some(random_tensor(&mut rng, b.dtype, &extents(b, size))))
+        .map(|b| Some(random_tensor(&mut rng, b.dtype, &extents(b, *size))))
         .collect();
-    let bindings = Bindings { sizes: vec![size], scalars: Vec::new() };
-    let want =
-        interp::run(&module, &bindings, &inputs).unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+    let bindings = Bindings { sizes: vec![*size], scalars: Vec::new() };
+    let want = interp::run(&module, &bindings, &inputs).map_err(|e| format!("interpreter: {e}"))?;
     let device = open("cpu").expect("a CPU");
     let mut target = device.target().clone();
     if rng.random_bool(0.3) {
@@ -59,8 +105,8 @@ fn check(seed: u64) {
     let program = match cpu::compile(&module, &target, Generator::Cranelift) {
         Ok(p) => p,
         // Fused operations need an instruction.
-        Err(CodegenError::Unsupported { .. }) if !target.features.fma => return,
-        Err(e) => panic!("seed {seed}: {e}\n{text}"),
+        Err(CodegenError::Unsupported { .. }) if !target.features.fma => return Ok(()),
+        Err(e) => return Err(e.to_string()),
     };
     let loaded = device.load(&program).expect("loads");
     let options =
@@ -71,18 +117,17 @@ fn check(seed: u64) {
             instance.write_input(n, tensor).expect("fits");
         }
     }
-    instance.run().expect("runs");
+    instance.run().map_err(|e| e.to_string())?;
     for (n, want) in want.iter().enumerate() {
         let got = instance.read_output(n).expect("an output");
         for i in 0..want.len() {
             let (got, want) = (got.get(i), want.get(i));
-            assert!(
-                agree(got, want, module.program().buffers[n].dtype, functions),
-                "seed {seed}: parameter {n}, element {i}: {got:?}, not {want:?}\n{text}"
-            );
+            if !agree(got, want, module.program().buffers[n].dtype, *functions) {
+                return Err(format!("parameter {n}, element {i}: {got:?}, not {want:?}"));
+            }
         }
     }
-    instance.check_canaries().unwrap_or_else(|e| panic!("seed {seed}: {e}\n{text}"));
+    instance.check_canaries().map_err(|e| e.to_string())
 }
 
 fn extents(b: &rooftile_artifact::program::BufferDecl, size: i64) -> Vec<usize> {

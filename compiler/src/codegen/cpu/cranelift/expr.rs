@@ -22,18 +22,21 @@ impl Emitter<'_> {
     pub(super) fn eval_dep(&mut self, e: ExprId) -> (Val, Dep) {
         if let Some((v, dep)) = self.known[e.index()].as_ref().and_then(|k| self.scopes.recall(k)) {
             let v = v.clone();
-            return (self.in_mode(v, e), dep);
+            return self.in_mode(v, dep, e);
         }
         let (v, dep) = self.compute(e);
         self.known[e.index()] = Some(self.scopes.note(v.clone(), dep));
-        (self.in_mode(v, e), dep)
+        self.in_mode(v, dep, e)
     }
 
-    /// In a lane that is written out alone, the lane's scalar.
-    fn in_mode(&mut self, v: Val, e: ExprId) -> Val {
+    /// In a lane that is written out alone, the lane's scalar, which is good for that lane only.
+    fn in_mode(&mut self, v: Val, dep: Dep, e: ExprId) -> (Val, Dep) {
         match (&v, self.lanes.as_ref().and_then(|l| l.only)) {
-            (Val::Lanes(_), Some(l)) => Val::Uniform(self.extract(&v, self.nest.exprs[e].dtype, l)),
-            _ => v,
+            (Val::Lanes(_), Some(l)) => {
+                let scalar = self.extract(&v, self.nest.exprs[e].dtype, l);
+                (Val::Uniform(scalar), dep.and(Dep { scope: self.lane_scope(), ..Dep::default() }))
+            }
+            _ => (v, dep),
         }
     }
 
