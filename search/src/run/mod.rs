@@ -150,6 +150,7 @@ pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
         state: State::default(),
         strategy: job.strategy.start(&job.mutator),
         before_s: 0.0,
+        start_s: 0.0,
     };
     let records = hands.store.records()?;
     search.before_s = records.last().map_or(0.0, |r| r.at_s);
@@ -158,6 +159,7 @@ pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
         search.replay(record);
     }
     (hands.progress)(Progress::Started { resumed });
+    search.start_s = hands.clock.seconds();
     let stop = search.steps(hands)?;
     let searched_s = search.now(hands);
     if search.course.noise >= 0.05 {
@@ -172,17 +174,24 @@ fn info(bench: &mut dyn Bench, sizes: &Sizes) -> Result<crate::bench::SizeInfo, 
     bench.size_info(sizes).map_err(|source| RunError::Size { size: size_text(sizes), source })
 }
 
+fn interrupted(hands: &Hands<'_>) -> Option<Stop> {
+    hands.stop.load(Ordering::Relaxed).then_some(Stop::Interrupted)
+}
+
 struct Search<'a> {
     job: &'a Job,
     course: Course,
     state: State,
     strategy: Box<dyn Strategy>,
+    /// Seconds of the earlier parts of a resumed run.
     before_s: f64,
+    /// The clock when the first candidate of this part began: inputs and oracle are no part of the budget.
+    start_s: f64,
 }
 
 impl Search<'_> {
     fn now(&self, hands: &Hands<'_>) -> f64 {
-        self.before_s + hands.clock.seconds()
+        self.before_s + (hands.clock.seconds() - self.start_s)
     }
 
     /// Takes in a candidate that was evaluated before. The strategy is asked all the same, so that its own memory
@@ -224,7 +233,9 @@ impl Search<'_> {
                 }
                 self.calibrate_once(hands)?;
             }
-            if let Some(stop) = self.limit(hands) {
+            // The seeds are always tried: without them a short budget would end with nothing.
+            let stop = if seeding { interrupted(hands) } else { self.limit(hands) };
+            if let Some(stop) = stop {
                 return Ok(stop);
             }
             let proposal = match self.job.seeds.get(n) {
@@ -289,8 +300,8 @@ impl Search<'_> {
 
     fn limit(&self, hands: &Hands<'_>) -> Option<Stop> {
         let limits = &self.job.limits;
-        if hands.stop.load(Ordering::Relaxed) {
-            return Some(Stop::Interrupted);
+        if let Some(stop) = interrupted(hands) {
+            return Some(stop);
         }
         if limits.evaluations.is_some_and(|n| self.state.counts.evaluations >= n) {
             return Some(Stop::Evaluations);
