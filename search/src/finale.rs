@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bench::{Bench, Effort, Failure, SizeInfo, Sizes};
-use crate::candidate::{CandidateId, Recipe};
+use crate::candidate::{Base, CandidateId, Recipe};
 use crate::fitness;
 use crate::promote::{Ratio, median, median_limits, ratio};
 use crate::state::State;
@@ -71,6 +71,10 @@ pub fn select(
             continue;
         }
         let (Some(record), Some(first)) = (state.record(id), state.record(seed)) else { continue };
+        // No schedule that a file can hold says "plain loops", so they win only as a file's only way to run.
+        if record.proposal.recipe.base == Base::Naive && id != seed {
+            continue;
+        }
         let rival = (id != seed).then_some(&first.proposal.recipe);
         finalists.push(try_out(bench, id, &record.proposal.recipe, rival, heldout, noise));
     }

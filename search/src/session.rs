@@ -8,6 +8,7 @@ use rooftile_artifact::{CpuTarget, Profile};
 use rooftile_compiler::driver::{Checked, EntryError, check};
 use rooftile_compiler::hir::ir::FuncId;
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
+use rooftile_compiler::syntax::ast::ItemKind;
 use rooftile_compiler::task::{Task, sealed};
 use rooftile_compiler::tune::cpu_keys;
 use rooftile_compiler::tune::solve::Space;
@@ -402,15 +403,25 @@ impl Ground {
         })
     }
 
-    /// The file with the winner written in. A winner that is the compiler's own choice leaves the file as it is.
+    /// The file with the winner written in. Where the compiler's own choice won, that is the file without the
+    /// schedules that lost to it.
     fn winner(&self, report: &RunReport) -> Option<String> {
         let recipe = report.recipe.as_ref()?;
-        Some(match recipe.base {
-            Base::Planned => {
-                self.checked.with_winner(self.entry, "cpu", None, &recipe.plan, &recipe.assignment)
+        if recipe.base == Base::Planned {
+            return Some(self.checked.with_winner(self.entry, "cpu", None, &recipe.plan, &recipe.assignment));
+        }
+        let mut text = self.checked.source.clone();
+        for item in self.checked.ast.items.iter().rev() {
+            if let ItemKind::Schedule(schedule) = &item.kind
+                && schedule.name.name == self.task.name
+                && schedule.target.name == "cpu"
+            {
+                let (start, end) = (item.span.start as usize, item.span.end as usize);
+                let end = end + usize::from(text[end..].starts_with('\n'));
+                text.replace_range(start..end, "");
             }
-            Base::Default | Base::Naive => self.checked.source.clone(),
-        })
+        }
+        Some(text)
     }
 }
 

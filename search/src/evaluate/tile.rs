@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::work::Work;
 use rooftile_artifact::{CpuTarget, DType, HostTensor, Program, Scalar};
+use rooftile_compiler::analysis::{estimate_operations, work_on};
 use rooftile_compiler::codegen::cpu::{Generator, compile};
 use rooftile_compiler::diag::Diagnostic;
 use rooftile_compiler::driver::Checked;
@@ -35,6 +36,8 @@ const LARGEST: [i64; 4] = [32, 17, 9, 5];
 const SMALL_STEPS: u64 = 3_000_000;
 /// Steps of the interpreter where it stands in for the compiled evaluator.
 const LARGE_STEPS: u64 = 2_000_000_000;
+/// Seconds estimated for the compiled evaluator beyond which it is not even begun; the estimate is rough.
+const HOPELESS_S: f64 = 80.0;
 /// Modules that are kept between lowering and code generation.
 const MODULES: usize = 4;
 
@@ -51,6 +54,7 @@ pub struct TileTask {
     small: Vec<Sizes>,
     modules: Vec<(String, VerifiedModule, String)>,
     bindings: RefCell<BTreeMap<Sizes, Bindings>>,
+    work: RefCell<BTreeMap<Sizes, Work>>,
 }
 
 impl TileTask {
@@ -83,6 +87,7 @@ impl TileTask {
             small: Vec::new(),
             modules: Vec::new(),
             bindings: RefCell::default(),
+            work: RefCell::default(),
         };
         this.small = this.find_small();
         let oracle = this.judge_func();
@@ -317,18 +322,22 @@ impl Workload for TileTask {
     }
 
     fn work(&self, sizes: &Sizes) -> Result<Work, Failure> {
-        let mut work = Work { launches: 1.0, ..Work::default() };
+        if let Some(work) = self.work.borrow().get(sizes) {
+            return Ok(work.clone());
+        }
         let case = self.case(sizes, 0, Draw::Task)?;
-        #[expect(clippy::cast_precision_loss, reason = "bytes of tensors")]
-        let bytes = case.bytes() as f64;
-        (work.bytes_read, work.working_set) = (bytes, bytes);
+        let Bindings { sizes: values, scalars } = &case.bindings;
+        let mut work = work_on(&self.checked.hir, self.entry, values, scalars, &case.tensors);
         if let Some(bytes) = self.task.bytes(sizes) {
-            (work.bytes_read, work.working_set) = (bytes, bytes);
+            // What the user counts, shared out as derived.
+            let derived = work.bytes_read + work.bytes_written;
+            let factor = if derived > 0.0 { bytes / derived } else { 0.0 };
+            (work.bytes_read, work.bytes_written) = (work.bytes_read * factor, work.bytes_written * factor);
         }
         if let Some(flops) = self.task.flops(sizes) {
             work.flops = flops;
-            work.add_ops(rooftile_artifact::work::OpClass::Fma, DType::F32, flops);
         }
+        self.work.borrow_mut().insert(sizes.clone(), work.clone());
         Ok(work)
     }
 
@@ -353,6 +362,12 @@ impl Workload for TileTask {
     fn expect(&self, sizes: &Sizes, case: &Case) -> Result<Outputs, Failure> {
         if self.small.contains(sizes) {
             return self.interpret(case, LARGE_STEPS);
+        }
+        let Bindings { sizes: values, scalars } = &case.bindings;
+        let seconds = estimate_operations(&self.checked.hir, self.judge_func(), values, scalars) * 1e-9;
+        if seconds > HOPELESS_S {
+            let detail = format!("the oracle would take about {seconds:.0} s");
+            return Err(Failure::new(Reason::Size, detail));
         }
         if self.exact_floats() {
             return self.by_naive(case);
