@@ -221,3 +221,10 @@ task scael { }
         29: Error E0201 no kernel or pipeline `scael`  help: did you mean `scale`?
         ");
 }
+
+#[test]
+fn a_fold_that_sees_its_tiles_is_refused_by_a_plain_check() {
+    let checked = check(include_str!("../../tests/samples/wrong/fold_not_invariant.tile"));
+    let partial = checked.diagnostics.iter().find(|d| d.code == crate::diag::Code::Partial).expect("refused");
+    assert!(partial.message.contains("fold"), "{}", partial.message);
+}

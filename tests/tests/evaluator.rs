@@ -206,3 +206,61 @@ fn larger_sizes_that_span_chunks_agree() {
     let inputs = inputs_at(&file, kernel, &[37, 29, 41], 5).expect("inputs");
     assert_eq!(agree(&file, reference, &inputs, &program, 2), Ok(true));
 }
+
+/// Edge rules, integers of all widths, searches for the best, and scans, in one file.
+#[test]
+fn corners_agree_with_the_interpreter() {
+    let source = "
+kernel wrap(x: in f32[N] edge wrap, y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i-7] + 2.0*x[i+9] } }
+kernel reflect(x: in f32[N] edge reflect, y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i-7] + 2.0*x[i+9] } }
+kernel symmetric(x: in f32[N] edge symmetric, y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i-7] + 2.0*x[i+9] } }
+kernel clamp(x: in f32[N] edge clamp, y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i-7] + 2.0*x[i+9] } }
+kernel fixed(x: in f32[M,N] edge const(3.5), y: out f32[M,N]) {
+  for (i, j) in tiles(M, N; b, c) { y[i,j] = x[i-1,j+1] + 2.0*x[i+1,j-2] } }
+kernel ints(x: in i8[N], u: in u16[N], y: out i8[N], z: out u16[N], w: out i32[N]) {
+  for i in tiles(N; b) {
+    y[i] = x[i] * x[i] * i8(77) - i8(3)
+    z[i] = u[i] * u16(40503) + u16(17)
+    w[i] = i32(x[i]) / 3 + i32(x[i]) % 5 + (i32(x[i]) >> 1) + (i32(u[i]) & 12)
+  } }
+kernel best(x: in f32[M,N], y: out i32[M], z: out i32[M]) {
+  for i in tiles(M; b) with j in N { y[i] = i32(argmax[j](x[i,j]))  z[i] = i32(argmin[j](x[i,j])) } }
+kernel running(x: in f32[M,N], y: out f32[M,N]) {
+  for i in tiles(M; b) with j in N { y[i,j] = scan[j](x[i,j], max) - scan[j](x[i,j], add) } }
+";
+    let file = load(source);
+    let mut ran = 0;
+    for (func, body) in file.funcs.iter() {
+        let program =
+            compile(&file, func, &CpuTarget::default()).unwrap_or_else(|e| panic!("{}: {e}", body.name));
+        for seed in 0..8 {
+            let inputs = small_inputs(&file, func, seed, 7).expect("inputs");
+            match agree(&file, func, &inputs, &program, 2) {
+                Ok(true) => ran += 1,
+                other => panic!("{} at {:?}: {other:?}", body.name, inputs.sizes),
+            }
+        }
+    }
+    assert_eq!(ran, 64);
+}
+
+/// Not a test of correctness: how long the largest oracle of the samples takes.
+#[test]
+#[ignore = "takes seconds; prints a time"]
+fn the_reference_of_a_large_matmul_is_quick() {
+    let file = load(include_str!("../samples/01_matmul.tile"));
+    let reference = file.reference("matmul").expect("the reference");
+    let program = compile(&file, reference, &CpuTarget::default()).expect("compiles");
+    let kernel = file.entry("matmul").expect("the kernel");
+    let n = 1024usize;
+    let make = |seed: u64| {
+        let mut rng = rooftile_compiler::oracle::SplitMix::new(seed);
+        HostTensor::from_fn(DType::F16, &[n, n], |_| Scalar::Float(rng.normal())).expect("fits")
+    };
+    assert_eq!(file.funcs[kernel].sizes.len(), 3);
+    let inputs =
+        Inputs { sizes: vec![1024; 3], scalars: vec![], tensors: vec![Some(make(1)), Some(make(2)), None] };
+    let start = std::time::Instant::now();
+    let out = execute(&program, &inputs, 2).expect("runs");
+    println!("{:.2} s for {} elements", start.elapsed().as_secs_f64(), out[2].len());
+}
