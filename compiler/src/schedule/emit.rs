@@ -588,22 +588,37 @@ impl<'a> Emitter<'a> {
     fn value_index(
         &mut self,
         buffer: &ValueBuffer,
-        at: Option<&[nest::ExprId]>,
+        at: Option<&[Option<nest::ExprId>]>,
     ) -> Result<Vec<nest::ExprId>, Diagnostic> {
         let mut parts = Vec::new();
         for dim in &buffer.dims {
-            let at = at.map(|ix| ix[dim.position]);
+            let at = at.and_then(|ix| ix[dim.position]);
             let part = self.dim_index(dim, at)?;
             parts.push(part);
         }
         Ok(Self::arrange(&buffer.dims, parts))
     }
 
+    /// The indices of an access to a value: `None` where an index is the value's own axis.
+    pub(super) fn value_at(
+        &mut self,
+        value: ValueId,
+        index: &[ExprId],
+    ) -> Result<Vec<Option<nest::ExprId>>, Diagnostic> {
+        let axes = &self.form.func.values[value].axes;
+        let mut out = Vec::new();
+        for (e, axis) in index.iter().zip(axes) {
+            let own = matches!(self.form.func.exprs[*e].kind, ExprKind::Axis(a) if a == *axis);
+            out.push(if own { None } else { Some(self.real(*e)?) });
+        }
+        Ok(out)
+    }
+
     /// Reads a value at the current point or at indices of its axes.
     pub(super) fn read_value(
         &mut self,
         value: ValueId,
-        at: Option<&[nest::ExprId]>,
+        at: Option<&[Option<nest::ExprId>]>,
     ) -> Result<Val, Diagnostic> {
         if let Some(v) = self.lets.get(&value) {
             return Ok(*v);
@@ -620,7 +635,7 @@ impl<'a> Emitter<'a> {
     pub(super) fn write_value(
         &mut self,
         value: ValueId,
-        at: Option<&[nest::ExprId]>,
+        at: Option<&[Option<nest::ExprId>]>,
         v: Val,
     ) -> Result<(), Diagnostic> {
         if matches!(self.homes[value.index()], Some(Home::Let)) {

@@ -10,6 +10,7 @@ use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, Func, Function, ReduceOp, StoreKind, Table,
     TensorId, UnaryOp, Value, ValueId, ValueKind,
 };
+use crate::schedule::levels::LevelId;
 use crate::schedule::plan::Place;
 use rooftile_artifact::{DType, Scalar};
 
@@ -80,8 +81,8 @@ pub(crate) struct Stmt {
     pub(crate) action: Action,
     /// The axes that it runs over.
     pub(crate) axes: Vec<AxisId>,
-    /// Of these axes it runs over the lanes only, not over the axis.
-    pub(crate) lanes_only: Vec<AxisId>,
+    /// The loops that it runs inside, where they are not all loops of its axes.
+    pub(crate) levels: Option<Vec<LevelId>>,
     /// Its place in the source.
     pub(crate) span: Span,
 }
@@ -254,7 +255,7 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        self.stmts.push(Stmt { action, axes, lanes_only: Vec::new(), span })
+        self.stmts.push(Stmt { action, axes, levels: None, span })
     }
 
     /// Axes in order of nesting, each once; axes that they depend on are added.

@@ -27,7 +27,7 @@ pub(crate) enum Tree {
         node: NodeId,
         /// What it runs over.
         level: LevelId,
-        /// For blocks: as lanes.
+        /// For blocks: as lanes. For loops to be shared out over the cores: the passes are independent.
         lanes: bool,
         /// What is repeated.
         body: Vec<Tree>,
@@ -291,8 +291,16 @@ impl<'a> Fuser<'a> {
         out
     }
 
-    /// Whether an item may run as lanes of a block.
+    /// Whether an item may run as lanes of a block, or on several cores at once.
     fn lanes(&self, item: &Item, level: LevelId) -> bool {
+        if self.levels.parallel.contains(&level) {
+            return match item {
+                Item::Stmt(s) => {
+                    self.accesses.independent(self.form, self.levels, &[*s], level, &BTreeSet::new())
+                }
+                _ => true,
+            };
+        }
         let LevelKind::Block { lanes: true, .. } = self.levels.all[level].kind else { return false };
         let Item::Stmt(s) = item else { return false };
         let action = &self.form.stmts[*s].action;

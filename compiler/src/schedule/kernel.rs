@@ -9,7 +9,7 @@ use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree};
 use super::levels::{AxisSpec, LevelId, Levels};
-use super::storage;
+use super::{Allow, hoist, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{ExprId, Tensor};
 use crate::nest::build::Builder;
@@ -25,6 +25,10 @@ pub(crate) struct Setup {
     pub(crate) order: Vec<AxisRef>,
     /// Which statements share loops.
     pub(crate) policy: Policy,
+    /// Tensors to copy near.
+    pub(crate) stages: Vec<stage::Stage>,
+    /// What the task allows.
+    pub(crate) allow: Allow,
 }
 
 /// How a parameter's tensor lies in a buffer.
@@ -87,7 +91,14 @@ pub(crate) fn lower_form(
             .help(format!("do not block `{parent}`; block `{name}` or another axis")));
         }
     }
-    let stmt_levels = levels_of_stmts(&form, &levels);
+    if setup.policy == Policy::Greedy {
+        for stage in &setup.stages {
+            stage::stage(&mut form, &levels, stage)?;
+        }
+        partial::lane_partials(&mut form, &levels, setup.allow);
+        hoist::hoist(&mut form, &levels);
+    }
+    let stmt_levels: Vec<Vec<LevelId>> = form.stmts.handles().map(|s| levels_of(&form, &levels, s)).collect();
     let accesses = Accesses::new(&form);
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
     let phases = phases(&form, &levels, &accesses, trees)?;
@@ -122,19 +133,13 @@ pub(crate) fn lower_form(
     Ok(KernelNest { nest: emitter.b.finish(), scratch })
 }
 
-fn levels_of_stmts(form: &Form, levels: &Levels) -> Vec<Vec<LevelId>> {
-    form.stmts
-        .iter()
-        .map(|(_, s)| {
-            s.axes
-                .iter()
-                .flat_map(|a| {
-                    let only = s.lanes_only.contains(a);
-                    levels.chain(*a).iter().copied().filter(move |l| !only || levels.all[*l].kind.is_block())
-                })
-                .collect()
-        })
-        .collect()
+/// The levels of each statement.
+pub(crate) fn levels_of(form: &Form, levels: &Levels, stmt: StmtId) -> Vec<LevelId> {
+    let s = &form.stmts[stmt];
+    match &s.levels {
+        Some(own) => own.clone(),
+        None => s.axes.iter().flat_map(|a| levels.chain(*a).to_vec()).collect(),
+    }
 }
 
 /// A phase for every loop that is shared out over the cores, and one for what lies between two of them.
@@ -148,8 +153,8 @@ fn phases(
     for tree in trees {
         let mut cores = 0;
         let mut inner = &tree;
-        while let Tree::Loop { level, body, .. } = inner {
-            if !levels.parallel.contains(level) {
+        while let Tree::Loop { level, body, lanes, .. } = inner {
+            if !levels.parallel.contains(level) || !lanes {
                 break;
             }
             check_parallel(form, levels, accesses, inner, *level)?;
@@ -164,7 +169,31 @@ fn phases(
             _ => out.push((vec![tree], cores)),
         }
     }
+    if !levels.parallel.is_empty() && out.iter().all(|(_, cores)| *cores == 0) {
+        return Err(nothing_shared(form, levels, accesses));
+    }
     Ok(out)
+}
+
+/// No loop could be shared out: says what stands in the way.
+fn nothing_shared(form: &Form, levels: &Levels, accesses: &Accesses) -> Diagnostic {
+    let all: Vec<StmtId> = form.stmts.handles().collect();
+    for level in &levels.parallel {
+        for s in &all {
+            if form.stmts[*s].axes.contains(&levels.all[*level].axis)
+                && let Some((a, b, object)) =
+                    accesses.dependence(form, levels, &[*s], *level, &BTreeSet::new())
+            {
+                return meets(form, levels, *level, a, b, object);
+            }
+        }
+    }
+    let axis = &form.func.axes[levels.all[levels.parallel[0]].axis];
+    Diagnostic::error(
+        Code::Illegal,
+        axis.span,
+        format!("`{}` cannot be shared out over the cores: its loop lies inside another", axis.name),
+    )
 }
 
 fn check_parallel(
@@ -190,6 +219,10 @@ fn check_parallel(
         .filter(|o| matches!(o, Object::Value(_)) && !outside.contains(o))
         .collect();
     let Some((a, b, object)) = accesses.dependence(form, levels, &stmts, level, &own) else { return Ok(()) };
+    Err(meets(form, levels, level, a, b, object))
+}
+
+fn meets(form: &Form, levels: &Levels, level: LevelId, a: StmtId, b: StmtId, object: Object) -> Diagnostic {
     let axis = &form.func.axes[levels.all[level].axis];
     let name = match object {
         Object::Tensor(t) => &form.func.tensors[t].name,
@@ -203,14 +236,14 @@ fn check_parallel(
             axis.name
         ),
     };
-    Err(Diagnostic::error(
+    Diagnostic::error(
         Code::Illegal,
         axis.span,
         format!("`{}` cannot be shared out over the cores: its passes meet in `{name}`", axis.name),
     )
     .cause(form.stmts[a].span, "touched here")
     .cause(form.stmts[b].span, "and here by another pass")
-    .help(help))
+    .help(help)
 }
 
 /// `A[j] = e(A[other])` evaluates all points before it stores: the elements go by way of a temporary.

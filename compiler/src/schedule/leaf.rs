@@ -19,7 +19,7 @@ impl Emitter<'_> {
             Action::Set { value, index, expr } => {
                 let v = self.lower(expr)?;
                 let at = match index {
-                    Some(index) => Some(self.reals(&index)?),
+                    Some(index) => Some(self.value_at(value, &index)?),
                     None => None,
                 };
                 let v = self.fit(v, expr, value, span)?;
@@ -67,7 +67,7 @@ impl Emitter<'_> {
             }
             Action::Scatter { value, index, op, expr } => {
                 let v = self.lower(expr)?;
-                let at = self.reals(&index)?;
+                let at = self.value_at(value, &index)?;
                 let dtype = self.form.func.values[value].dtype;
                 let old = self.read_value(value, Some(&at))?;
                 let new = self.assign(op, old, v, dtype);

@@ -8,31 +8,37 @@
 //! `docs/schedules.md` documents every verb.
 
 mod access;
+pub mod anchors;
+mod apply;
 mod bounds;
+mod default;
 mod emit;
 mod expr;
 mod form;
 mod fuse;
+mod hoist;
 mod host;
+mod inline;
 mod kernel;
 mod leaf;
 mod levels;
 mod normal;
 pub mod parse;
+mod partial;
 pub mod plan;
 mod program;
+mod split;
+mod stage;
 mod storage;
 pub mod verbs;
 
-#[cfg(test)]
-mod machine;
 #[cfg(test)]
 mod tests;
 
 use rooftile_artifact::CpuTarget;
 use serde::{Deserialize, Serialize};
 
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{File, FuncId};
 use crate::nest::ir::Module;
 use fuse::Policy;
@@ -84,11 +90,32 @@ pub fn lower(
     choice: &Choice,
     target: &CpuTarget,
 ) -> Result<Module, Vec<Diagnostic>> {
-    let _ = target;
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
-        let form = normal::normalise(&file.funcs[id], &file.tables)?;
-        let policy = if *choice == Choice::Naive { Policy::Naive } else { Policy::Greedy };
-        let setup = Setup { specs: Vec::new(), order: Vec::new(), policy };
+        let mut form = normal::normalise(&file.funcs[id], &file.tables)?;
+        let setup = match choice {
+            Choice::Naive => Setup {
+                specs: Vec::new(),
+                order: Vec::new(),
+                policy: Policy::Naive,
+                stages: Vec::new(),
+                allow: Allow::default(),
+            },
+            Choice::Default { allow } => {
+                let mut last = None;
+                for (form, setup) in default::proposals(&form, *allow, target) {
+                    match kernel::lower_form(form, &setup, views) {
+                        Ok(nest) => return Ok(nest),
+                        Err(e) => last = Some(e),
+                    }
+                }
+                return Err(last.unwrap_or_else(|| {
+                    Diagnostic::error(Code::Backend, file.funcs[id].span, "no schedule fits this kernel")
+                }));
+            }
+            Choice::Planned { plan, assignment, allow } => {
+                apply::apply(&mut form, plan, assignment, *allow, target)?
+            }
+        };
         kernel::lower_form(form, &setup, views)
     };
     program::program(file, entry, &mut kernels).map_err(|d| vec![d])

@@ -158,6 +158,8 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     for (position, axis) in axes.iter().enumerate() {
         let panel = info.panel.filter(|(a, _)| a == axis).map(|(_, n)| n);
         if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
+            // One block is one panel.
+            let panel = panel.filter(|_| !matches!(base, Base::Block));
             dims.push(Dim { axis: *axis, position, base, panel });
         }
     }
@@ -169,6 +171,13 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         && writers[0].stmt.is_some_and(|s| matches!(form.stmts[s].action, Action::Set { index: None, .. }));
     if one_phase && own && dims.is_empty() && bound_once && info.place != Some(Place::Local) {
         return Ok(Home::Let);
+    }
+    // Lanes around all accesses: each has an element of its own.
+    for (position, axis) in axes.iter().enumerate() {
+        let shared = levels.has_lanes(*axis) && levels.block(*axis).is_some_and(|b| bound.contains(&b));
+        if shared && !dims.iter().any(|d| d.axis == *axis) {
+            dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None });
+        }
     }
     if !one_phase {
         return Ok(Home::Buffer { space: HomeSpace::Global, dims });

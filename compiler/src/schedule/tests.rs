@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
 
-use super::{Allow, Choice, lower, machine};
+use super::{Allow, Choice, anchors, lower};
 use crate::hir::check::check;
 use crate::hir::ir::{ExprKind, File, FuncId, FuncKind};
+use crate::nest::interp::run_for_threads;
 use crate::nest::verify::verify_module;
-use crate::oracle::{Inputs, Mode, Options, Values, cases, run};
+use crate::oracle::{Inputs, Mode, Options, SplitMix, Values, cases, run};
 
 /// The files under `tests/samples` and `dsl-examples`, parsed and checked.
 fn samples() -> Vec<(String, File)> {
@@ -114,7 +116,7 @@ fn tolerance(file: &File, id: FuncId) -> f64 {
 fn judge(file: &File, id: FuncId, choice: &Choice, inputs: &Inputs) -> Result<(), String> {
     let module = lower(file, id, choice, &CpuTarget::default()).map_err(|d| format!("{d:?}"))?;
     let func = &file.funcs[id];
-    verify_module(module.clone()).map_err(|v| {
+    let module = verify_module(module).map_err(|v| {
         let shown: Vec<String> = v.iter().map(ToString::to_string).collect();
         shown.join("\n")
     })?;
@@ -123,8 +125,8 @@ fn judge(file: &File, id: FuncId, choice: &Choice, inputs: &Inputs) -> Result<()
         Ok(want) => want,
         Err(e) => return Err(format!("oracle: {e}")),
     };
-    let partly: Vec<bool> = func.tensors.iter().map(|(_, t)| t.bag).collect();
-    let got = machine::run(&module, &inputs.sizes, &inputs.scalars, &inputs.tensors, &partly, 3)?;
+    let bindings = Bindings { sizes: inputs.sizes.clone(), scalars: inputs.scalars.clone() };
+    let got = run_for_threads(&module, &bindings, &inputs.tensors, 3).map_err(|e| e.to_string())?;
     for ((n, g), w) in got.iter().enumerate().zip(&want.tensors) {
         let tensor = func.tensors.iter().nth(n).map(|(_, t)| t);
         if tensor.is_some_and(|t| t.bag) {
@@ -179,6 +181,37 @@ fn naive_agrees_with_the_oracle() {
 #[test]
 fn default_agrees_with_the_oracle() {
     judge_all(|_, _, _| Choice::Default { allow: Allow { reassoc: true, ..Allow::default() } }, None);
+}
+
+/// Plans drawn at random: those that are legal agree with the oracle.
+#[test]
+fn random_plans_agree_with_the_oracle() {
+    let doses: u64 = std::env::var("ROOFTILE_PLANS").ok().and_then(|v| v.parse().ok()).unwrap_or(3);
+    let mut failures = Vec::new();
+    let (mut legal, mut refused) = (0, 0);
+    for (name, file) in samples() {
+        for id in entries(&file) {
+            let found = anchors::anchors(&file, id);
+            for seed in 0..doses {
+                let mut rng = SplitMix::new(seed * 7919 + 1);
+                let mut pick = |n: usize| usize::try_from(rng.next_u64() % n as u64).unwrap_or(0);
+                let plan = anchors::random_plan(&found, &mut pick);
+                let allow = Allow { reassoc: seed % 4 != 0, ..Allow::default() };
+                let choice = Choice::Planned { plan, assignment: BTreeMap::new(), allow };
+                let Some(inputs) = inputs(&file, id, seed, if seed % 3 == 0 { 40 } else { 9 }) else {
+                    continue;
+                };
+                match judge(&file, id, &choice, &inputs) {
+                    Ok(()) => legal += 1,
+                    Err(e) if e.starts_with("[Diagnostic") => refused += 1,
+                    Err(e) if e.starts_with("oracle:") => {}
+                    Err(e) => failures.push(format!("{name} {}: {e}\n   {choice:?}", file.funcs[id].name)),
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {legal} legal\n{}", failures.len(), failures.join("\n\n"));
+    assert!(legal > refused, "{legal} legal, {refused} refused");
 }
 
 #[test]

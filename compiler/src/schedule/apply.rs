@@ -1,0 +1,252 @@
+//! A plan for one kernel: verbs whose anchors the kernel has become the setup of its loops, or rewrites of its normal
+//! form. Anchors that a kernel lacks belong to another kernel of the pipeline.
+
+use rooftile_artifact::CpuTarget;
+
+use super::Allow;
+use super::form::Form;
+use super::fuse::Policy;
+use super::kernel::Setup;
+use super::levels::AxisSpec;
+use super::split::{self, Parts};
+use super::stage::Stage;
+use super::{bounds, inline};
+use crate::diag::{Code, Diagnostic};
+use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
+use crate::schedule::plan::{AppendVia, Assignment, Merge, Plan, RaggedVia, ScanVia, ScatterVia, Verb};
+
+/// Lanes of `ragged(e, via = lane)`.
+const RAGGED_LANES: i64 = 8;
+
+struct Apply<'a> {
+    form: &'a mut Form,
+    setup: Setup,
+    assignment: &'a Assignment,
+    allow: Allow,
+    target: &'a CpuTarget,
+}
+
+/// The setup of a kernel under a plan; the form is rewritten where verbs ask for it.
+///
+/// # Errors
+/// E0504 for verbs that are illegal here, E0505 for those that the CPU does not have.
+pub(crate) fn apply(
+    form: &mut Form,
+    plan: &Plan,
+    assignment: &Assignment,
+    allow: Allow,
+    target: &CpuTarget,
+) -> Result<Setup, Diagnostic> {
+    let setup = Setup {
+        specs: tile_specs(form, assignment),
+        order: Vec::new(),
+        policy: Policy::Greedy,
+        stages: Vec::new(),
+        allow,
+    };
+    let mut a = Apply { form, setup, assignment, allow, target };
+    // Rewrites that make axes come last: what is asked of an axis goes to its parts.
+    for verb in &plan.verbs {
+        a.loops(verb)?;
+    }
+    for verb in &plan.verbs {
+        a.rewrite(verb)?;
+    }
+    Ok(a.setup)
+}
+
+/// Tile sizes that the algorithm's tile names have under an assignment.
+pub(crate) fn tile_specs(form: &Form, assignment: &Assignment) -> Vec<AxisSpec> {
+    let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
+    for (id, axis) in form.func.axes.iter() {
+        let size = match &axis.kind {
+            AxisKind::For(TileSize::Name(n)) | AxisKind::Fold(TileSize::Name(n)) => {
+                assignment.get(n).copied()
+            }
+            AxisKind::For(TileSize::Int(n)) | AxisKind::Fold(TileSize::Int(n)) => Some(*n),
+            _ => None,
+        };
+        specs[id.index()].tiles.extend(size.filter(|n| *n > 1));
+    }
+    specs
+}
+
+/// An axis that is cut in parts hands its wishes on: the parts go over the cores, the rest to the loop inside.
+pub(crate) fn hand_on(specs: &mut Vec<AxisSpec>, parts: &Parts) {
+    let most = parts.part.index().max(parts.inner.index()) + 1;
+    if specs.len() < most {
+        specs.resize(most, AxisSpec::default());
+    }
+    let mut spec = specs[parts.whole.index()].clone();
+    spec.parallel = false;
+    specs[parts.inner.index()] = spec;
+    specs[parts.part.index()].parallel = true;
+    specs[parts.whole.index()].parallel = false;
+}
+
+impl Apply<'_> {
+    fn axes(&self, name: &str) -> Vec<AxisId> {
+        let f = &self.form.func;
+        f.axes.handles().filter(|a| f.axes[*a].name == name && self.form.is_dimension(*a)).collect()
+    }
+
+    fn tensor(&self, name: &str) -> Option<TensorId> {
+        let f = &self.form.func;
+        f.tensors.handles().find(|t| f.tensors[*t].name == name)
+    }
+
+    fn refuse(&self, axis: AxisId, why: &str) -> Diagnostic {
+        let a = &self.form.func.axes[axis];
+        Diagnostic::error(Code::Illegal, a.span, format!("`{}` {why}", a.name))
+    }
+
+    fn unsupported(&self, what: &str) -> Diagnostic {
+        Diagnostic::error(
+            Code::Unsupported,
+            self.form.func.span,
+            format!("{what} is not supported on the CPU"),
+        )
+    }
+
+    fn loops(&mut self, verb: &Verb) -> Result<(), Diagnostic> {
+        match verb {
+            Verb::Tile { axis, sizes } => {
+                let sizes: Vec<i64> =
+                    sizes.iter().filter_map(|s| s.value(self.assignment)).filter(|n| *n > 1).collect();
+                for a in self.axes(axis) {
+                    self.setup.specs[a.index()].tiles.clone_from(&sizes);
+                }
+            }
+            Verb::Roll { axis, tile, .. } => {
+                for a in self.axes(axis) {
+                    let n = tile.value(self.assignment).filter(|n| *n > 1);
+                    self.setup.specs[a.index()].tiles = n.into_iter().collect();
+                }
+            }
+            Verb::Order(order) => self.setup.order.extend(order.iter().cloned()),
+            Verb::Parallel { axes, .. } => {
+                for name in axes {
+                    for a in self.axes(name) {
+                        match self.form.func.axes[a].kind {
+                            AxisKind::For(_) | AxisKind::With => {
+                                self.setup.specs[a.index()].parallel = true;
+                            }
+                            _ => return Err(self.refuse(a, "is ordered or reduced: it cannot be shared out")),
+                        }
+                    }
+                }
+            }
+            Verb::Vector { axis, lanes } => {
+                for a in self.axes(axis) {
+                    let n = lanes.value(self.assignment).unwrap_or(RAGGED_LANES);
+                    if !(1..=64).contains(&n) {
+                        return Err(self.refuse(a, "takes 1 to 64 lanes"));
+                    }
+                    self.setup.specs[a.index()].lanes = Some(n);
+                }
+            }
+            Verb::Unroll { axis, count } => {
+                for a in self.axes(axis) {
+                    let n = match count {
+                        Some(n) => n.value(self.assignment),
+                        None => bounds::extent(self.form, a),
+                    };
+                    let Some(n) = n.filter(|n| (1..=64).contains(n)) else {
+                        return Err(self.refuse(
+                            a,
+                            "is written out 1 to 64 times, or whole if its extent is a small number",
+                        ));
+                    };
+                    self.setup.specs[a.index()].unroll = Some(n);
+                }
+            }
+            Verb::Ragged { axis, via } => match via {
+                RaggedVia::Lane => {
+                    for a in self.axes(axis) {
+                        self.setup.specs[a.index()].lanes.get_or_insert(RAGGED_LANES);
+                    }
+                }
+                RaggedVia::Warp | RaggedVia::Merge if self.axes(axis).is_empty() => {}
+                RaggedVia::Warp => return Err(self.unsupported("ragged(.., via = warp)")),
+                RaggedVia::Merge => return Err(self.unsupported("ragged(.., via = merge)")),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn rewrite(&mut self, verb: &Verb) -> Result<(), Diagnostic> {
+        match verb {
+            Verb::Stage { tensor, at, panel, .. } => {
+                let Some(tensor) = self.tensor(tensor) else { return Ok(()) };
+                if self.axes(&at.name).is_empty() {
+                    return Ok(());
+                }
+                let panel = panel.as_ref().and_then(|p| p.value(self.assignment)).filter(|n| *n > 1);
+                self.setup.stages.push(Stage { tensor, at: at.clone(), panel });
+            }
+            Verb::Keep { value, place } => {
+                for v in self.form.func.values.handles() {
+                    if self.form.func.values[v].name == *value {
+                        self.form.info[v.index()].place = Some(*place);
+                    }
+                }
+            }
+            Verb::Recompute(value) => inline::recompute(self.form, value)?,
+            Verb::Split { axis, parts, merge } => {
+                let n = parts.value(self.assignment).unwrap_or(1);
+                if *merge == Merge::Atomic {
+                    return Err(self.unsupported("split(.., merge = atomic)"));
+                }
+                for a in self.axes(axis) {
+                    if n > 1 {
+                        for p in split::split(self.form, a, n, self.allow)? {
+                            hand_on(&mut self.setup.specs, &p);
+                        }
+                    }
+                }
+            }
+            Verb::Scan { target, via, items } => {
+                let here = self.tensor(target).is_some()
+                    || self.form.func.values.iter().any(|(_, v)| v.name == *target);
+                match via {
+                    ScanVia::TwoPass | ScanVia::ThreePass if here => {
+                        let n = items.as_ref().and_then(|i| i.value(self.assignment)).unwrap_or(1).max(1);
+                        let threads = i64::try_from(self.target.threads).unwrap_or(1).max(1);
+                        let p = split::scan(self.form, target, (threads * n).min(4096), self.allow)?;
+                        hand_on(&mut self.setup.specs, &p);
+                    }
+                    ScanVia::Lookback if here => return Err(self.unsupported("scan(.., via = lookback)")),
+                    _ => {}
+                }
+            }
+            Verb::Scatter { target, via, copies, .. } => {
+                let Some(tensor) = self.tensor(target) else { return Ok(()) };
+                match via {
+                    ScatterVia::Privatize => {
+                        let n = copies.as_ref().and_then(|c| c.value(self.assignment)).unwrap_or(1).max(1);
+                        let threads = i64::try_from(self.target.threads).unwrap_or(1).max(1);
+                        let p = split::privatize(self.form, tensor, (threads * n).min(1024), self.allow)?;
+                        hand_on(&mut self.setup.specs, &p);
+                    }
+                    ScatterVia::Sort => return Err(self.unsupported("scatter(.., via = sort)")),
+                    ScatterVia::Global => {}
+                }
+            }
+            Verb::Append { target, via } => {
+                // Lists keep the order of a serial run: the kernel that fills them runs on one core.
+                let fills = self.form.stmts.iter().any(|(_, s)| match &s.action {
+                    super::form::Action::Append { list, .. } => self.form.func.tensors[*list].name == *target,
+                    _ => false,
+                });
+                match via {
+                    AppendVia::Sort if fills => self.setup.specs.iter_mut().for_each(|s| s.parallel = false),
+                    AppendVia::Atomic if fills => return Err(self.unsupported("append(.., via = atomic)")),
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}

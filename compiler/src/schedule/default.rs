@@ -1,0 +1,369 @@
+//! The cost model's choice, from the target: see `docs/schedules.md` for the rules. It proposes from bold to plain, and
+//! the first proposal that is legal is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rooftile_artifact::CpuTarget;
+
+use super::access::{Accesses, Ix, Object, agree_on_axis};
+use super::apply::hand_on;
+use super::form::{Action, Form, operands};
+use super::fuse::Policy;
+use super::kernel::Setup;
+use super::levels::AxisSpec;
+use super::stage::Stage;
+use super::{Allow, bounds, split};
+use crate::hir::ir::{AxisId, AxisKind, ExprKind, ReduceOp, StoreKind, TensorId, TileSize};
+use crate::schedule::plan::{Assignment, AxisRef};
+
+/// Extent up to which a constant axis is written out whole.
+const SMALL: i64 = 16;
+
+/// Points of a fold's tile.
+const FOLD_TILE: i64 = 64;
+
+/// Forms with setups, from the boldest proposal to plain loops.
+pub(crate) fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> Vec<(Form, Setup)> {
+    let mut out = Vec::new();
+    for (parallel, lanes, unroll) in
+        [(true, true, true), (true, true, false), (false, true, true), (true, false, false)]
+    {
+        let mut form = form.clone();
+        let setup = propose(&mut form, allow, target, parallel, lanes, unroll);
+        out.push((form, setup));
+    }
+    let setup = Setup {
+        specs: super::apply::tile_specs(form, &Assignment::new()),
+        order: Vec::new(),
+        policy: Policy::Greedy,
+        stages: Vec::new(),
+        allow,
+    };
+    out.push((form.clone(), setup));
+    out
+}
+
+fn propose(
+    form: &mut Form,
+    allow: Allow,
+    target: &CpuTarget,
+    parallel: bool,
+    lanes: bool,
+    unroll: bool,
+) -> Setup {
+    let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
+    let mut setup =
+        Setup { specs: Vec::new(), order: Vec::new(), policy: Policy::Greedy, stages: Vec::new(), allow };
+    for (id, axis) in form.func.axes.iter() {
+        if let AxisKind::Fold(size) = &axis.kind {
+            let tile = if let TileSize::Int(n) = size { *n } else { FOLD_TILE };
+            specs[id.index()].tiles.push(tile);
+        }
+    }
+    let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
+    let model = Model { form, bounding: &bounding, allow, target };
+    let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
+    let contraction = if unroll { model.contraction(&chosen) } else { None };
+    for a in &chosen {
+        specs[a.index()].lanes = Some(model.lane_count(*a, contraction.is_some()));
+    }
+    if unroll {
+        for a in form.func.axes.handles() {
+            if model.writes_out(a) && !chosen.contains(&a) {
+                specs[a.index()].unroll = bounds::extent(form, a);
+            }
+        }
+    }
+    let shared = if parallel { model.shared(&chosen) } else { Vec::new() };
+    if let Some(c) = &contraction {
+        block_contraction(form, target, c, &shared, &mut specs, &mut setup);
+    }
+    for a in &shared {
+        let spec = &mut specs[a.index()];
+        spec.parallel = true;
+        if spec.tiles.is_empty() && spec.lanes.is_some() {
+            spec.tiles.push(8192);
+        }
+    }
+    setup.specs = specs;
+    if parallel && shared.is_empty() {
+        in_parts(form, allow, target, &mut setup);
+    }
+    setup
+}
+
+/// `acc[u,v] += A[u,k] * B[k,v]`: the axis to write out, that of the lanes, the reduced one, and `B`.
+struct Contraction {
+    rows: AxisId,
+    columns: AxisId,
+    reduced: AxisId,
+    panel: Option<TensorId>,
+}
+
+/// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
+fn block_contraction(
+    form: &Form,
+    target: &CpuTarget,
+    c: &Contraction,
+    shared: &[AxisId],
+    specs: &mut [AxisSpec],
+    setup: &mut Setup,
+) {
+    let registers: i64 = if target.features.avx512 { 32 } else { 16 };
+    let lanes = specs[c.columns.index()].lanes.unwrap_or(8);
+    let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
+    let vectors = (lanes / per).max(1);
+    let rows = ((registers - vectors - 2) / vectors).clamp(2, 12);
+    specs[c.rows.index()].unroll = Some(rows);
+    let Some(panel) = c.panel else { return };
+    let (kc, bytes) = (256, 4);
+    let half = i64::try_from(target.l2 / 2).unwrap_or(1 << 17);
+    let columns = (half / (kc * bytes) / lanes * lanes).clamp(lanes, 512);
+    let plain = |a: AxisId| {
+        matches!(form.func.axes[a].kind, AxisKind::For(_)) && form.func.axes[a].parents.is_empty()
+    };
+    if !plain(c.rows) || !plain(c.columns) || !plain(c.reduced) {
+        return;
+    }
+    specs[c.rows.index()].tiles = vec![rows * 16];
+    specs[c.columns.index()].tiles = vec![columns];
+    specs[c.reduced.index()].tiles = vec![kc];
+    let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
+    let mut order: Vec<AxisRef> =
+        shared.iter().filter(|a| ![c.rows, c.columns].contains(a)).map(|a| level(*a, 0)).collect();
+    order.extend([
+        level(c.rows, 0),
+        level(c.columns, 0),
+        level(c.reduced, 0),
+        level(c.columns, 1),
+        level(c.rows, 1),
+        level(c.reduced, 1),
+    ]);
+    setup.order = order;
+    setup.stages.push(Stage { tensor: panel, at: level(c.reduced, 0), panel: Some(lanes) });
+}
+
+/// Where no axis can be shared out as it is: scans, scatters and reductions in parts.
+fn in_parts(form: &mut Form, allow: Allow, target: &CpuTarget, setup: &mut Setup) {
+    let threads = i64::try_from(target.threads).unwrap_or(1).max(1);
+    if threads < 2 {
+        return;
+    }
+    let scatter = form.stmts.iter().find_map(|(_, s)| match &s.action {
+        Action::Store { tensor, kind: StoreKind::Scatter, .. } => Some(*tensor),
+        _ => None,
+    });
+    let target_of_scan = form.stmts.iter().find_map(|(_, s)| match &s.action {
+        Action::Scan { value, .. } => Some(form.func.values[*value].name.clone()),
+        _ => None,
+    });
+    let reduced = form.stmts.iter().find_map(|(_, s)| match &s.action {
+        Action::Accumulate { value, .. } => {
+            let own = &form.func.values[*value].axes;
+            s.axes.iter().copied().find(|a| !own.contains(a) && bounds::extent(form, *a).is_none())
+        }
+        _ => None,
+    });
+    let mut trial = form.clone();
+    let parts = if let Some(t) = scatter {
+        split::privatize(&mut trial, t, threads, allow).map(|p| vec![p])
+    } else if let Some(name) = target_of_scan {
+        split::scan(&mut trial, &name, threads * 4, allow).map(|p| vec![p])
+    } else if let Some(axis) = reduced {
+        split::split(&mut trial, axis, threads * 4, allow)
+    } else {
+        return;
+    };
+    if let Ok(parts) = parts {
+        for p in &parts {
+            hand_on(&mut setup.specs, p);
+        }
+        *form = trial;
+    }
+}
+
+struct Model<'a> {
+    form: &'a Form,
+    bounding: &'a BTreeSet<AxisId>,
+    allow: Allow,
+    target: &'a CpuTarget,
+}
+
+impl Model<'_> {
+    fn blockable(&self, axis: AxisId) -> bool {
+        self.form.is_dimension(axis) && !self.bounding.contains(&axis)
+    }
+
+    /// The best axis for lanes of each statement: elements side by side in what it stores and reads.
+    fn lanes(&self) -> BTreeSet<AxisId> {
+        let mut out = BTreeSet::new();
+        for (_, stmt) in self.form.stmts.iter() {
+            let mut scores: BTreeMap<AxisId, i64> = BTreeMap::new();
+            let mut seen = BTreeSet::new();
+            let mut work = stmt.action.exprs();
+            while let Some(e) = work.pop() {
+                if !seen.insert(e) {
+                    continue;
+                }
+                let kind = &self.form.func.exprs[e].kind;
+                if let ExprKind::Load { tensor, index, .. } = kind {
+                    self.score(*tensor, index, 2, &mut scores);
+                }
+                work.extend(operands(kind));
+            }
+            match &stmt.action {
+                Action::Store { tensor, index, .. } => self.score(*tensor, index, 3, &mut scores),
+                Action::Accumulate { value, op, .. } => {
+                    let v = &self.form.func.values[*value];
+                    let exact = !v.dtype.is_float() || matches!(op, ReduceOp::Max | ReduceOp::Min);
+                    for a in stmt.axes.iter().filter(|a| !v.axes.contains(a)) {
+                        // A sum in order gains little from lanes.
+                        if !(exact || self.allow.reassoc) {
+                            scores.insert(*a, -10);
+                        }
+                    }
+                }
+                Action::Scan { .. }
+                | Action::Append { .. }
+                | Action::Scatter { .. }
+                | Action::Best { .. } => {
+                    continue;
+                }
+                Action::Set { .. } => {}
+            }
+            let best =
+                scores.into_iter().filter(|(a, s)| *s > 0 && self.blockable(*a)).max_by_key(|(_, s)| *s);
+            if let Some((a, _)) = best
+                && bounds::extent(self.form, a).is_none_or(|n| n > SMALL)
+            {
+                out.insert(a);
+            }
+        }
+        out
+    }
+
+    fn score(
+        &self,
+        tensor: TensorId,
+        index: &[crate::hir::ir::ExprId],
+        weight: i64,
+        scores: &mut BTreeMap<AxisId, i64>,
+    ) {
+        let t = &self.form.func.tensors[tensor];
+        let last = index.len().saturating_sub(1);
+        for (d, e) in index.iter().enumerate() {
+            for a in &self.form.func.exprs[*e].axes {
+                let near = bounds::offset(self.form, *e, *a).is_some();
+                let side_by_side = d == last && near && t.packed != Some(d) && !t.dtype.is_complex();
+                *scores.entry(*a).or_default() += if side_by_side { weight } else { -weight };
+            }
+        }
+    }
+
+    fn lane_count(&self, axis: AxisId, contraction: bool) -> i64 {
+        let mut widest = 4;
+        for (_, s) in self.form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)) {
+            if let Action::Store { tensor, .. } = &s.action {
+                widest = widest.max(self.form.func.tensors[*tensor].dtype.size());
+            }
+        }
+        let per = self.target.vector_bytes.max(16) / widest;
+        let n = if contraction { 2 * per } else { 4 * per };
+        i64::try_from(n).unwrap_or(8).clamp(2, 64)
+    }
+
+    /// Whether a small constant axis is written out whole.
+    fn writes_out(&self, axis: AxisId) -> bool {
+        self.blockable(axis)
+            && !matches!(self.form.func.axes[axis].kind, AxisKind::Fold(_))
+            && self.form.func.axes[axis].parents.is_empty()
+            && bounds::extent(self.form, axis).is_some_and(|n| (2..=SMALL).contains(&n))
+    }
+
+    /// A sum of products over a long axis, into a value with lanes and with another axis.
+    fn contraction(&self, lanes: &BTreeSet<AxisId>) -> Option<Contraction> {
+        for (_, stmt) in self.form.stmts.iter() {
+            let Action::Accumulate { value, op: ReduceOp::Dot | ReduceOp::Sum, args, guard: None } =
+                &stmt.action
+            else {
+                continue;
+            };
+            let v = &self.form.func.values[*value];
+            let columns = v.axes.iter().copied().find(|a| lanes.contains(a));
+            let reduced =
+                stmt.axes.iter().copied().find(|a| !v.axes.contains(a) && !self.bounding.contains(a));
+            let (Some(columns), Some(reduced)) = (columns, reduced) else { continue };
+            if args.len() < 2 {
+                continue;
+            }
+            let sides: Vec<&Vec<AxisId>> = args.iter().map(|e| &self.form.func.exprs[*e].axes).collect();
+            let rows = v.axes.iter().copied().find(|a| {
+                *a != columns
+                    && self.blockable(*a)
+                    && sides.iter().any(|s| !s.contains(a))
+                    && bounds::extent(self.form, *a).is_none()
+            });
+            let Some(rows) = rows else { continue };
+            let panel = args.iter().find_map(|e| {
+                let expr = &self.form.func.exprs[*e];
+                let mut e = expr;
+                while let ExprKind::Cast(inner) = e.kind {
+                    e = &self.form.func.exprs[inner];
+                }
+                match &e.kind {
+                    ExprKind::Load { tensor, index, .. }
+                        if e.axes.contains(&columns)
+                            && e.axes.contains(&reduced)
+                            && !e.axes.contains(&rows)
+                            && index
+                                .iter()
+                                .all(|i| matches!(self.form.func.exprs[*i].kind, ExprKind::Axis(_))) =>
+                    {
+                        Some(*tensor)
+                    }
+                    _ => None,
+                }
+            });
+            return Some(Contraction { rows, columns, reduced, panel });
+        }
+        None
+    }
+
+    /// Axes to share out over the cores: the outermost whose passes never meet.
+    fn shared(&self, lanes: &BTreeSet<AxisId>) -> Vec<AxisId> {
+        if self.target.threads < 2 {
+            return Vec::new();
+        }
+        let accesses = Accesses::new(self.form);
+        let mut out = Vec::new();
+        for axis in &self.form.order {
+            let a = &self.form.func.axes[*axis];
+            if !matches!(a.kind, AxisKind::For(_) | AxisKind::With) || !a.parents.is_empty() {
+                continue;
+            }
+            if bounds::extent(self.form, *axis).is_some_and(|n| n <= SMALL) {
+                continue;
+            }
+            // Every store must stay with its pass.
+            let apart = self.form.stmts.handles().all(|s| {
+                accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_))).all(|x| {
+                    agree_on_axis(self.form, x, x, *axis) && x.index.iter().any(|ix| *ix == Ix::Axis(*axis))
+                })
+            });
+            if !apart {
+                continue;
+            }
+            if lanes.contains(axis) && !out.is_empty() {
+                continue;
+            }
+            out.push(*axis);
+            if out.len() == 2 || lanes.contains(axis) {
+                break;
+            }
+        }
+        if out.len() == 2 && lanes.contains(&out[1]) {
+            out.pop();
+        }
+        out
+    }
+}

@@ -1,0 +1,94 @@
+//! Reductions over an axis that has lanes: one partial result a lane, combined after the loop.
+//!
+//! ```text
+//! for j { s += e }   =>   p[0..n] = 0;  for j step n { lanes l: p[l] += e };  for l { s += p[l] }
+//! ```
+//!
+//! This changes the association of the reduction. Maxima, minima and integers do not mind; float sums and products need
+//! `allow reassoc`. Without it the lanes of the elements are computed together and added one after the other.
+
+use super::Allow;
+use super::form::{Action, Form, Item, StmtId};
+use super::kernel::levels_of;
+use super::levels::{LevelId, Levels};
+use crate::hir::ir::{AxisId, ReduceOp, ValueId};
+
+/// Gives every reduction over lanes its partial results, where that is allowed.
+pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, allow: Allow) {
+    let items = std::mem::take(&mut form.items);
+    form.items = walk(form, levels, allow, items);
+}
+
+fn walk(form: &mut Form, levels: &Levels, allow: Allow, items: Vec<Item>) -> Vec<Item> {
+    let mut out = Vec::new();
+    for item in items {
+        match item {
+            Item::Stmt(s) => match candidate(form, levels, allow, s) {
+                Some(axis) => out.extend(split(form, levels, s, axis).map(Item::Stmt)),
+                None => out.push(Item::Stmt(s)),
+            },
+            Item::Seq { axis, fold, body } => {
+                let body = walk(form, levels, allow, body);
+                out.push(Item::Seq { axis, fold, body });
+            }
+            Item::If { cond, then, otherwise } => {
+                let then = walk(form, levels, allow, then);
+                let otherwise = walk(form, levels, allow, otherwise);
+                out.push(Item::If { cond, then, otherwise });
+            }
+        }
+    }
+    out
+}
+
+fn candidate(form: &Form, levels: &Levels, allow: Allow, s: StmtId) -> Option<AxisId> {
+    let stmt = &form.stmts[s];
+    let Action::Accumulate { value, op, guard: None, .. } = &stmt.action else { return None };
+    let v = &form.func.values[*value];
+    let exact = !(v.dtype.is_float() || v.dtype.is_complex())
+        || matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All);
+    if !(exact || allow.reassoc) || v.axes.iter().any(|a| levels.has_lanes(*a)) {
+        return None;
+    }
+    let mut reduced = stmt.axes.iter().copied().filter(|a| !v.axes.contains(a) && levels.has_lanes(*a));
+    reduced.next_back().filter(|a| levels.steps(*a).next().is_some())
+}
+
+fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iterator<Item = StmtId> + use<> {
+    let stmt = form.stmts[s].clone();
+    let Action::Accumulate { value, op, args, guard } = stmt.action.clone() else {
+        return vec![s].into_iter();
+    };
+    let block = levels.block(axis);
+    let partial = partial_value(form, value, axis);
+    let v_axes = form.sorted(form.func.values[value].axes.clone());
+    // The loops of the value's own points, and the lanes.
+    let own: Vec<LevelId> = levels_of(form, levels, s)
+        .into_iter()
+        .filter(|l| v_axes.contains(&levels.all[*l].axis))
+        .chain(block)
+        .collect();
+    let dtype = form.func.values[value].dtype;
+    let first = form.identity(op, dtype, stmt.span);
+    let mut axes = v_axes;
+    axes.push(axis);
+    let init = form.stmt(Action::Set { value: partial, index: None, expr: first }, axes.clone(), stmt.span);
+    form.stmts[init].levels = Some(own.clone());
+    form.stmts[s].action = Action::Accumulate { value: partial, op, args, guard };
+    let read = form.read(partial, stmt.span);
+    let merge = if op == ReduceOp::Dot { ReduceOp::Sum } else { op };
+    let combine = Action::Accumulate { value, op: merge, args: vec![read], guard: None };
+    let combine = form.stmt(combine, axes, stmt.span);
+    form.stmts[combine].levels = Some(own);
+    vec![init, s, combine].into_iter()
+}
+
+fn partial_value(form: &mut Form, value: ValueId, axis: AxisId) -> ValueId {
+    let v = form.func.values[value].clone();
+    let mut axes = v.axes.clone();
+    axes.push(axis);
+    let partial = form.value(&format!("{}.lanes", v.name), v.dtype, axes, v.span);
+    form.info[partial.index()].private = form.info[value.index()].private.clone();
+    form.info[partial.index()].lanes_of = Some(axis);
+    partial
+}
