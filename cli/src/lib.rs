@@ -6,7 +6,9 @@ use clap::Parser;
 
 pub mod args;
 pub mod commands;
+pub mod engine;
 pub mod failure;
+pub mod judge;
 pub mod npy;
 pub mod output;
 pub mod report;

@@ -5,9 +5,14 @@ use clap::CommandFactory;
 use crate::args::{Cli, Command};
 use crate::failure::Outcome;
 
+pub mod bench;
+pub mod check;
 pub mod devices;
+pub mod emit;
+pub mod explain;
 pub mod fmt;
 pub mod machine;
+pub mod run;
 
 /// Runs a command.
 ///
@@ -15,6 +20,11 @@ pub mod machine;
 /// [`crate::failure::Failure`], whose kind is the exit code.
 pub fn run(command: Command) -> Outcome {
     match command {
+        Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Emit(args) => emit::run(&args),
         Command::Fmt(args) => fmt::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Machine(args) => machine::run(&args),

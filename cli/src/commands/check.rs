@@ -1,0 +1,108 @@
+//! `rooftile check`: everything that can be said of a file without running it on a device.
+
+use std::path::Path;
+
+use rooftile_artifact::CpuTarget;
+use rooftile_compiler::diag::{self, Diagnostic};
+use rooftile_compiler::driver::{self, Checked};
+use rooftile_compiler::oracle::{cases, deep};
+use rooftile_compiler::schedule::{self, Allow, Choice};
+use rooftile_compiler::task::null_models;
+use serde_json::Value;
+
+use crate::args::{CheckArgs, MessageFormat};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+
+/// Checks files.
+///
+/// # Errors
+/// [`Failure::Reported`] when one has errors; [`Failure::Input`] when one cannot be read.
+pub fn run(args: &CheckArgs) -> Outcome {
+    let mut good = true;
+    let mut documents = Vec::new();
+    for path in &args.files {
+        let source = output::read_source(path)?;
+        let diagnostics = diagnose(&source, args.deep);
+        good &= !diag::has_errors(&diagnostics);
+        match args.message_format {
+            MessageFormat::Human => crate::engine::show(path, &source, &diagnostics),
+            MessageFormat::Json => documents.extend(as_list(path, &source, &diagnostics)),
+        }
+    }
+    if args.message_format == MessageFormat::Json {
+        output::print_json(&Value::Array(documents))?;
+    }
+    if good { Ok(()) } else { Err(Failure::Reported) }
+}
+
+fn as_list(path: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<Value> {
+    match diag::to_json(diagnostics, &path.display().to_string(), source) {
+        Value::Array(list) => list,
+        other => vec![other],
+    }
+}
+
+/// All diagnostics of a file: those of the driver, of its schedules, of folds at a tiny size and, if asked, of the
+/// obligations.
+#[must_use]
+pub fn diagnose(source: &str, deep: bool) -> Vec<Diagnostic> {
+    let checked = driver::check(source);
+    let mut diagnostics = checked.diagnostics.clone();
+    if checked.has_errors() {
+        return diagnostics;
+    }
+    diagnostics.extend(deep::quick(&checked.hir));
+    diagnostics.extend(schedules(&checked));
+    if deep && !diag::has_errors(&diagnostics) {
+        diagnostics.extend(obligations(&checked));
+    }
+    diagnostics.sort_by_key(|d| (d.primary.span, d.code));
+    diagnostics.dedup();
+    diagnostics
+}
+
+/// Lowers every schedule that is written for the CPU.
+fn schedules(checked: &Checked) -> Vec<Diagnostic> {
+    let target = CpuTarget::default();
+    let mut out = Vec::new();
+    for written in checked.schedules.iter().filter(|s| s.target == "cpu") {
+        let Some(entry) = checked.hir.entry(&written.name) else { continue };
+        let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow {
+            contract: t.allow.contract,
+            reassoc: t.allow.reassoc,
+            online: t.allow.online,
+            atomics: t.allow.atomics,
+        });
+        let tune = checked.tune(entry, "cpu");
+        let assignment = tune.vars.into_iter().filter_map(|v| Some((v.name, v.value?))).collect();
+        let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
+        if let Err(mut diagnostics) = schedule::lower(&checked.hir, entry, &choice, &target) {
+            for d in &mut diagnostics {
+                // A verb has no place of its own in a plan; the schedule has.
+                if d.primary.span == diag::Span::default() {
+                    d.primary.span = written.span;
+                }
+            }
+            out.extend(diagnostics);
+        }
+    }
+    out
+}
+
+/// What `--deep` adds: tile-size invariance, races, agreement with the reference, null models.
+fn obligations(checked: &Checked) -> Vec<Diagnostic> {
+    const SEED: u64 = 1;
+    let mut out = Vec::new();
+    for name in checked.entries() {
+        let Some(entry) = checked.hir.entry(name) else { continue };
+        let cases: Vec<_> =
+            (0..3).filter_map(|n| cases::small_inputs(&checked.hir, entry, SEED + n, 6)).collect();
+        out.extend(deep::check_invariance(&checked.hir, entry, &cases, SEED));
+        out.extend(deep::check_agreement(&checked.hir, entry, &cases));
+    }
+    for task in &checked.tasks {
+        out.extend(null_models::check(checked, task));
+    }
+    out
+}

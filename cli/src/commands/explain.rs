@@ -1,0 +1,78 @@
+//! `rooftile explain`: what a kernel must do, what bounds it, and what the schedule makes of it.
+
+use rooftile_compiler::analysis;
+use rooftile_compiler::hir::ir::FuncKind;
+use rooftile_runtime::roof::level_of;
+use rooftile_runtime::roof_time;
+use serde_json::json;
+
+use crate::args::ExplainArgs;
+use crate::engine::{self, Subject};
+use crate::failure::Outcome;
+use crate::output;
+use crate::report::charts::si;
+
+/// Explains a kernel or pipeline at a size.
+///
+/// # Errors
+/// [`crate::failure::Failure`] of every kind.
+pub fn run(args: &ExplainArgs) -> Outcome {
+    let s = &args.subject;
+    let subject = Subject::open(&s.file, s.name.as_deref())?;
+    let device = engine::open_device(&s.device)?;
+    let threads = s.threads.unwrap_or(device.target().threads).max(1);
+    let mut target = device.target().clone();
+    target.threads = threads;
+    let scalars = engine::scalars(subject.func(), &s.set)?;
+    let set = subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed)?;
+    let mut work = analysis::work(&subject.checked.hir, subject.entry, &set.inputs);
+    if let Some(task) = subject.task() {
+        work.flops = task.flops(&set.sizes).unwrap_or(work.flops);
+    }
+    let profile = super::machine::profile(None, false)?;
+    let roof = roof_time(&profile, &work, threads);
+    let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+    let program = engine::compile(&module, &target)?;
+    let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
+    let nests: Vec<String> = module.nests().iter().map(ToString::to_string).collect();
+    let code: usize = program
+        .kernels
+        .iter()
+        .map(|k| match &k.code {
+            rooftile_artifact::program::Code::Cpu { bytes, .. } => bytes.len(),
+        })
+        .sum();
+    drop(instance);
+    let level = format!("{:?}", level_of(&target, work.working_set, threads)).to_lowercase();
+    if args.json {
+        return output::print_json(&json!({
+            "name": subject.func().name,
+            "size": set.sizes,
+            "work": work,
+            "level": level,
+            "roof": roof,
+            "code_bytes": code,
+            "nests": nests,
+        }));
+    }
+    let kind = match subject.func().kind {
+        FuncKind::Pipeline => "pipeline",
+        _ => "kernel",
+    };
+    let mut text = format!("{kind} {} at {}\n\n", subject.func().name, engine::size_text(&set.sizes));
+    let mut rows = vec![];
+    for ops in &work.ops {
+        let name = format!("{} {}", format!("{:?}", ops.class).to_lowercase(), ops.dtype);
+        rows.push(vec![name, format!("{}op", si(ops.count))]);
+    }
+    rows.push(vec!["read at least".into(), format!("{}B", si(work.bytes_read))]);
+    rows.push(vec!["written at least".into(), format!("{}B", si(work.bytes_written))]);
+    rows.push(vec!["moved without tiling".into(), format!("{}B", si(work.untiled_bytes))]);
+    rows.push(vec!["working set".into(), format!("{}B, in {level}", si(work.working_set))]);
+    rows.push(vec!["launches".into(), format!("{}", work.launches)]);
+    text += &output::table(&rows);
+    text += &format!("\nroof {}s, bound by {}\n", si(roof.seconds), roof.bound);
+    text += &format!("code {code} bytes, {} threads\n\n", threads);
+    text += &nests.join("\n");
+    output::print(&text)
+}

@@ -1,0 +1,117 @@
+//! `rooftile run`: once, on generated inputs or NumPy files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rooftile_artifact::HostTensor;
+use rooftile_compiler::hir::ir::{ParamRef, Role};
+use rooftile_compiler::nest::interp as nest_interp;
+use rooftile_compiler::oracle::interp as oracle_interp;
+use rooftile_compiler::task::InputSet;
+
+use crate::args::RunArgs;
+use crate::engine::{self, Subject};
+use crate::failure::{Failure, Outcome};
+use crate::{judge, npy, output};
+
+/// Runs a kernel or pipeline.
+///
+/// # Errors
+/// [`Failure`] of every kind; [`Failure::NotVerified`] when `--verify` finds a difference.
+pub fn run(args: &RunArgs) -> Outcome {
+    let s = &args.subject;
+    let subject = Subject::open(&s.file, s.name.as_deref())?;
+    let mut tensors = BTreeMap::new();
+    for (name, file) in args.inputs.iter().flat_map(|p| &p.0) {
+        // `X:bf16=file` says the type aloud; it must be the parameter's.
+        let (name, said) = name.split_once(':').map_or((name.as_str(), None), |(n, t)| (n, Some(t)));
+        let tensor = &subject.func().tensors[subject.tensor(name)?];
+        if tensor.role == Role::Out {
+            return Err(Failure::Usage(format!("`{name}` is an output; it takes no --in")));
+        }
+        if said.is_some_and(|t| t.parse() != Ok(tensor.dtype)) {
+            return Err(Failure::Usage(format!("`{name}` is {}, not {}", tensor.dtype, said.unwrap_or_default())));
+        }
+        tensors.insert(name.to_owned(), npy::read(Path::new(file), tensor.dtype)?);
+    }
+    for (name, _) in args.outputs.iter().flat_map(|p| &p.0) {
+        subject.tensor(name)?;
+    }
+    let sizes = engine::sizes(&s.sizes)?;
+    let scalars = engine::scalars(subject.func(), &s.set)?;
+    let set = subject.inputs(&sizes, &scalars, tensors, s.seed)?;
+    let after = execute(&subject, args, &set)?;
+    let written = subject.written();
+    let mut lines = String::new();
+    if args.verify {
+        let want = judge::expected(&subject, &set)?;
+        let got: Vec<_> = written.iter().map(|&n| (n, after[n].clone())).collect();
+        let error = judge::compare(&subject, &want, &got)?;
+        lines += &format!("verified: every element agrees with the oracle (largest relative error {error:.2e})\n");
+    }
+    let names = tensor_names(&subject);
+    for (name, file) in args.outputs.iter().flat_map(|p| &p.0) {
+        let n = names.iter().position(|n| n == name).unwrap_or_default();
+        npy::write(Path::new(file), &after[n])?;
+        lines += &format!("{name} {:?} -> {file}\n", after[n].shape());
+    }
+    if args.outputs.is_empty() {
+        for n in written {
+            lines += &format!("{} {}{:?} = {}\n", names[n], after[n].dtype(), after[n].shape(), glance(&after[n]));
+        }
+    }
+    output::print(&lines)
+}
+
+fn tensor_names(subject: &Subject) -> Vec<String> {
+    let func = subject.func();
+    let names = func.params.iter().filter_map(|p| match p {
+        ParamRef::Tensor(id) => Some(func.tensors[*id].name.clone()),
+        ParamRef::Scalar(_) => None,
+    });
+    names.collect()
+}
+
+/// All tensor parameters after the run.
+fn execute(subject: &Subject, args: &RunArgs, set: &InputSet) -> Result<Vec<HostTensor>, Failure> {
+    let s = &args.subject;
+    let func = subject.func();
+    match s.device.as_str() {
+        "oracle" => {
+            let options = oracle_interp::Options { budget: u64::MAX, ..oracle_interp::Options::default() };
+            let outputs = oracle_interp::run(&subject.checked.hir, subject.entry, &set.inputs, &options)
+                .map_err(Failure::input)?;
+            outputs.tensors.iter().map(|v| v.to_host(v.dtype).map_err(Failure::input)).collect()
+        }
+        "nest" => {
+            let target = rooftile_artifact::CpuTarget::default();
+            let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+            let bindings = engine::bindings(func, module.program(), set)?;
+            nest_interp::run(&module, &bindings, &set.inputs.tensors).map_err(Failure::bug)
+        }
+        name => {
+            let device = engine::open_device(name)?;
+            let mut target = device.target().clone();
+            target.threads = s.threads.unwrap_or(target.threads).max(1);
+            let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+            let program = engine::compile(&module, &target)?;
+            let mut instance = engine::instance(device.as_ref(), func, &program, set, s.threads)?;
+            instance.run()?;
+            (0..program.params.len()).map(|n| instance.read_output(n).map_err(Failure::from)).collect()
+        }
+    }
+}
+
+/// The first elements of a tensor.
+fn glance(tensor: &HostTensor) -> String {
+    const SHOWN: usize = 6;
+    let show = |i| match tensor.get(i) {
+        rooftile_artifact::Scalar::Int(v) => v.to_string(),
+        rooftile_artifact::Scalar::Float(v) => format!("{v:.6}"),
+        rooftile_artifact::Scalar::Complex(re, im) => format!("{re:.5}{im:+.5}i"),
+        rooftile_artifact::Scalar::Bool(v) => v.to_string(),
+    };
+    let shown: Vec<String> = (0..tensor.len().min(SHOWN)).map(show).collect();
+    let more = if tensor.len() > SHOWN { ", .." } else { "" };
+    format!("[{}{more}]", shown.join(", "))
+}

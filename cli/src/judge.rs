@@ -1,0 +1,134 @@
+//! What a result must be: the oracle's values, and the comparison of every element with them.
+
+use rooftile_artifact::HostTensor;
+use rooftile_artifact::program::Bindings;
+use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef};
+use rooftile_compiler::oracle::interp::{self, Mode, Options};
+use rooftile_compiler::oracle::{Outputs, Values, compiled, widen};
+use rooftile_compiler::task::{InputSet, Tolerance, judge};
+use rooftile_runtime::{Instance, InstanceOptions};
+
+use crate::engine::{Subject, bindings, open_device};
+use crate::failure::Failure;
+
+/// Steps that the interpreter is given before the compiled evaluator takes over.
+const INTERPRETED: u64 = 3_000_000;
+
+/// The oracle's values of every tensor parameter: of the reference, where there is one. An output that must be exact, in a
+/// task without a reference, is judged with the roundings that the kernel declares.
+///
+/// # Errors
+/// [`Failure::Input`] when the oracle refuses the inputs or is too slow for them.
+pub fn expected(subject: &Subject, set: &InputSet) -> Result<Outputs, Failure> {
+    let file = &subject.checked.hir;
+    let reference = file.reference(&subject.func().name);
+    let exact = subject.task().is_some_and(|t| t.tolerances.iter().any(|(_, tol)| tol.exact));
+    let mode = if reference.is_none() && exact { Mode::Rounded } else { Mode::Exact };
+    let options = Options { mode, check_races: false, budget: INTERPRETED, ..Options::default() };
+    let func = reference.unwrap_or(subject.entry);
+    match interp::run(file, func, &set.inputs, &options) {
+        Ok(outputs) => Ok(outputs),
+        Err(e) if e.is_budget() && mode == Mode::Exact => evaluate(subject, func, set),
+        Err(e) if e.is_budget() => {
+            let options = Options { budget: Options::default().budget, ..options };
+            interp::run(file, func, &set.inputs, &options).map_err(Failure::input)
+        }
+        Err(e) => Err(Failure::input(e)),
+    }
+}
+
+/// The values by the compiled f64 evaluator, on all cores.
+fn evaluate(subject: &Subject, func: FuncId, set: &InputSet) -> Result<Outputs, Failure> {
+    let device = open_device("cpu")?;
+    let file = &subject.checked.hir;
+    let program = compiled::compile(file, func, device.target()).map_err(Failure::input)?;
+    let body = &file.funcs[func];
+    let Bindings { sizes, scalars } = bindings(body, &program, set)?;
+    let options = InstanceOptions { threads: device.target().threads, ..InstanceOptions::default() };
+    let mut instance = Instance::new(&device.load(&program)?, &Bindings { sizes, scalars }, options)?;
+    for (n, tensor) in set.inputs.tensors.iter().enumerate() {
+        if let Some(tensor) = tensor {
+            instance.write_input(n, &widen(tensor).map_err(Failure::input)?)?;
+        }
+    }
+    instance.run()?;
+    let tensors = declared(subject.func())
+        .into_iter()
+        .enumerate()
+        .map(|(n, dtype)| {
+            let values = Values::from_host(&instance.read_output(n)?);
+            Ok(Values { dtype, ..values })
+        })
+        .collect::<Result<_, Failure>>()?;
+    Ok(Outputs { tensors })
+}
+
+/// Declared element types of the tensor parameters.
+fn declared(func: &Func) -> Vec<rooftile_artifact::DType> {
+    let tensors = func.params.iter().filter_map(|p| match p {
+        ParamRef::Tensor(id) => Some(func.tensors[*id].dtype),
+        ParamRef::Scalar(_) => None,
+    });
+    tensors.collect()
+}
+
+/// Compares every written tensor with the oracle's values.
+///
+/// # Errors
+/// [`Failure::NotVerified`] naming tensor, element and error.
+///
+/// On success, the largest relative error.
+pub fn compare(subject: &Subject, want: &Outputs, got: &[(usize, HostTensor)]) -> Result<f64, Failure> {
+    let func = subject.func();
+    let names: Vec<&str> = func
+        .params
+        .iter()
+        .filter_map(|p| match p {
+            ParamRef::Tensor(id) => Some(func.tensors[*id].name.as_str()),
+            ParamRef::Scalar(_) => None,
+        })
+        .collect();
+    let mut largest = 0.0f64;
+    for (n, tensor) in got {
+        let (name, want) = (names[*n], &want.tensors[*n]);
+        let tolerance = match subject.task() {
+            Some(task) => task.tolerance(name, tensor.dtype()),
+            None => Tolerance::default_for(tensor.dtype()),
+        };
+        let verdict = judge(want, tensor, &tolerance);
+        if !verdict.pass {
+            let at = verdict.worst.map_or_else(String::new, |i| {
+                format!(
+                    "; element {:?} is {:?}, the oracle says {:?}",
+                    unflatten(i, tensor.shape()),
+                    tensor.get(i),
+                    want.get(i)
+                )
+            });
+            return Err(Failure::NotVerified(format!(
+                "`{name}` is off by nrmse {:.2e}, maxrel {:.2e}; {} of {} elements differ{at}",
+                verdict.nrmse,
+                verdict.maxrel,
+                verdict.different,
+                tensor.len(),
+            )));
+        }
+        largest = largest.max(verdict.maxrel);
+    }
+    Ok(largest)
+}
+
+/// The index of a flat position, outermost first.
+fn unflatten(mut flat: usize, shape: &[usize]) -> Vec<usize> {
+    let mut index: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|&extent| {
+            let i = flat % extent.max(1);
+            flat /= extent.max(1);
+            i
+        })
+        .collect();
+    index.reverse();
+    index
+}
