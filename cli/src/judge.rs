@@ -4,7 +4,10 @@ use rooftile_artifact::HostTensor;
 use rooftile_artifact::program::Bindings;
 use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef};
 use rooftile_compiler::oracle::interp::{self, Mode, Options};
-use rooftile_compiler::oracle::{Outputs, Values, compiled, widen};
+use rooftile_compiler::diag::Diagnostic;
+use rooftile_compiler::oracle::values::widen;
+use rooftile_compiler::oracle::{ErrorKind, OracleError, Outputs, Values, compiled};
+use rooftile_compiler::task::null_models::{self, passes_null_model};
 use rooftile_compiler::task::{InputSet, Tolerance, judge};
 use rooftile_runtime::{Instance, InstanceOptions};
 
@@ -28,13 +31,17 @@ pub fn expected(subject: &Subject, set: &InputSet) -> Result<Outputs, Failure> {
     let func = reference.unwrap_or(subject.entry);
     match interp::run(file, func, &set.inputs, &options) {
         Ok(outputs) => Ok(outputs),
-        Err(e) if e.is_budget() && mode == Mode::Exact => evaluate(subject, func, set),
-        Err(e) if e.is_budget() => {
+        Err(e) if too_long(&e) && mode == Mode::Exact => evaluate(subject, func, set),
+        Err(e) if too_long(&e) => {
             let options = Options { budget: Options::default().budget, ..options };
             interp::run(file, func, &set.inputs, &options).map_err(Failure::input)
         }
         Err(e) => Err(Failure::input(e)),
     }
+}
+
+fn too_long(error: &OracleError) -> bool {
+    matches!(*error.kind, ErrorKind::Budget(_))
 }
 
 /// The values by the compiled f64 evaluator, on all cores.
@@ -131,4 +138,39 @@ fn unflatten(mut flat: usize, shape: &[usize]) -> Vec<usize> {
         .collect();
     index.reverse();
     index
+}
+
+/// Tolerances of the task that a null model passes, tried at the smallest search size.
+///
+/// # Errors
+/// As [`expected`], and [`Failure::Input`] when the task's data cannot be made.
+pub fn null_models(subject: &Subject) -> Result<Vec<Diagnostic>, Failure> {
+    let Some(task) = subject.task() else { return Ok(Vec::new()) };
+    let volume = |set: &&rooftile_compiler::task::SizeSet| -> i128 {
+        set.values.values().map(|&v| i128::from(v.max(1))).fold(1, |a, b| a.saturating_mul(b))
+    };
+    let Some(sizes) = task.search.iter().min_by_key(volume) else { return Ok(Vec::new()) };
+    let none = std::collections::BTreeMap::new();
+    let make = |seed| subject.inputs(&sizes.values, &none, Default::default(), seed);
+    let (first, second) = (make(1)?, make(2)?);
+    let (want, stale) = (expected(subject, &first)?, expected(subject, &second)?);
+    let func = subject.func();
+    let names: Vec<&str> = func
+        .params
+        .iter()
+        .filter_map(|p| match p {
+            ParamRef::Tensor(id) => Some(func.tensors[*id].name.as_str()),
+            ParamRef::Scalar(_) => None,
+        })
+        .collect();
+    let inputs: Vec<(&str, &HostTensor)> =
+        names.iter().zip(&first.inputs.tensors).filter_map(|(n, t)| Some((*n, t.as_ref()?))).collect();
+    let mut found = Vec::new();
+    for n in subject.written() {
+        let tolerance = task.tolerance(names[n], want.tensors[n].dtype);
+        if let Some(model) = passes_null_model(&want.tensors[n], &inputs, Some(&stale.tensors[n]), &tolerance) {
+            found.push(null_models::diagnostic(names[n], &model, task.span));
+        }
+    }
+    Ok(found)
 }

@@ -51,7 +51,13 @@ pub fn run(args: &BenchArgs) -> Outcome {
         instance.restore_inputs();
         let cache = if args.cold { Cache::Cold } else { Cache::Warm };
         let m = measure(&mut instance, &MeasureOptions { cache, ..MeasureOptions::default() })?;
-        let mut work = analysis::work(&subject.checked.hir, subject.entry, &set.inputs);
+        let mut work = analysis::work_on(
+            &subject.checked.hir,
+            subject.entry,
+            &set.inputs.sizes,
+            &set.inputs.scalars,
+            &set.inputs.tensors,
+        );
         if let Some(task) = subject.task() {
             work.flops = task.flops(&set.sizes).unwrap_or(work.flops);
         }

@@ -7,12 +7,12 @@ use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::oracle::{cases, deep};
 use rooftile_compiler::schedule::{self, Allow, Choice};
-use rooftile_compiler::task::null_models;
 use serde_json::Value;
 
 use crate::args::{CheckArgs, MessageFormat};
+use crate::engine::Subject;
 use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::{judge, output};
 
 /// Checks files.
 ///
@@ -23,7 +23,7 @@ pub fn run(args: &CheckArgs) -> Outcome {
     let mut documents = Vec::new();
     for path in &args.files {
         let source = output::read_source(path)?;
-        let diagnostics = diagnose(&source, args.deep);
+        let diagnostics = diagnose(path, &source, args.deep);
         good &= !diag::has_errors(&diagnostics);
         match args.message_format {
             MessageFormat::Human => crate::engine::show(path, &source, &diagnostics),
@@ -46,7 +46,7 @@ fn as_list(path: &Path, source: &str, diagnostics: &[Diagnostic]) -> Vec<Value> 
 /// All diagnostics of a file: those of the driver, of its schedules, of folds at a tiny size and, if asked, of the
 /// obligations.
 #[must_use]
-pub fn diagnose(source: &str, deep: bool) -> Vec<Diagnostic> {
+pub fn diagnose(path: &Path, source: &str, deep: bool) -> Vec<Diagnostic> {
     let checked = driver::check(source);
     let mut diagnostics = checked.diagnostics.clone();
     if checked.has_errors() {
@@ -55,7 +55,7 @@ pub fn diagnose(source: &str, deep: bool) -> Vec<Diagnostic> {
     diagnostics.extend(deep::quick(&checked.hir));
     diagnostics.extend(schedules(&checked));
     if deep && !diag::has_errors(&diagnostics) {
-        diagnostics.extend(obligations(&checked));
+        diagnostics.extend(obligations(path, &checked));
     }
     diagnostics.sort_by_key(|d| (d.primary.span, d.code));
     diagnostics.dedup();
@@ -91,7 +91,7 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
 }
 
 /// What `--deep` adds: tile-size invariance, races, agreement with the reference, null models.
-fn obligations(checked: &Checked) -> Vec<Diagnostic> {
+fn obligations(path: &Path, checked: &Checked) -> Vec<Diagnostic> {
     const SEED: u64 = 1;
     let mut out = Vec::new();
     for name in checked.entries() {
@@ -102,7 +102,13 @@ fn obligations(checked: &Checked) -> Vec<Diagnostic> {
         out.extend(deep::check_agreement(&checked.hir, entry, &cases));
     }
     for task in &checked.tasks {
-        out.extend(null_models::check(checked, task));
+        let subject = Subject { path: path.to_owned(), checked: checked.clone(), entry: task.entry };
+        match judge::null_models(&subject) {
+            Ok(more) => out.extend(more),
+            Err(failure) => {
+                out.push(Diagnostic::error(diag::Code::BadTask, task.span, failure.to_string()));
+            }
+        }
     }
     out
 }

@@ -39,7 +39,7 @@ fn lowered(args: &EmitArgs, subject: &Subject) -> Result<String, Failure> {
         text += &match args.stage {
             Stage::Clif => cpu::emit_clif(nest, &target).map_err(codegen_failure)?,
             Stage::Asm => cpu::emit_asm(nest, &target).map_err(codegen_failure)?,
-            _ => nest.to_string(),
+            _ => (**nest).to_string(),
         };
         text.push('\n');
     }

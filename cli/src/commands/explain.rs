@@ -25,7 +25,13 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     target.threads = threads;
     let scalars = engine::scalars(subject.func(), &s.set)?;
     let set = subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed)?;
-    let mut work = analysis::work(&subject.checked.hir, subject.entry, &set.inputs);
+    let mut work = analysis::work_on(
+            &subject.checked.hir,
+            subject.entry,
+            &set.inputs.sizes,
+            &set.inputs.scalars,
+            &set.inputs.tensors,
+        );
     if let Some(task) = subject.task() {
         work.flops = task.flops(&set.sizes).unwrap_or(work.flops);
     }
@@ -34,7 +40,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
     let program = engine::compile(&module, &target)?;
     let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
-    let nests: Vec<String> = module.nests().iter().map(ToString::to_string).collect();
+    let nests: Vec<String> = module.nests().iter().map(|n| (**n).to_string()).collect();
     let code: usize = program
         .kernels
         .iter()
