@@ -91,11 +91,9 @@ impl Subject {
         let allow = self.allow();
         match (which, self.checked.schedule(self.entry, "cpu", sizes)) {
             (ScheduleChoice::Naive, _) => Choice::Naive,
-            (ScheduleChoice::File, Some(written)) => Choice::Planned {
-                plan: written.plan.clone(),
-                assignment: self.assignment(),
-                allow,
-            },
+            (ScheduleChoice::File, Some(written)) => {
+                Choice::Planned { plan: written.plan.clone(), assignment: self.assignment(), allow }
+            }
             (ScheduleChoice::Default | ScheduleChoice::File, _) => Choice::Default { allow },
         }
     }
@@ -111,10 +109,11 @@ impl Subject {
     /// # Errors
     /// [`Failure::Reported`] when the schedule is not legal, [`Failure::Bug`] when the loops break a rule.
     pub fn module(&self, choice: &Choice, target: &CpuTarget) -> Result<VerifiedModule, Failure> {
-        let module = schedule::lower(&self.checked.hir, self.entry, choice, target).map_err(|diagnostics| {
-            show(&self.path, &self.checked.source, &diagnostics);
-            Failure::Reported
-        })?;
+        let module =
+            schedule::lower(&self.checked.hir, self.entry, choice, target).map_err(|diagnostics| {
+                show(&self.path, &self.checked.source, &diagnostics);
+                Failure::Reported
+            })?;
         nest::verify_module(module).map_err(|violations| {
             let text: Vec<String> = violations.iter().map(ToString::to_string).collect();
             Failure::Bug(text.join("; "))
@@ -138,7 +137,8 @@ impl Subject {
             Err(e) if tensors.is_empty() => return Err(Failure::Usage(e.to_string())),
             _ => {}
         }
-        let fallback = self.task().and_then(|t| t.search.first()).map(|s| s.values.clone()).unwrap_or_default();
+        let fallback =
+            self.task().and_then(|t| t.search.first()).map(|s| s.values.clone()).unwrap_or_default();
         let available = rooftile_runtime::memory::available().map(u128::from);
         let given = Given { tensors, scalars: scalars.clone(), max_bytes: available };
         let mut sizes: Sizes = sizes.clone();
@@ -148,11 +148,12 @@ impl Subject {
             }
         }
         loop {
-            let made =
-                task::generate_given(&self.checked.hir, self.task(), self.entry, &sizes, seed, &given);
+            let made = task::generate_given(&self.checked.hir, self.task(), self.entry, &sizes, seed, &given);
             // A size that neither the user nor a tensor binds is the task's.
             match made {
-                Err(TaskError::Missing(name)) if fallback.contains_key(&name) && !sizes.contains_key(&name) => {
+                Err(TaskError::Missing(name))
+                    if fallback.contains_key(&name) && !sizes.contains_key(&name) =>
+                {
                     sizes.insert(name.clone(), fallback[&name]);
                 }
                 Err(e @ TaskError::Missing(_)) => return Err(Failure::Usage(e.to_string())),
@@ -237,7 +238,9 @@ pub fn open_device(name: &str) -> Result<Box<dyn Device>, Failure> {
 pub fn bindings(func: &Func, program: &Program, set: &InputSet) -> Result<Bindings, Failure> {
     let size = |name: &String| {
         let found = func.sizes.iter().zip(&set.inputs.sizes).find(|((_, s), _)| s.name == *name);
-        found.map(|(_, v)| *v).ok_or_else(|| Failure::Bug(format!("the program has a size {name} of its own")))
+        found
+            .map(|(_, v)| *v)
+            .ok_or_else(|| Failure::Bug(format!("the program has a size {name} of its own")))
     };
     let sizes = program.sizes.iter().map(size).collect::<Result<_, _>>()?;
     Ok(Bindings { sizes, scalars: set.inputs.scalars.clone() })
@@ -290,7 +293,11 @@ pub fn scalars(func: &Func, pairs: &[Pairs]) -> Result<BTreeMap<String, Scalar>,
     for (name, text) in pairs.iter().flat_map(|p| &p.0) {
         let Some((_, param)) = func.scalars.iter().find(|(_, s)| s.name == *name) else {
             let known: Vec<String> = func.scalars.iter().map(|(_, s)| format!("`{}`", s.name)).collect();
-            return Err(Failure::Usage(format!("`{}` has no scalar `{name}`; there are {}", func.name, known.join(", "))));
+            return Err(Failure::Usage(format!(
+                "`{}` has no scalar `{name}`; there are {}",
+                func.name,
+                known.join(", ")
+            )));
         };
         let value = if param.dtype.is_int() {
             text.parse().ok().map(Scalar::Int)

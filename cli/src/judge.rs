@@ -2,9 +2,9 @@
 
 use rooftile_artifact::HostTensor;
 use rooftile_artifact::program::Bindings;
+use rooftile_compiler::diag::Diagnostic;
 use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef};
 use rooftile_compiler::oracle::interp::{self, Mode, Options};
-use rooftile_compiler::diag::Diagnostic;
 use rooftile_compiler::oracle::values::widen;
 use rooftile_compiler::oracle::{ErrorKind, OracleError, Outputs, Values, compiled};
 use rooftile_compiler::task::null_models::{self, passes_null_model};
@@ -168,7 +168,8 @@ pub fn null_models(subject: &Subject) -> Result<Vec<Diagnostic>, Failure> {
     let mut found = Vec::new();
     for n in subject.written() {
         let tolerance = task.tolerance(names[n], want.tensors[n].dtype);
-        if let Some(model) = passes_null_model(&want.tensors[n], &inputs, Some(&stale.tensors[n]), &tolerance) {
+        if let Some(model) = passes_null_model(&want.tensors[n], &inputs, Some(&stale.tensors[n]), &tolerance)
+        {
             found.push(null_models::diagnostic(names[n], &model, task.span));
         }
     }

@@ -100,7 +100,9 @@ fn text(results: &[Value]) -> String {
     for r in results {
         let number = |path: &str| r.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
         let seconds = |path: &str| format!("{}s", si(number(path)));
-        let sizes = r["size"].as_object().map(|m| m.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","));
+        let sizes = r["size"]
+            .as_object()
+            .map(|m| m.iter().map(|(n, v)| format!("{n}={v}")).collect::<Vec<_>>().join(","));
         rows.push(vec![
             sizes.unwrap_or_default(),
             seconds("/time_s/median"),

@@ -26,12 +26,12 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let scalars = engine::scalars(subject.func(), &s.set)?;
     let set = subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed)?;
     let mut work = analysis::work_on(
-            &subject.checked.hir,
-            subject.entry,
-            &set.inputs.sizes,
-            &set.inputs.scalars,
-            &set.inputs.tensors,
-        );
+        &subject.checked.hir,
+        subject.entry,
+        &set.inputs.sizes,
+        &set.inputs.scalars,
+        &set.inputs.tensors,
+    );
     if let Some(task) = subject.task() {
         work.flops = task.flops(&set.sizes).unwrap_or(work.flops);
     }

@@ -30,7 +30,11 @@ pub fn run(args: &RunArgs) -> Outcome {
             return Err(Failure::Usage(format!("`{name}` is an output; it takes no --in")));
         }
         if said.is_some_and(|t| t.parse() != Ok(tensor.dtype)) {
-            return Err(Failure::Usage(format!("`{name}` is {}, not {}", tensor.dtype, said.unwrap_or_default())));
+            return Err(Failure::Usage(format!(
+                "`{name}` is {}, not {}",
+                tensor.dtype,
+                said.unwrap_or_default()
+            )));
         }
         tensors.insert(name.to_owned(), npy::read(Path::new(file), tensor.dtype)?);
     }
@@ -47,7 +51,8 @@ pub fn run(args: &RunArgs) -> Outcome {
         let want = judge::expected(&subject, &set)?;
         let got: Vec<_> = written.iter().map(|&n| (n, after[n].clone())).collect();
         let error = judge::compare(&subject, &want, &got)?;
-        lines += &format!("verified: every element agrees with the oracle (largest relative error {error:.2e})\n");
+        lines +=
+            &format!("verified: every element agrees with the oracle (largest relative error {error:.2e})\n");
     }
     let names = tensor_names(&subject);
     for (name, file) in args.outputs.iter().flat_map(|p| &p.0) {
@@ -57,7 +62,8 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     if args.outputs.is_empty() {
         for n in written {
-            lines += &format!("{} {}{:?} = {}\n", names[n], after[n].dtype(), after[n].shape(), glance(&after[n]));
+            lines +=
+                &format!("{} {}{:?} = {}\n", names[n], after[n].dtype(), after[n].shape(), glance(&after[n]));
         }
     }
     output::print(&lines)
