@@ -48,7 +48,7 @@ fn a_file_that_is_no_array_is_named() {
 fn sizes_that_disagree_are_an_error() {
     let a = format!("A={}", data("matmul.A.npy"));
     let b = format!("B={}", data("matmul.A.npy"));
-    fail(&["run", &example("matmul"), "--in", &a, "--in", &b], 1, &["K"]);
+    fail(&["run", &example("matmul"), "--in", &a, "--in", &b], 1, &["`B`", "13"]);
 }
 
 #[test]
