@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn quantiles_and_moments_are_those_of_the_normal_distribution() {
         for (p, z) in
-            [(0.5, 0.0), (0.975, 1.959963984540054), (0.001, -3.090232306167813), (1e-9, -5.997807015007774)]
+            [(0.5, 0.0), (0.975, 1.959963984540054), (0.001, -3.090232306167813), (1e-9, -5.997807015007686)]
         {
             let got = normal_quantile(p);
             assert!((got - z).abs() < 1e-14 * z.abs().max(1.0), "{p}: {got} {z}");
@@ -135,8 +135,7 @@ mod tests {
 
     #[test]
     fn streams_are_fixed_for_ever() {
-        // Stored results refer to data by seed and name; these numbers may never change.
-        assert_eq!(Stream::new(0, "A").bits(0), Stream { key: Stream::new(0, "A").key }.bits(0));
+        // Stored results refer to data by seed and name. The first number of splitmix64 from a state of 0:
         assert_eq!(mix(0x9E37_79B9_7F4A_7C15), 0xE220_A839_7B1D_CDAF);
         assert_ne!(Stream::new(0, "A"), Stream::new(0, "B"));
         assert_ne!(Stream::new(0, "A"), Stream::new(1, "A"));

@@ -12,10 +12,11 @@ use crate::oracle::Inputs;
 use crate::syntax::ast;
 
 use super::bind::{Binder, Scalars, Sizes, Unbound};
-use super::dist::{Csr, Dist};
+use super::dist::Dist;
+use super::elements::{fill, uniform};
 use super::error::TaskError;
 use super::hash::Stream;
-use super::sparse::{self, Family, Pattern};
+use super::sparse::{Family, Pattern};
 use super::value::{ValueError, Values};
 use super::{Source, Task};
 
@@ -70,6 +71,7 @@ pub fn generate_given(
     let func = &file.funcs[entry];
     let mut maker = Maker {
         file,
+        entry,
         func,
         fns: task.map_or(&[], |t| &t.fns),
         seed,
@@ -118,7 +120,7 @@ pub fn bytes_needed(file: &File, entry: FuncId, sizes: &Sizes, scalars: &Scalars
     })
 }
 
-fn unbound(why: Unbound, tensor: &str) -> TaskError {
+pub(super) fn unbound(why: Unbound, tensor: &str) -> TaskError {
     match why {
         Unbound::Name(name) => TaskError::Missing(name),
         Unbound::Undefined => {
@@ -141,7 +143,7 @@ struct Work<'a> {
 }
 
 /// Why a parameter cannot be made yet, or at all.
-enum Stop {
+pub(super) enum Stop {
     /// Something it needs does not exist yet.
     Wait(String),
     Fail(TaskError),
@@ -153,23 +155,24 @@ impl From<TaskError> for Stop {
     }
 }
 
-struct Maker<'a> {
-    file: &'a File,
-    func: &'a Func,
-    fns: &'a [ast::Fn],
-    seed: u64,
-    sizes: Sizes,
+pub(super) struct Maker<'a> {
+    pub(super) file: &'a File,
+    pub(super) entry: FuncId,
+    pub(super) func: &'a Func,
+    pub(super) fns: &'a [ast::Fn],
+    pub(super) seed: u64,
+    pub(super) sizes: Sizes,
     /// Sizes and scalars, for expressions.
-    names: BTreeMap<String, Scalar>,
-    scalars: Scalars,
-    tensors: BTreeMap<String, HostTensor>,
+    pub(super) names: BTreeMap<String, Scalar>,
+    pub(super) scalars: Scalars,
+    pub(super) tensors: BTreeMap<String, HostTensor>,
     /// Sparse patterns by the name of the size that counts their elements.
-    patterns: Vec<(Option<String>, Pattern)>,
-    max_bytes: Option<u128>,
+    pub(super) patterns: Vec<(Option<String>, Pattern)>,
+    pub(super) max_bytes: Option<u128>,
 }
 
 impl Maker<'_> {
-    fn binder(&self) -> Binder<'_> {
+    pub(super) fn binder(&self) -> Binder<'_> {
         Binder { func: self.func, tables: &self.file.tables, sizes: &self.sizes, scalars: &self.scalars }
     }
 
@@ -226,7 +229,7 @@ impl Maker<'_> {
         Ok(())
     }
 
-    fn bind(&mut self, name: &str, v: i64, source_of: &str) -> Result<(), TaskError> {
+    pub(super) fn bind(&mut self, name: &str, v: i64, source_of: &str) -> Result<(), TaskError> {
         match self.sizes.get(name) {
             Some(&given) if given != v => Err(TaskError::Conflict {
                 name: name.to_owned(),
@@ -306,7 +309,7 @@ impl Maker<'_> {
         }
     }
 
-    fn values(&self) -> Values<'_> {
+    pub(super) fn values(&self) -> Values<'_> {
         Values { names: &self.names, tables: &self.file.tables, fns: self.fns, tensors: &self.tensors }
     }
 
@@ -315,14 +318,14 @@ impl Maker<'_> {
         param(self.func, name).is_some() || self.func.sizes.iter().any(|(_, s)| s.name == name)
     }
 
-    fn stop(&self, param: &str, why: ValueError) -> Stop {
+    pub(super) fn stop(&self, param: &str, why: ValueError) -> Stop {
         match why {
             ValueError::Missing(name) if self.pending(&name) => Stop::Wait(name),
             other => Stop::Fail(TaskError::Init { name: param.to_owned(), reason: other.to_string() }),
         }
     }
 
-    fn eval(&self, param: &str, e: &ast::Expr) -> Result<Scalar, Stop> {
+    pub(super) fn eval(&self, param: &str, e: &ast::Expr) -> Result<Scalar, Stop> {
         self.values().eval(e).map_err(|why| self.stop(param, why))
     }
 
@@ -382,7 +385,7 @@ impl Maker<'_> {
     }
 
     /// Extents, once all that they mention is bound.
-    fn shape(&self, tensor: &Tensor) -> Result<Vec<usize>, Stop> {
+    pub(super) fn shape(&self, tensor: &Tensor) -> Result<Vec<usize>, Stop> {
         let shape = self.binder().shape(&tensor.shape).map_err(|why| match why {
             Unbound::Name(name) => Stop::Wait(name),
             other => Stop::Fail(unbound(other, &tensor.name)),
@@ -394,271 +397,6 @@ impl Maker<'_> {
         }
     }
 
-    /// An element of a distribution by flat index, for distributions that need no shape.
-    #[expect(clippy::type_complexity, reason = "a closure over evaluated operands")]
-    fn element_of(
-        &self,
-        dtype: DType,
-        name: &str,
-        dist: &Dist,
-    ) -> Result<Box<dyn Fn(u64) -> Result<Scalar, TaskError>>, Stop> {
-        let stream = Stream::new(self.seed, name);
-        let eval = |e: &ast::Expr| self.eval(name, e);
-        Ok(match dist {
-            Dist::Uniform(a, b) => {
-                let (a, b) = (eval(a)?, eval(b)?);
-                Box::new(move |i| Ok(uniform(dtype, a, b, stream, i)))
-            }
-            Dist::Normal(mean, deviation) => {
-                let (mean, deviation) = (eval(mean)?.as_f64(), eval(deviation)?.as_f64());
-                Box::new(move |i| {
-                    let v = mean + deviation * stream.normal(i);
-                    Ok(Scalar::Float(if dtype.is_int() { v.round_ties_even() } else { v }))
-                })
-            }
-            Dist::Cnormal(mean, deviation) => {
-                let (mean, deviation) = (eval(mean)?.as_f64(), eval(deviation)?.as_f64());
-                let part = move |i| mean + deviation * stream.normal(i);
-                Box::new(move |i| Ok(Scalar::Complex(part(2 * i), part(2 * i + 1))))
-            }
-            Dist::Choice(values) => {
-                let values = values.iter().map(eval).collect::<Result<Vec<_>, _>>()?;
-                Box::new(move |i| {
-                    let at = usize::try_from(stream.below(i, values.len() as u64)).unwrap_or(0);
-                    Ok(values[at])
-                })
-            }
-            Dist::Zeros => Box::new(|_| Ok(Scalar::Int(0))),
-            Dist::Ones => Box::new(|_| Ok(Scalar::Int(1))),
-            Dist::Iota => Box::new(|i| Ok(Scalar::Int(i64::try_from(i).unwrap_or(i64::MAX)))),
-            _ => {
-                let reason = "the distribution fills a tensor".to_owned();
-                return Err(Stop::Fail(TaskError::Init { name: name.to_owned(), reason }));
-            }
-        })
-    }
-
-    fn filled(&self, tensor: &Tensor, shape: &[usize], dist: &Dist) -> Result<HostTensor, Stop> {
-        let name = tensor.name.as_str();
-        let stream = Stream::new(self.seed, name);
-        let count: usize = shape.iter().product();
-        let eval = |e: &ast::Expr| self.eval(name, e);
-        match dist {
-            Dist::Bump(base, amplitude) => {
-                let base = self.values().elements(base).map_err(|why| self.stop(name, why))?;
-                let base: Vec<f64> = base.into_iter().map(Scalar::as_f64).collect();
-                let amplitude = eval(amplitude)?.as_f64();
-                let table = base.len() > 1;
-                if table && shape.first() != Some(&base.len()) {
-                    let reason = format!("a table of {} for extents {shape:?}", base.len());
-                    return Err(Stop::Fail(TaskError::Init { name: name.to_owned(), reason }));
-                }
-                fill(tensor, shape, |i| {
-                    let mut rest = i;
-                    let mut height = 1.0;
-                    for (d, &n) in shape.iter().enumerate().rev() {
-                        let at = rest % n;
-                        rest /= n;
-                        if d > 0 || !table {
-                            #[expect(clippy::cast_precision_loss, reason = "extents are far below 2^52")]
-                            let x = (at as f64 + 0.5) / n as f64;
-                            height *= 16.0 * x * x * (1.0 - x) * (1.0 - x) * (0.5 + x);
-                        }
-                    }
-                    let base = if table { base[i / (count / base.len()).max(1)] } else { base[0] };
-                    let noise = 0.25 * (2.0 * stream.unit(i as u64) - 1.0);
-                    Scalar::Float(base * (1.0 + amplitude * (height + noise)))
-                })
-            }
-            Dist::Sorted(ends) => {
-                let (a, b) = match ends {
-                    Some((a, b)) => (eval(a)?, eval(b)?),
-                    None => (Scalar::Float(0.0), Scalar::Float(1.0)),
-                };
-                fill(tensor, shape, |i| sorted(tensor.dtype, a, b, stream, i, count))
-            }
-            Dist::Permutation => fill(tensor, shape, |i| Scalar::Int(permuted(stream, i, count))),
-            Dist::Lattice(edge, jitter) => {
-                let edge = eval(edge)?.as_f64();
-                let jitter = jitter.as_ref().map(|j| eval(j)).transpose()?.map_or(0.2, Scalar::as_f64);
-                let dims = shape.last().copied().unwrap_or(1).max(1);
-                let points = (count / dims).max(1);
-                let fits =
-                    |n: &usize| n.checked_pow(u32::try_from(dims).unwrap_or(1)).is_none_or(|s| s >= points);
-                let side = (1..).find(fits).unwrap_or(1);
-                let sites = side.pow(u32::try_from(dims).unwrap_or(1));
-                fill(tensor, shape, |i| {
-                    let (point, d) = (i / dims, i % dims);
-                    // Where sites are more than points, empty ones are spread evenly.
-                    let site = (point as u128 * sites as u128 / points as u128) as usize;
-                    let at = site / side.pow(u32::try_from(dims - 1 - d).unwrap_or(0)) % side;
-                    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-                    let cell = (at as f64 + 0.5 + jitter * (stream.unit(i as u64) - 0.5)) / side as f64;
-                    Scalar::Float(edge * cell)
-                })
-            }
-            other => {
-                let element = self.element_of(tensor.dtype, name, other)?;
-                fill(tensor, shape, |i| element(i as u64).unwrap_or(Scalar::Int(0)))
-            }
-        }
-    }
-
-    /// The data of a type, see [`generate`].
-    fn default(&self, id: TensorId, tensor: &Tensor, shape: &[usize]) -> Result<HostTensor, Stop> {
-        let stream = Stream::new(self.seed, &tensor.name);
-        let count: usize = shape.iter().product();
-        let range = match self.func.tensors[id].range {
-            Some((lo, hi)) => {
-                let int = |e| {
-                    self.binder().int(e).map_err(|why| match why {
-                        Unbound::Name(name) => Stop::Wait(name),
-                        other => Stop::Fail(unbound(other, &tensor.name)),
-                    })
-                };
-                Some((int(lo)?, int(hi)?))
-            }
-            None => None,
-        };
-        match tensor.dtype {
-            DType::Int { signed, bits } => {
-                let (lo, hi) = range.unwrap_or(match (signed, bits) {
-                    (false, ..=8) => (0, 1 << bits),
-                    (false, _) => (0, 256),
-                    (true, ..=7) => (-(1 << (bits - 1)), 1 << (bits - 1)),
-                    (true, _) => (-100, 101),
-                });
-                if lo >= hi && count > 0 {
-                    let reason = format!("its range {lo}..{hi} is empty");
-                    return Err(Stop::Fail(TaskError::Init { name: tensor.name.clone(), reason }));
-                }
-                let (a, b) = (Scalar::Int(lo), Scalar::Int(hi));
-                if tensor.monotone {
-                    // The whole range is covered, ends included: row pointers leave no element out.
-                    fill(tensor, shape, |i| match i {
-                        0 => a,
-                        _ if i + 1 == count => Scalar::Int(hi - 1),
-                        _ => sorted(tensor.dtype, a, b, stream, i, count),
-                    })
-                } else if tensor.injective {
-                    // A stride through the range, in random order.
-                    let span = usize::try_from(hi - lo).unwrap_or(0);
-                    if span < count {
-                        let reason = format!("{count} different elements do not fit in {lo}..{hi}");
-                        return Err(Stop::Fail(TaskError::Init { name: tensor.name.clone(), reason }));
-                    }
-                    fill(tensor, shape, |i| Scalar::Int(lo + permuted(stream, i, span)))
-                } else {
-                    fill(tensor, shape, |i| uniform(tensor.dtype, a, b, stream, i as u64))
-                }
-            }
-            DType::Bool => fill(tensor, shape, |i| Scalar::Bool(stream.below(i as u64, 2) == 1)),
-            DType::E8m0 => fill(tensor, shape, |i| Scalar::Float(0.5 + 1.5 * stream.unit(i as u64))),
-            d if d.is_complex() => fill(tensor, shape, |i| {
-                Scalar::Complex(stream.normal(2 * i as u64), stream.normal(2 * i as u64 + 1))
-            }),
-            _ => fill(tensor, shape, |i| Scalar::Float(stream.normal(i as u64))),
-        }
-    }
-
-    /// The pattern whose elements a one-dimensional tensor holds one of each.
-    fn pattern_of(&self, tensor: &Tensor) -> Option<&Pattern> {
-        let [extent] = tensor.shape.as_slice() else { return None };
-        let sizes = super::bind::sizes_in(self.func, *extent);
-        let [size] = sizes.as_slice() else { return None };
-        let name = &self.func.sizes[*size].name;
-        let of = |(size, _): &&(Option<String>, Pattern)| size.as_ref() == Some(name);
-        self.patterns.iter().find(of).map(|(_, p)| p)
-    }
-
-    /// A part of a sparse matrix: pointers for a tensor that is `monotone`, columns for other integers, values for floats.
-    fn sparse(&mut self, tensor: &Tensor, csr: Option<&Csr>) -> Result<HostTensor, Stop> {
-        if tensor.monotone
-            && let Some(csr) = csr
-        {
-            let name = tensor.name.as_str();
-            let family = match csr {
-                Csr::Laplacian5 => Family::Laplacian5,
-                Csr::Random(mean) => Family::Random(self.eval(name, mean)?.as_f64()),
-                Csr::PowerLaw(mean) => Family::PowerLaw(self.eval(name, mean)?.as_f64()),
-            };
-            return self.pointers(tensor, family);
-        }
-        let Some(pattern) = self.pattern_of(tensor) else {
-            // The pointers come first; where there are none, nothing ever binds the number of elements.
-            let size = tensor.shape.first().and_then(|e| {
-                super::bind::sizes_in(self.func, *e).first().map(|s| self.func.sizes[*s].name.clone())
-            });
-            return Err(Stop::Wait(size.unwrap_or_else(|| tensor.name.clone())));
-        };
-        let shape = self.shape(tensor)?;
-        let too_few = || {
-            let reason = "the sparse matrix has no such part".to_owned();
-            Stop::Fail(TaskError::Init { name: tensor.name.clone(), reason })
-        };
-        let count: usize = shape.iter().product();
-        if tensor.dtype.is_int() {
-            if pattern.columns.len() != count {
-                return Err(too_few());
-            }
-            return fill(tensor, &shape, |i| Scalar::Int(pattern.columns[i]));
-        }
-        if pattern.values.len() == count {
-            return fill(tensor, &shape, |i| Scalar::Float(pattern.values[i]));
-        }
-        let stream = Stream::new(self.seed, &tensor.name);
-        fill(tensor, &shape, |i| Scalar::Float(stream.normal(i as u64)))
-    }
-
-    /// Row pointers; binds the number of elements, and the number of columns if nothing else does.
-    fn pointers(&mut self, tensor: &Tensor, family: Family) -> Result<HostTensor, Stop> {
-        let shape = self.shape(tensor)?;
-        let fail = |reason: &str| {
-            Stop::Fail(TaskError::Init { name: tensor.name.clone(), reason: reason.to_owned() })
-        };
-        let (Some((_, hi)), [length]) = (tensor.range, shape.as_slice()) else {
-            return Err(fail("row pointers are a vector with `range 0..E+1`"));
-        };
-        let rows = length.checked_sub(1).ok_or_else(|| fail("row pointers have at least one element"))?;
-        let elements = super::bind::sizes_in(self.func, hi);
-        // The range of the column indices is the number of columns.
-        let columns_of = self.func.tensors.iter().find_map(|(_, t)| {
-            let same = |e| super::bind::sizes_in(self.func, e) == elements;
-            let vector = t.shape.len() == 1 && t.name != tensor.name && same(t.shape[0]);
-            if vector { t.range.map(|(_, hi)| hi) } else { None }
-        });
-        let source_of = format!("init `{}`", tensor.name);
-        let square = i64::try_from(rows).unwrap_or(i64::MAX);
-        if let Some(e) = columns_of
-            && let Some((size, v)) = self.binder().solve(e, square)
-        {
-            self.bind(&size, v, &source_of)?;
-        }
-        let columns = columns_of.and_then(|e| self.binder().int(e).ok()).unwrap_or(square);
-        if family == Family::Laplacian5 && columns != square {
-            return Err(fail("the Laplacian is square, and there are not as many columns as rows"));
-        }
-        let stream = Stream::new(self.seed, &tensor.name);
-        let pattern = sparse::pattern(family, rows as u64, u64::try_from(columns).unwrap_or(0), stream);
-        let count = pattern.pointers.last().copied().unwrap_or(0);
-        if let Some((size, v)) = self.binder().solve(hi, count.saturating_add(1)) {
-            self.bind(&size, v, &source_of)?;
-        }
-        match self.binder().int(hi) {
-            Ok(v) if v == count + 1 => {}
-            Ok(v) => {
-                let name = elements.first().map(|s| self.func.sizes[*s].name.clone()).unwrap_or_default();
-                return Err(Stop::Fail(TaskError::Conflict { name, given: v - 1, source_of, needed: count }));
-            }
-            Err(Unbound::Name(name)) => return Err(Stop::Wait(name)),
-            Err(other) => return Err(Stop::Fail(unbound(other, &tensor.name))),
-        }
-        let out = fill(tensor, &shape, |i| Scalar::Int(pattern.pointers[i]))?;
-        let size = elements.first().map(|s| self.func.sizes[*s].name.clone());
-        self.patterns.push((size.filter(|_| !matches!(family, Family::Ragged(_))), pattern));
-        Ok(out)
-    }
-
     /// Checks what is known only at the end, and puts all in order.
     fn finish(self) -> Result<InputSet, TaskError> {
         for (_, size) in self.func.sizes.iter() {
@@ -667,7 +405,7 @@ impl Maker<'_> {
             }
         }
         self.binder().check_wheres()?;
-        let needed = bytes_needed(self.file, self.func_id(), &self.sizes, &self.scalars)?;
+        let needed = bytes_needed(self.file, self.entry, &self.sizes, &self.scalars)?;
         if let Some(limit) = self.max_bytes
             && needed > limit
         {
@@ -697,53 +435,5 @@ impl Maker<'_> {
                 .collect(),
         };
         Ok(InputSet { sizes: self.sizes, inputs })
-    }
-
-    fn func_id(&self) -> FuncId {
-        let same = |(_, f): &(FuncId, &Func)| std::ptr::eq(*f, self.func);
-        self.file.funcs.iter().find(same).map_or(FuncId::from_index(0), |(id, _)| id)
-    }
-}
-
-fn fill(tensor: &Tensor, shape: &[usize], f: impl FnMut(usize) -> Scalar) -> Result<HostTensor, Stop> {
-    HostTensor::from_fn(tensor.dtype, shape, f)
-        .map_err(|e| Stop::Fail(TaskError::Init { name: tensor.name.clone(), reason: e.to_string() }))
-}
-
-/// Uniform from `a` to below `b`.
-fn uniform(dtype: DType, a: Scalar, b: Scalar, stream: Stream, i: u64) -> Scalar {
-    if dtype.is_int() {
-        let (a, b) = (a.as_i64(), b.as_i64());
-        let span = u64::try_from(i128::from(b) - i128::from(a)).unwrap_or(0);
-        return Scalar::Int(a.wrapping_add_unsigned(stream.below(i, span)));
-    }
-    let (a, b) = (a.as_f64(), b.as_f64());
-    Scalar::Float(a + (b - a) * stream.unit(i))
-}
-
-/// The `i`-th of `n` values from `a` to below `b`, ascending: each has a part of the range to itself.
-fn sorted(dtype: DType, a: Scalar, b: Scalar, stream: Stream, i: usize, n: usize) -> Scalar {
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    let at = (i as f64 + stream.unit(i as u64)) / n.max(1) as f64;
-    let v = a.as_f64() + (b.as_f64() - a.as_f64()) * at;
-    if dtype.is_int() { Scalar::Float(v.floor()) } else { Scalar::Float(v) }
-}
-
-/// Where `i` goes in a random permutation of `0..n`: a Feistel network of four rounds over the least even number of bits
-/// that holds `n`, walked until it lands inside.
-fn permuted(stream: Stream, i: usize, n: usize) -> i64 {
-    let bits = (usize::BITS - n.saturating_sub(1).leading_zeros()).max(2).div_ceil(2);
-    let mask = (1u64 << bits) - 1;
-    let mut v = i as u64;
-    loop {
-        let (mut left, mut right) = (v >> bits, v & mask);
-        for round in 0..4u64 {
-            let mixed = stream.bits(round << 56 | right) & mask;
-            (left, right) = (right, left ^ mixed);
-        }
-        v = left << bits | right;
-        if v < n.max(1) as u64 {
-            return i64::try_from(v).unwrap_or(i64::MAX);
-        }
     }
 }

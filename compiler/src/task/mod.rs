@@ -6,16 +6,21 @@
 
 pub mod bind;
 pub mod dist;
+mod elements;
 pub mod error;
 pub mod frozen;
 pub mod hash;
 pub mod inputs;
+mod matrix;
 pub mod null_models;
 mod read;
 pub mod sealed;
 mod sparse;
 pub mod tolerance;
 pub mod value;
+
+#[cfg(test)]
+mod tests;
 
 use rooftile_artifact::DType;
 
