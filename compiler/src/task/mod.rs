@@ -1,10 +1,11 @@
 //! What a kernel is judged on: sizes, data, tolerances, and what a schedule may change.
 //!
 //! [`read`] makes a [`Task`] of a `task` block, [`inputs`] the data for given sizes and a seed, [`tolerance`] judges
-//! outputs, [`null_models`] finds tolerances that accept
+//! outputs, [`bound`] derives how far rounding can carry a result, [`null_models`] finds tolerances that accept
 //! nonsense, [`frozen`] hashes what a search may never edit, [`sealed`] draws the sizes of the final report.
 
 pub mod bind;
+pub mod bound;
 pub mod dist;
 mod elements;
 pub mod error;

@@ -72,7 +72,8 @@ pub fn judge(expected: &Values, got: &HostTensor, tolerance: &Tolerance) -> Verd
     judge_within(expected, got, tolerance, None)
 }
 
-/// As [`judge`], with a second bound that must hold too: no element may be off by more than `bound`, an absolute error.
+/// As [`judge`], with a second bound that must hold too: no element may be off by more than
+/// `bound`, an absolute error as [`super::bound::derive`] gives it.
 #[must_use]
 pub fn judge_within(
     expected: &Values,
