@@ -98,7 +98,7 @@ impl Maker<'_> {
             Dist::Permutation => fill(tensor, shape, |i| Scalar::Int(permuted(stream, i, count))),
             Dist::Lattice(edge, jitter) => {
                 let edge = eval(edge)?.as_f64();
-                let jitter = jitter.as_ref().map(|j| eval(j)).transpose()?.map_or(0.2, Scalar::as_f64);
+                let jitter = jitter.as_ref().map(eval).transpose()?.map_or(0.2, Scalar::as_f64);
                 let dims = shape.last().copied().unwrap_or(1).max(1);
                 let points = (count / dims).max(1);
                 let fits =
