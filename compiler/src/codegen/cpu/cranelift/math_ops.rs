@@ -91,7 +91,7 @@ impl Machine for Ops<'_, '_> {
     fn bits(&mut self, a: Value) -> Value {
         self.e.cast_bits(self.int, a)
     }
-    fn from_bits(&mut self, a: Value) -> Value {
+    fn of_bits(&mut self, a: Value) -> Value {
         self.e.cast_bits(self.float, a)
     }
     fn add_int(&mut self, a: Value, b: Value) -> Value {

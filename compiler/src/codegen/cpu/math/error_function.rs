@@ -1,6 +1,8 @@
 //! The error function: a polynomial in `x^2` up to 1/2; beyond, `erfc(x) = exp(-x^2) G(y) / (1 + 2x)` with
 //! `y = (x - a) / (x + a)`, where `G` is nearly constant. The coefficients are Chebyshev fits made for this file.
 
+use std::f64::consts::FRAC_2_SQRT_PI;
+
 use super::{Machine, abs, copy_sign, exponential, neg, polynomial, two_product};
 
 /// `erf(x) / x` in powers of `x^2`, for `x^2 <= 1/4`.
@@ -12,7 +14,7 @@ const NEAR_32: [f64; 5] = [
     0.004_719_082_567_218_814,
 ];
 const NEAR_64: [f64; 9] = [
-    1.128_379_167_095_512_6,
+    FRAC_2_SQRT_PI,
     -0.376_126_389_031_834_74,
     0.112_837_916_709_253_53,
     -0.026_866_170_632_887_93,
@@ -28,7 +30,7 @@ const FAR_32: [f64; 10] = [
     1.264_838_183_352_082,
     -0.122_356_756_682_485_1,
     -0.099_024_399_176_439_13,
-    0.157_629_816_555_341_82,
+    0.157_629_816_555_341_8,
     -0.102_970_161_654_908_57,
     0.032_759_799_832_148_18,
     0.000_955_981_042_753_881_6,

@@ -83,7 +83,7 @@ fn power_of_two<M: Machine>(m: &mut M, k: M::I) -> M::F {
     let bias = m.int(f.bias);
     let biased = m.add_int(k, bias);
     let bits = m.shl(biased, f.mantissa);
-    m.from_bits(bits)
+    m.of_bits(bits)
 }
 
 /// Arguments outside give infinity and zero as their ends do.

@@ -45,7 +45,7 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let mask = m.int((1 << f.mantissa) - 1);
     let part = m.and_int(moved, mask);
     let part = m.add_int(part, low);
-    let one_plus = m.from_bits(part);
+    let one_plus = m.of_bits(part);
     let one = m.float(1.0);
     let fraction = m.sub(one_plus, one);
     // k, which may be negative, through the low bits of a float: magic + (k + 2 * bias).
@@ -57,7 +57,7 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let magic = m.float(f.magic);
     let magic_bits = m.bits(magic);
     let carrier = m.add_int(magic_bits, exponent);
-    let carrier = m.from_bits(carrier);
+    let carrier = m.of_bits(carrier);
     let back = m.float(f.magic + 2.0 * f.bias as f64);
     let k = m.sub(carrier, back);
     (m.add(k, extra), fraction)

@@ -65,7 +65,7 @@ pub trait Machine {
     /// The bits of a float.
     fn bits(&mut self, a: Self::F) -> Self::I;
     /// The float of the bits.
-    fn from_bits(&mut self, a: Self::I) -> Self::F;
+    fn of_bits(&mut self, a: Self::I) -> Self::F;
     /// Sum, wrapping.
     fn add_int(&mut self, a: Self::I, b: Self::I) -> Self::I;
     /// Difference, wrapping.
@@ -146,14 +146,14 @@ fn neg<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let sign = format(m).sign;
     let (bits, sign) = (m.bits(x), m.int(sign));
     let flipped = m.xor_int(bits, sign);
-    m.from_bits(flipped)
+    m.of_bits(flipped)
 }
 
 fn abs<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let magnitude = format(m).magnitude;
     let (bits, mask) = (m.bits(x), m.int(magnitude));
     let cleared = m.and_int(bits, mask);
-    m.from_bits(cleared)
+    m.of_bits(cleared)
 }
 
 /// The magnitude of `x`, which is not negative, with the sign of `y`.
@@ -162,7 +162,7 @@ fn copy_sign<M: Machine>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let (sign, y, x) = (m.int(sign), m.bits(y), m.bits(x));
     let sign = m.and_int(y, sign);
     let signed = m.or_int(x, sign);
-    m.from_bits(signed)
+    m.of_bits(signed)
 }
 
 /// `x` kept within bounds; NaN stays NaN.

@@ -76,7 +76,7 @@ macro_rules! machine {
             fn bits(&mut self, a: $float) -> $int {
                 a.to_bits()
             }
-            fn from_bits(&mut self, a: $int) -> $float {
+            fn of_bits(&mut self, a: $int) -> $float {
                 <$float>::from_bits(a)
             }
             fn add_int(&mut self, a: $int, b: $int) -> $int {

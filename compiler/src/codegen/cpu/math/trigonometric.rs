@@ -115,7 +115,7 @@ fn pick<M: Machine>(m: &mut M, k: M::I, sin: M::F, cos: M::F) -> M::F {
     let sign = m.shl(high, if m.is_double() { 62 } else { 30 });
     let bits = m.bits(value);
     let bits = m.xor_int(bits, sign);
-    m.from_bits(bits)
+    m.of_bits(bits)
 }
 
 pub(super) fn sin<M: Machine>(m: &mut M, x: M::F) -> M::F {
