@@ -205,6 +205,27 @@ fn larger_sizes_that_span_chunks_agree() {
     let kernel = file.entry("matmul").expect("the kernel");
     let inputs = inputs_at(&file, kernel, &[37, 29, 41], 5).expect("inputs");
     assert_eq!(agree(&file, reference, &inputs, &program, 2), Ok(true));
+
+    // Rows of running reductions, of which some do not move with the row.
+    let source = "
+kernel k(A: in f32[M,K], B: in f32[K,N], C: out f32[M,N]) {
+  for i in tiles(M; b) with j in N, k in K { C[i,j] = sum[k](A[i,k] * B[k,j]) }
+}
+reference k {
+  with i in M, j in N {
+    C[i,j] = select(j > i, sum[k in K](A[i,k] * B[k,j]) / sum[k in K](A[i,k] * A[i,k]) + max[k in 0..i+1](B[k%K,j]), 0.0)
+             + sum[k in K](A[i,k] * B[k,j]) * max[k in K](B[k,j]) / (1.0 + sum[k in K](A[i,k] * A[i,k]))
+  }
+}";
+    let file = load(source);
+    let (kernel, reference) = (file.entry("k").expect("k"), file.reference("k").expect("its reference"));
+    for func in [kernel, reference] {
+        let program = compile(&file, func, &CpuTarget::default()).expect("compiles");
+        for sizes in [[5, 7, 6], [1, 1, 1], [9, 3, 8]] {
+            let inputs = inputs_at(&file, kernel, &sizes, 5).expect("inputs");
+            assert_eq!(agree(&file, func, &inputs, &program, 2), Ok(true));
+        }
+    }
 }
 
 /// Edge rules, integers of all widths, searches for the best, and scans, in one file.

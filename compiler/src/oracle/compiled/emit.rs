@@ -116,6 +116,8 @@ pub(super) struct Emitter<'a, 'b> {
     log: Vec<ExprId>,
     pub(super) values: Vec<Option<Slot>>,
     pub(super) tables: Vec<Option<Value>>,
+    /// Axes that are not set yet although no loop around the current place sets them.
+    pub(super) later: Axes,
     /// Running values of scans that advance with their loops.
     pub(super) running: Vec<Option<Vec<Variable>>>,
     /// Bits for the status word.
@@ -149,6 +151,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
             log: Vec::new(),
             values: func.values.iter().map(|_| None).collect(),
             tables: vec![None; file.tables.len()],
+            later: 0,
             running: vec![None; func.exprs.len()],
             bad,
             local: Value::from_u32(0),
@@ -561,7 +564,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
     }
 
     /// Computes what in `root` is needed at every point and does not move with the axes of `moving`.
-    fn hoist(&mut self, root: ExprId, moving: Axes) -> R<()> {
+    pub(super) fn hoist(&mut self, root: ExprId, moving: Axes) -> R<()> {
         let func = self.func;
         let mut seen = vec![false; func.exprs.len()];
         let mut stack = vec![root];
@@ -569,7 +572,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
             if std::mem::replace(&mut seen[id.index()], true) {
                 continue;
             }
-            if self.plan.deps[id.index()] & moving == 0 {
+            if self.plan.deps[id.index()] & (moving | self.later) == 0 {
                 self.expr(id)?;
                 continue;
             }

@@ -11,7 +11,8 @@ use super::host::Host;
 use super::{R, unsupported};
 use crate::diag::Span;
 use crate::hir::ir::{
-    AssignOp, AxisId, AxisKind, ExprId, ExprKind, File, Func, NextItem, Stmt, StmtKind, StoreKind, TensorId,
+    AssignOp, AxisId, AxisKind, ExprId, ExprKind, File, Func, NextItem, ReduceOp, Stmt, StmtKind, StoreKind,
+    TensorId,
 };
 use crate::oracle::interp::operands;
 
@@ -36,6 +37,8 @@ pub(super) struct Plan {
     pub(super) deps: Vec<Axes>,
     /// By expression: whether it reads data, so that an index made of it is to be checked.
     pub(super) data: Vec<bool>,
+    /// By axis: whether a store along it keeps a row of running reductions, see [`row_reductions`].
+    pub(super) row: Vec<bool>,
     pub(super) phases: Vec<PhasePlan>,
 }
 
@@ -58,8 +61,14 @@ impl Plan {
             matches!(k, AxisKind::For(_) | AxisKind::Fold(_) | AxisKind::Seq | AxisKind::Repeat)
         };
         let point = func.axes.iter().map(|(_, a)| looped(&a.kind)).collect();
-        let mut plan = Plan { point, deps: vec![0; func.exprs.len()], data: Vec::new(), phases: Vec::new() };
-        plan.promote_in(func, &func.body);
+        let mut plan = Plan {
+            point,
+            deps: vec![0; func.exprs.len()],
+            data: Vec::new(),
+            row: vec![false; func.axes.len()],
+            phases: Vec::new(),
+        };
+        plan.promote_in(file, func, &func.body);
         let mut known = vec![false; func.exprs.len()];
         for id in func.exprs.handles() {
             plan.dependencies(func, id, &mut known);
@@ -103,7 +112,7 @@ impl Plan {
     }
 
     /// Decides about the `with` axes of every loop in `body`.
-    fn promote_in(&mut self, func: &Func, body: &[Stmt]) {
+    fn promote_in(&mut self, file: &File, func: &Func, body: &[Stmt]) {
         for stmt in body {
             match &stmt.kind {
                 StmtKind::For { with, body, .. } => {
@@ -118,20 +127,80 @@ impl Plan {
                             let parents = &func.axes[*a].parents;
                             self.point[a.index()] = parents.iter().all(|p| self.point[p.index()]);
                         }
+                        self.keep_row(file, func, with, body);
                     }
-                    self.promote_in(func, body);
+                    self.promote_in(file, func, body);
                 }
                 StmtKind::Seq { body, .. } | StmtKind::Fold { body, .. } | StmtKind::Repeat { body, .. } => {
-                    self.promote_in(func, body);
+                    self.promote_in(file, func, body);
                 }
                 StmtKind::If { then, otherwise, .. } => {
-                    self.promote_in(func, then);
-                    self.promote_in(func, otherwise);
+                    self.promote_in(file, func, then);
+                    self.promote_in(file, func, otherwise);
                 }
                 _ => {}
             }
         }
     }
+}
+
+impl Plan {
+    /// Takes the last promoted axis back where a single store reduces columns along it: the reduction then runs
+    /// outside, over rows that lie together in memory.
+    fn keep_row(&mut self, file: &File, func: &Func, with: &[AxisId], body: &[Stmt]) {
+        let host = Host { file, func, steps: Vec::new() };
+        let Some(&axis) = with.iter().rfind(|a| self.point[a.index()]) else { return };
+        let [Stmt { kind: StmtKind::Store { index, op: AssignOp::Set, expr, tensor, .. }, .. }] = body else {
+            return;
+        };
+        let a = &func.axes[axis];
+        let needed = with.iter().any(|w| func.axes[*w].parents.contains(&axis));
+        let known = host.bounds(a.lo).is_some() && host.bounds(a.hi).is_some();
+        let staged = reads_elsewhere(func, *tensor, index, *expr, AssignOp::Set);
+        if !needed && known && !staged && !row_reductions(func, *expr, axis).is_empty() {
+            self.point[axis.index()] = false;
+            self.row[axis.index()] = true;
+        }
+    }
+}
+
+/// Reductions that every point needs and that read along `axis` what lies together in memory, while their own axes
+/// jump: one for all points of `axis` at a time touches each line of memory once.
+pub(super) fn row_reductions(func: &Func, expr: ExprId, axis: AxisId) -> Vec<ExprId> {
+    let uses = |e: ExprId, a: AxisId| func.exprs[e].axes.contains(&a);
+    let mut out = Vec::new();
+    let mut stack = vec![expr];
+    while let Some(id) = stack.pop() {
+        match &func.exprs[id].kind {
+            ExprKind::Select(c, ..) => stack.push(*c),
+            ExprKind::Binary(_, a, _) if func.exprs[*a].dtype == rooftile_artifact::DType::Bool => {
+                stack.push(*a)
+            }
+            ExprKind::Reduce { op, axes, args } => {
+                let fixed = |&r: &AxisId| {
+                    let b = &func.axes[r];
+                    let whole = matches!(b.kind, AxisKind::Bind | AxisKind::With);
+                    whole && !uses(b.lo, axis) && !uses(b.hi, axis)
+                };
+                let steps = !matches!(op, ReduceOp::Argmax | ReduceOp::Argmin);
+                let mut together = false;
+                for &arg in args {
+                    walk(func, arg, &mut |_, kind| {
+                        let ExprKind::Load { index, .. } = kind else { return };
+                        let Some((&last, outer)) = index.split_last() else { return };
+                        let jumps = outer.iter().any(|&e| axes.iter().any(|&r| uses(e, r)));
+                        together |= jumps && uses(last, axis) && !axes.iter().any(|&r| uses(last, r));
+                    });
+                }
+                if steps && together && axes.iter().all(fixed) && !out.contains(&id) {
+                    out.push(id);
+                }
+            }
+            ExprKind::Scan { .. } => {}
+            kind => operands(kind, &mut |o| stack.push(o)),
+        }
+    }
+    out
 }
 
 /// What a body does with axes and tensors.

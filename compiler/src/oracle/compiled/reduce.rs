@@ -2,9 +2,10 @@
 
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use cranelift_frontend::Variable;
-use rooftile_artifact::DType;
+use rooftile_artifact::host_expr::HostBinary;
+use rooftile_artifact::{DType, HostExpr};
 
-use super::emit::{Emitter, V, assemble, registers};
+use super::emit::{Emitter, V, assemble, registers, slot_bytes};
 use super::plan::walk;
 use super::{R, internal};
 use crate::hir::ir::{AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp};
@@ -66,6 +67,82 @@ impl Emitter<'_, '_> {
             self.axis[a.index()] = old;
         }
         self.read(&acc, e.dtype)
+    }
+
+    /// Reductions for all points of `axis` at a time, in scratch memory; `use_them` runs at every point with their
+    /// values known.
+    pub(super) fn reduce_rows(
+        &mut self,
+        axis: AxisId,
+        reductions: &[ExprId],
+        roots: &[ExprId],
+        use_them: &mut dyn FnMut(&mut Self) -> R<()>,
+    ) -> R<()> {
+        let func = self.func;
+        for &root in roots {
+            self.hoist(root, super::plan::bit(axis))?;
+        }
+        let mut rows = Vec::new();
+        for &id in reductions {
+            let ExprKind::Reduce { op, axes, args } = &func.exprs[id].kind else {
+                return Err(internal("a reduction"));
+            };
+            rows.push((id, *op, axes, args, self.row(axis, func.exprs[id].dtype)?));
+        }
+        let outer = std::mem::replace(&mut self.later, super::plan::bit(axis));
+        for &(id, op, axes, args, base) in &rows {
+            let e = &func.exprs[id];
+            self.points(&[axis], &[], &mut |s| {
+                let start = s.identity(op, e.dtype)?;
+                let address = s.in_row(axis, base, e.dtype)?;
+                s.put(address, start);
+                Ok(())
+            })?;
+            self.points(axes, args, &mut |s| {
+                let later = std::mem::replace(&mut s.later, outer);
+                s.points(&[axis], args, &mut |s| {
+                    let v = s.item(args, e)?;
+                    let address = s.in_row(axis, base, e.dtype)?;
+                    let old = s.get(address, e.dtype)?;
+                    let new = s.combine(op, old, v, e.dtype)?;
+                    s.put(address, new);
+                    Ok(())
+                })?;
+                s.later = later;
+                Ok(())
+            })?;
+        }
+        self.later = outer;
+        self.points(&[axis], &[], &mut |s| {
+            for &(id, _, _, _, base) in &rows {
+                let dtype = func.exprs[id].dtype;
+                let address = s.in_row(axis, base, dtype)?;
+                let v = s.get(address, dtype)?;
+                s.remember(id, v);
+            }
+            use_them(s)
+        })
+    }
+
+    /// Scratch memory for one element at each point of an axis.
+    fn row(&mut self, axis: AxisId, dtype: DType) -> R<Value> {
+        let host = super::host::Host { file: self.file, func: self.func, steps: Vec::new() };
+        let a = &self.func.axes[axis];
+        let (Some((lo, _)), Some((_, hi))) = (host.bounds(a.lo), host.bounds(a.hi)) else {
+            return Err(internal("a row of unknown length"));
+        };
+        let extent = HostExpr::binary(HostBinary::Sub, hi, lo);
+        let extent = HostExpr::binary(HostBinary::Max, extent, 0.into());
+        self.scratch(HostExpr::binary(HostBinary::Mul, extent, slot_bytes(dtype).into()))
+    }
+
+    /// The address of the current point of an axis in its row.
+    fn in_row(&mut self, axis: AxisId, base: Value, dtype: DType) -> R<Value> {
+        let (lo, _) = self.range(axis)?;
+        let x = self.axis[axis.index()].ok_or_else(|| internal("an axis is not set"))?;
+        let offset = self.b.ins().isub(x, lo);
+        let bytes = self.b.ins().imul_imm_s(offset, slot_bytes(dtype));
+        Ok(self.b.ins().iadd(base, bytes))
     }
 
     /// The index of the first best element.

@@ -8,7 +8,7 @@ use rooftile_artifact::host_expr::HostBinary;
 
 use super::emit::{Emitter, Slot, V, slot_bytes};
 use super::host::Host;
-use super::plan::{check_parents, reads_elsewhere};
+use super::plan::{check_parents, reads_elsewhere, row_reductions};
 use super::{R, internal};
 use crate::diag::Span;
 use crate::hir::ir::{
@@ -120,6 +120,23 @@ impl<'a> Emitter<'a, '_> {
         let func = self.func;
         let axes = self.walked(index.iter().copied().chain([expr]));
         let roots: Vec<ExprId> = index.iter().copied().chain([expr]).collect();
+        if let Some((&axis, outer)) = axes.split_last()
+            && self.plan.row[axis.index()]
+        {
+            let reductions = row_reductions(func, expr, axis);
+            let inner = std::mem::replace(&mut self.later, super::plan::bit(axis));
+            self.points(outer, &roots, &mut |s| {
+                let later = std::mem::replace(&mut s.later, inner);
+                s.reduce_rows(axis, &reductions, &roots, &mut |s| {
+                    let v = s.expr(expr)?;
+                    s.write(tensor, index, op, v, kind)
+                })?;
+                s.later = later;
+                Ok(())
+            })?;
+            self.later = inner;
+            return Ok(());
+        }
         if axes.is_empty() || !reads_elsewhere(func, tensor, index, expr, op) {
             return self.points(&axes, &roots, &mut |s| {
                 let v = s.expr(expr)?;
