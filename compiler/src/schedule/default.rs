@@ -83,6 +83,8 @@ fn propose(
         spec.parallel = true;
         if spec.tiles.is_empty() && spec.lanes.is_some() {
             spec.tiles.push(8192);
+        } else if spec.tiles.is_empty() && shared.len() == 1 && spec.unroll.is_none() {
+            spec.tiles.push(16);
         }
     }
     setup.specs = specs;
@@ -109,11 +111,12 @@ fn block_contraction(
     specs: &mut [AxisSpec],
     setup: &mut Setup,
 ) {
-    let registers: i64 = if target.features.avx512 { 32 } else { 16 };
+    let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
     let lanes = specs[c.columns.index()].lanes.unwrap_or(8);
     let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
     let vectors = (lanes / per).max(1);
-    let rows = ((registers - vectors - 2) / vectors).clamp(2, 12);
+    // Room for the columns, as many products, and a broadcast.
+    let rows = (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, 12);
     specs[c.rows.index()].unroll = Some(rows);
     let Some(panel) = c.panel else { return };
     let (kc, bytes) = (256, 4);
@@ -235,11 +238,21 @@ impl Model<'_> {
                 scores.into_iter().filter(|(a, s)| *s > 0 && self.blockable(*a)).max_by_key(|(_, s)| *s);
             if let Some((a, _)) = best
                 && bounds::extent(self.form, a).is_none_or(|n| n > SMALL)
+                && !self.bounded_by_data(a)
             {
                 out.insert(a);
             }
         }
         out
+    }
+
+    /// Whether an axis' extent is data, as that of CSR rows: often too short for lanes.
+    fn bounded_by_data(&self, axis: AxisId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut found = Vec::new();
+        super::access::reads(self.form, self.form.func.axes[axis].lo, &mut seen, &mut found);
+        super::access::reads(self.form, self.form.func.axes[axis].hi, &mut seen, &mut found);
+        !found.is_empty()
     }
 
     fn score(

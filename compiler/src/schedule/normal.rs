@@ -176,6 +176,9 @@ impl Lower<'_> {
             && !matches!(dtype, DType::F16 | DType::Bf16)
         {
             let mut args: Vec<ExprId> = args.iter().map(|e| self.flat(*e, out)).collect();
+            if inner == ReduceOp::Dot {
+                self.widen(&mut args, dtype);
+            }
             if op == AssignOp::Sub {
                 let d = self.form.func.exprs[args[0]].dtype;
                 args[0] = self.form.expr(ExprKind::Unary(UnaryOp::Neg, args[0]), d, span);
@@ -187,6 +190,17 @@ impl Lower<'_> {
             arg = self.form.expr(ExprKind::Unary(UnaryOp::Neg, arg), dtype, span);
         }
         self.push(Action::Accumulate { value, op: monoid, args: vec![arg], guard: None }, &axes, span, out);
+    }
+
+    /// Operands in the accumulator's type, so that the conversion moves with what it converts.
+    fn widen(&mut self, args: &mut [ExprId], dtype: DType) {
+        for a in args {
+            let expr = &self.form.func.exprs[*a];
+            if expr.dtype != dtype {
+                let span = expr.span;
+                *a = self.form.expr(ExprKind::Cast(*a), dtype, span);
+            }
+        }
     }
 
     fn next(&mut self, items: &[NextItem], span: Span, out: &mut Vec<Item>) {
@@ -325,8 +339,8 @@ impl Lower<'_> {
         let first = self.form.identity(op, wide, span);
         self.set(value, first, span, out);
         let mut args = args;
-        if op != ReduceOp::Dot && wide != dtype {
-            args[0] = self.form.expr(ExprKind::Cast(args[0]), wide, span);
+        if op == ReduceOp::Dot || wide != dtype {
+            self.widen(&mut args, wide);
         }
         let all: Vec<AxisId> = axes.iter().chain(gone).copied().collect();
         self.push(Action::Accumulate { value, op, args, guard }, &all, span, out);

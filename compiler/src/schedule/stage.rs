@@ -17,6 +17,7 @@ use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 use crate::schedule::plan::{AxisRef, Place};
+use rooftile_artifact::DType;
 
 /// A copy that is asked for.
 #[derive(Clone, Debug)]
@@ -54,7 +55,20 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
         .into_iter()
         .filter(|l| levels.position(*l) <= levels.position(at) && !levels.all[*l].kind.is_block())
         .collect();
-    let value = form.value(&tensor.name.to_lowercase(), tensor.dtype, axes.clone(), tensor.span);
+    // Half precision that is only read as f32 is converted by the copy, once.
+    let half = matches!(tensor.dtype, DType::F16 | DType::Bf16);
+    let wanted = form.func.exprs[load].kind.clone();
+    let widened = |f: &Form, x: ExprId| match f.func.exprs[x].kind {
+        ExprKind::Cast(inner) => f.func.exprs[x].dtype == DType::F32 && same_load(f, &wanted, inner),
+        _ => false,
+    };
+    let wide = half && form.stmts[user].action.exprs().iter().any(|e| widened(form, *e));
+    let (dtype, content) = if wide {
+        (DType::F32, form.expr(ExprKind::Cast(load), DType::F32, tensor.span))
+    } else {
+        (tensor.dtype, load)
+    };
+    let value = form.value(&tensor.name.to_lowercase(), dtype, axes.clone(), tensor.span);
     let info = &mut form.info[value.index()];
     info.private = outer.iter().map(|l| levels.all[*l].axis).filter(|a| !axes.contains(a)).collect();
     info.place = Some(Place::Local);
@@ -66,7 +80,7 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
         let count = levels.block_count(axis);
         return Err(refuse(format!("a panel of {n} elements is not a multiple of {count} points at once")));
     }
-    let set = form.stmt(Action::Set { value, index: None, expr: load }, axes.clone(), tensor.span);
+    let set = form.stmt(Action::Set { value, index: None, expr: content }, axes.clone(), tensor.span);
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));
     form.stmts[set].levels = Some(set_levels);
@@ -78,7 +92,6 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
         .handles()
         .filter(|s| *s != set && outer.iter().all(|l| levels_of(form, levels, *s).contains(l)))
         .collect();
-    let wanted = form.func.exprs[load].kind.clone();
     for s in users {
         let mut action = form.stmts[s].action.clone();
         action.map_exprs(|e| {
