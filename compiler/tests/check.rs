@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use rooftile_compiler::diag::{Diagnostic, Severity, has_errors, render};
-use rooftile_compiler::hir::ir::File;
-use rooftile_compiler::hir::{check, print};
+use rooftile_compiler::hir::ir::{ExprKind, File, StmtKind, StoreKind};
+use rooftile_compiler::hir::size_eval::{SizeError, infer_sizes, shape_of};
+use rooftile_compiler::hir::{check, print, walk};
 use rooftile_compiler::syntax::parse;
 
 fn tiles(folder: &str) -> Vec<PathBuf> {
@@ -68,4 +69,109 @@ fn texts_against_each_rule_are_refused() {
     insta::glob!("../../tests/samples/refused", "*.tile", |path| {
         insta::assert_snapshot!(report(path));
     });
+}
+
+fn lowered(source: &str) -> File {
+    let (hir, diagnostics) = checked(source);
+    assert!(diagnostics.is_empty(), "{}", render(&diagnostics, "test.tile", source, false));
+    hir
+}
+
+/// Reads that are proven to stay inside need no edge rule; those that are not keep it.
+#[test]
+fn edges_apply_where_reads_may_leave() {
+    let source = "
+        kernel k(u: in f32[M,N] edge clamp, p: in i32[M] range 0..N, Y: out f32[M,N], t: in i32[K] range 0..9) {
+          for (i, j) in tiles(M, N) with q in N, c in 27, e in 0..i+1 {
+            let inside = select(i > 0 && j < N - 1, u[i-1,j+1], 0.0)
+            let rows   = sum[e](u[e,j])
+            let data   = u[i,p[i]]
+            let held   = u[clamp(i + 5, 0, M - 1),min(j + 1, N - 1)]
+            let wraps  = u[(i + 7) % M,j / 2]
+            let up     = u[i+1,j]
+            let both   = u[i-1,j-1]
+            let byte   = u[i,i64(u8(j))]
+            Y[i,j] = inside + rows + data + held + wraps + up + both + byte
+          }
+        }";
+    let hir = lowered(source);
+    let func = &hir.funcs[hir.entry("k").expect("the kernel")];
+    let mut leaves: Vec<(u32, Vec<bool>)> = Vec::new();
+    for (_, expr) in func.exprs.iter() {
+        if let ExprKind::Load { tensor, leaves: l, .. } = &expr.kind
+            && func.tensors[*tensor].name == "u"
+        {
+            leaves.push((expr.span.start, l.clone()));
+        }
+    }
+    leaves.sort();
+    let flags: Vec<(bool, bool)> = leaves.iter().map(|(_, l)| (l[0], l[1])).collect();
+    let inside = (false, false);
+    let want = [inside, inside, inside, inside, inside, (true, false), (true, true), (false, true)];
+    assert_eq!(flags, want);
+}
+
+#[test]
+fn stores_that_may_collide_are_scatters() {
+    let source = "
+        kernel k(x: in u8[N], h: inout i32[256], a: inout i32[N], s: inout i32[4]) {
+          for i in tiles(N) {
+            h[i32(x[i])] += 1
+            a[i] += 2
+            s[0] += sum[i](i32(x[i]))
+          }
+        }";
+    let hir = lowered(source);
+    let mut kinds = Vec::new();
+    for (_, func) in hir.funcs.iter() {
+        walk::for_each_stmt(&func.body, &mut |stmt| {
+            if let StmtKind::Store { kind, .. } = stmt.kind {
+                kinds.push(kind);
+            }
+        });
+    }
+    assert_eq!(kinds, [StoreKind::Scatter, StoreKind::Injective, StoreKind::Scatter]);
+}
+
+#[test]
+fn sizes_follow_from_shapes() {
+    let source = "
+        kernel k(a: in f32[2*N+1,M], b: in f32[M/G,3], c: out f32[N]) where M % G == 0 {
+          for i in tiles(N) { c[i] = a[2*i,0] }
+        }";
+    let hir = lowered(source);
+    let func = &hir.funcs[hir.entry("k").expect("the kernel")];
+    let names: Vec<&str> = func.sizes.iter().map(|(_, s)| s.name.as_str()).collect();
+    assert_eq!(names, ["N", "M", "G"]);
+    let ids: Vec<_> = func.tensors.handles().collect();
+    let shapes = |n: i64| vec![(ids[0], vec![n, 12]), (ids[1], vec![3, 3])];
+    assert_eq!(infer_sizes(func, &shapes(11), &[None, None, Some(4)], &[]), Ok(vec![5, 12, 4]));
+    assert_eq!(infer_sizes(func, &shapes(11), &[], &[]), Err(SizeError::Unbound(vec!["G".to_owned()])));
+    assert!(matches!(infer_sizes(func, &shapes(10), &[], &[]), Err(SizeError::NoSolution { .. })));
+    assert!(matches!(
+        infer_sizes(func, &shapes(11), &[None, None, Some(3)], &[]),
+        Err(SizeError::Extent { dim: 0, want: 4, got: 3, .. })
+    ));
+    assert_eq!(
+        infer_sizes(func, &[(ids[0], vec![3, 5]), (ids[1], vec![2, 3])], &[None, None, Some(2)], &[]),
+        Err(SizeError::Where(0))
+    );
+    assert_eq!(shape_of(func, ids[0], &[5, 12, 4], &[]), Ok(vec![11, 12]));
+}
+
+#[test]
+fn literals_take_the_type_they_meet() {
+    let source = "
+        kernel k(x: in f16[N], z: in c64[N], n: in u8[N], y: out f16[N], w: out c64[N], m: out u8[N]) {
+          for i in tiles(N) {
+            y[i] = 2.0 * x[i] + select(n[i] == 7, 1.0, -1.0)
+            w[i] = z[i] * 0.5 + re(z[i])
+            m[i] = n[i] + i
+          }
+        }";
+    let hir = lowered(source);
+    let text = print::file_text(&hir);
+    assert!(text.contains("y[i] = 2.0 * x[i] + select(n[i] == 7, 1.0, -1.0)"), "{text}");
+    assert!(text.contains("w[i] = z[i] * (0.5 + 0.0i) + complex(re(z[i]), 0.0)"), "{text}");
+    assert!(text.contains("m[i] = n[i] + u8(i)"), "{text}");
 }

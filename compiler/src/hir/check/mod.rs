@@ -1,8 +1,8 @@
 //! The checker: syntax tree to typed tile program.
 //!
-//! One `Cx` per function holds what is being built. The rules live where their construct is checked: [`names`] (which
-//! free names are sizes), [`signature`], [`expr`], [`call`] (functions, reductions), [`types`] (how types meet),
-//! [`stmt`], [`loops`], [`partial`] (results of one tile), [`pipeline`].
+//! One `Cx` per function holds what is being built. The rules live where their construct is checked: `names` (which
+//! free names are sizes), `signature`, `expr`, `call` (functions, reductions), `types` (how types meet), `stmt`,
+//! `loops`, `partial` (results of one tile), `pipeline`.
 
 mod call;
 mod consts;

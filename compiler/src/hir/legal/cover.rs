@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use super::abs::Abs;
 use super::prove::Prover;
 use super::space::{Relevant, Space};
-use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{AssignOp, AxisId, ExprId, ExprKind, FuncKind, Role, Stmt, StmtKind, TensorId};
+use crate::diag::{Code, Diagnostic, Span};
+use crate::hir::ir::{AssignOp, AxisId, ExprId, ExprKind, Func, FuncKind, Role, Stmt, StmtKind, TensorId};
+use crate::hir::walk;
 
 const BUDGET: usize = 60_000;
 
@@ -24,6 +25,17 @@ pub(super) fn check(space: &Space<'_>, diags: &mut Vec<Diagnostic>) {
     let func = space.func;
     if func.kind != FuncKind::Kernel {
         return;
+    }
+    let mut early = Early { func, written: Vec::new(), found: Vec::new() };
+    early.body(&func.body);
+    for (t, span) in early.found {
+        let tensor = &func.tensors[t];
+        let message = format!("`{}` is `out`, and nothing has written it yet", tensor.name);
+        diags.push(
+            Diagnostic::error(Code::PartlyWritten, span, message)
+                .cause(tensor.span, "declared here")
+                .help("declare it `inout` to read what was there"),
+        );
     }
     let mut writes = Vec::new();
     let mut appended = Vec::new();
@@ -61,6 +73,43 @@ pub(super) fn check(space: &Space<'_>, diags: &mut Vec<Diagnostic>) {
                 )
                 .help("write it whole, or declare it `inout`"),
             );
+        }
+    }
+}
+
+/// Finds reads of an `out` before its first write, in order of the text.
+struct Early<'a> {
+    func: &'a Func,
+    written: Vec<TensorId>,
+    found: Vec<(TensorId, Span)>,
+}
+
+impl Early<'_> {
+    fn body(&mut self, body: &[Stmt]) {
+        for stmt in body {
+            walk::stmt_exprs(stmt, |root| {
+                walk::for_each_expr(self.func, root, |_, e| {
+                    if let ExprKind::Load { tensor, .. } = e.kind
+                        && self.func.tensors[tensor].role == Role::Out
+                        && !self.written.contains(&tensor)
+                        && self.found.iter().all(|(t, _)| *t != tensor)
+                    {
+                        self.found.push((tensor, e.span));
+                    }
+                });
+            });
+            match &stmt.kind {
+                StmtKind::Store { tensor, .. } => self.written.push(*tensor),
+                StmtKind::Append { list, .. } => self.written.push(*list),
+                StmtKind::For { body, .. } | StmtKind::Seq { body, .. } | StmtKind::Fold { body, .. } => {
+                    self.body(body);
+                }
+                StmtKind::If { then, otherwise, .. } => {
+                    self.body(then);
+                    self.body(otherwise);
+                }
+                _ => {}
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! are replaced by the end of their interval that is worse, and what remains is a polynomial over sizes (each at
 //! least 1) without negative coefficients.
 //!
-//! Integers are taken not to wrap: sizes and indices are assumed to fit the types that the program gives them.
+//! Integers of 32 bits and more are taken not to wrap: sizes and indices are assumed to fit them.
 
 use std::collections::BTreeMap;
 
@@ -314,6 +314,14 @@ impl<'a> Prover<'a> {
         made
     }
 
+    /// Whether a conversion keeps the value: to a wider type, or, sizes and indices being assumed to fit, to one of 32
+    /// bits or more, if what becomes unsigned is not negative.
+    fn keeps_value(&mut self, from: DType, to: DType, p: &Poly) -> bool {
+        let (Some((a, b)), Some((c, d))) = (from.int_range(), to.int_range()) else { return false };
+        let wider = c <= a && b <= d;
+        wider || (to.size() >= 4 && (to.is_signed_int() || self.nonneg(p)))
+    }
+
     fn make_poly(&mut self, e: ExprId, depth: usize) -> Option<Poly> {
         let func = self.space.func;
         let expr = &func.exprs[e];
@@ -334,9 +342,11 @@ impl<'a> Prover<'a> {
                 None => opaque(),
             },
             ExprKind::Cast(inner) => {
-                let from = func.exprs[*inner].dtype;
-                // Widening keeps the value; narrowing is taken to.
-                if from.is_int() { self.poly(*inner, depth + 1) } else { opaque() }
+                if !func.exprs[*inner].dtype.is_int() {
+                    return opaque();
+                }
+                let p = self.poly(*inner, depth + 1)?;
+                if self.keeps_value(func.exprs[*inner].dtype, expr.dtype, &p) { Some(p) } else { opaque() }
             }
             ExprKind::Unary(UnaryOp::Neg, a) => {
                 self.poly(*a, depth + 1).map(|p| Poly::default().plus(-1, &p))

@@ -236,9 +236,13 @@ fn determined_axes(func: &Func, access: &Access) -> Vec<AxisId> {
     known
 }
 
+/// The integer without conversions that keep indices apart: those to 32 bits and more.
 fn strip_casts(func: &Func, e: ExprId) -> ExprId {
-    match func.exprs[e].kind {
-        ExprKind::Cast(inner) if func.exprs[inner].dtype.is_int() => strip_casts(func, inner),
+    let expr = &func.exprs[e];
+    match expr.kind {
+        ExprKind::Cast(inner) if func.exprs[inner].dtype.is_int() && expr.dtype.size() >= 4 => {
+            strip_casts(func, inner)
+        }
         _ => e,
     }
 }
