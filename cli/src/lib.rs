@@ -8,9 +8,11 @@ pub mod args;
 pub mod commands;
 pub mod engine;
 pub mod failure;
+pub mod interrupt;
 pub mod judge;
 pub mod npy;
 pub mod output;
+pub mod progress;
 pub mod report;
 
 /// Parses the command line, runs the command, and says with the exit code how it went. Diagnostics and failures go to

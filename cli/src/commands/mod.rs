@@ -7,12 +7,19 @@ use crate::failure::Outcome;
 
 pub mod bench;
 pub mod check;
+pub mod compare;
 pub mod devices;
 pub mod emit;
 pub mod explain;
+pub mod export_run;
 pub mod fmt;
 pub mod machine;
+pub mod report;
+pub mod resume;
 pub mod run;
+pub mod run_folder;
+pub mod search;
+pub mod worker;
 
 /// Runs a command.
 ///
@@ -28,6 +35,12 @@ pub fn run(command: Command) -> Outcome {
         Command::Fmt(args) => fmt::run(&args),
         Command::Devices(args) => devices::run(&args),
         Command::Machine(args) => machine::run(&args),
+        Command::Search(args) => search::run(&args),
+        Command::Resume(args) => resume::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::ExportRun(args) => export_run::run(&args),
+        Command::Worker => worker::run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rooftile", &mut script);

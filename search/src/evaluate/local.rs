@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rooftile_artifact::program::Mode;
 use rooftile_artifact::{HostTensor, Profile};
+use rooftile_compiler::diag;
 use rooftile_compiler::oracle::Outputs;
 use serde::{Deserialize, Serialize};
 
@@ -127,7 +128,7 @@ impl<W: Workload> Local<W> {
             let case = self.workload.case(sizes, self.setup.seed, Draw::Task)?;
             let expected = self.expect(sizes, &case)?;
             if let Some(model) = self.workload.null_model(&case, &expected) {
-                return Err(Failure::new(Reason::Size, model));
+                return Err(Failure::new(Reason::Size, format!("[{}] {model}", diag::Code::LooseTolerance)));
             }
             let info = self.info(sizes)?;
             self.sizes.insert(sizes.clone(), Known { case, expected, info });
@@ -144,7 +145,8 @@ impl<W: Workload> Local<W> {
         let outputs = self.workload.expect(sizes, case)?;
         let seconds = watch.seconds();
         if seconds > ORACLE_S {
-            let detail = format!("the oracle takes {seconds:.0} s, more than {ORACLE_S:.0} s");
+            let code = diag::Code::SlowOracle;
+            let detail = format!("[{code}] the oracle takes {seconds:.0} s, more than {ORACLE_S:.0} s");
             return Err(Failure::new(Reason::Size, detail));
         }
         if seconds > WORTH_KEEPING_S
