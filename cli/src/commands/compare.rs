@@ -10,13 +10,13 @@ use serde_json::{Value, json};
 use super::report::finished;
 use super::run_folder::{BEST, times};
 use crate::args::CompareArgs;
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::output;
 
 /// Prints the comparison.
 ///
 /// # Errors
-/// [`Failure::Input`] when a folder holds no finished run.
+/// [`crate::failure::Failure::Input`] when a folder holds no finished run.
 pub fn run(args: &CompareArgs) -> Outcome {
     let mut runs = Vec::new();
     for dir in &args.dirs {
@@ -71,7 +71,17 @@ fn document(runs: &[(String, RunReport)]) -> Value {
 fn text(runs: &[(String, RunReport)]) -> String {
     let dash = || "–".to_owned();
     let percent = |f: Option<f64>| f.map_or_else(dash, |f| format!("{:.1} %", f * 100.0));
-    let head = ["run", "task", "device", "threads", "candidates", "held out", "sealed", "over naive", "over default"];
+    let head = [
+        "run",
+        "task",
+        "device",
+        "threads",
+        "candidates",
+        "held out",
+        "sealed",
+        "over naive",
+        "over default",
+    ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     rows[0].push("verified".to_owned());
     for (dir, r) in runs {
