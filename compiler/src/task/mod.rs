@@ -1,6 +1,6 @@
 //! What a kernel is judged on: sizes, data, tolerances, and what a schedule may change.
 //!
-//! [`read`] makes a [`Task`] of a `task` block, [`inputs`] the data for given sizes and a seed, [`tolerance`] judges
+//! [`build`] makes a [`Task`] of a `task` block, [`inputs`] the data for given sizes and a seed, [`tolerance`] judges
 //! outputs, [`bound`] derives how far rounding can carry a result, [`null_models`] finds tolerances that accept
 //! nonsense, [`frozen`] hashes what a search may never edit, [`sealed`] draws the sizes of the final report.
 
