@@ -42,7 +42,7 @@ fn check(seed: u64) {
     while n < count(&smallest.module.nests[0].phases[0].body) {
         let mut module = smallest.module.clone();
         remove(&mut module.nests[0].phases[0].body, &mut n.clone());
-        let smaller = Case { module, ..smallest };
+        let smaller = Case { module, scalars: smallest.scalars.clone(), ..smallest };
         match compare(&smaller, seed) {
             Err(still) if !still.starts_with("interpreter") => {
                 (smallest, what) = (smaller, still);
@@ -87,7 +87,7 @@ fn remove(block: &mut Vec<Stmt>, n: &mut usize) -> bool {
 /// The first difference, if there is one.
 fn compare(case: &Case, seed: u64) -> Result<(), String> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
-    let Case { module, size, functions } = case;
+    let Case { module, size, functions, scalars } = case;
     let module = verify_module(module.clone()).map_err(|found| format!("interpreter: {found:?}"))?;
     let inputs: Vec<Option<HostTensor>> = module
         .program()
@@ -95,7 +95,8 @@ fn compare(case: &Case, seed: u64) -> Result<(), String> {
         .iter()
         .map(|b| Some(random_tensor(&mut rng, b.dtype, &extents(b, *size))))
         .collect();
-    let bindings = Bindings { sizes: vec![*size], scalars: Vec::new() };
+    let scalars = scalars.iter().map(|&t| random_tensor(&mut rng, t, &[1]).get(0)).collect();
+    let bindings = Bindings { sizes: vec![*size], scalars };
     let want = interp::run(&module, &bindings, &inputs).map_err(|e| format!("interpreter: {e}"))?;
     let device = open("cpu").expect("a CPU");
     let mut target = device.target().clone();

@@ -3,7 +3,7 @@
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rooftile_artifact::program::{BufferDecl, Mode, Step, TensorParam};
+use rooftile_artifact::program::{BufferDecl, Mode, ScalarParam, Step, TensorParam};
 use rooftile_artifact::{DType, HostExpr, Program, Scalar};
 use rooftile_compiler::nest::Builder;
 use rooftile_compiler::nest::ir::{
@@ -15,6 +15,8 @@ pub(crate) struct Case {
     pub(crate) module: Module,
     /// The value of the size.
     pub(crate) size: i64,
+    /// Types of the scalar parameters.
+    pub(crate) scalars: Vec<DType>,
     /// Whether functions within an error bound are involved.
     pub(crate) functions: bool,
 }
@@ -61,13 +63,21 @@ struct Table {
     kind: Kind,
 }
 
+impl Table {
+    fn is_writable(&self) -> bool {
+        !matches!(self.kind, Kind::Input | Kind::Transposed)
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Read only, of `n` rows.
     Input,
+    /// Read only, of `n` columns: the column comes first.
+    Transposed,
     /// Written by the chunk of its row.
     Output,
-    /// One row, in the chunk's scratch memory.
+    /// `n` rows, in the chunk's scratch memory; it uses its own.
     Local,
     /// Two rows of registers.
     Register,
@@ -113,15 +123,31 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
         in_lanes: false,
         lets: Vec::new(),
     };
+    for _ in 0..2 {
+        let t = g.any_type();
+        let e = g.b.add_scalar("s", t);
+        g.lets.push((e, t));
+    }
+    let scalars: Vec<DType> = g.b.nest().scalars.iter().map(|s| s.1).collect();
     let mut decls = Vec::new();
     // Inputs and outputs.
     for slot in 0..g.rng.random_range(3u32..7) {
-        let kind = if slot < 2 || g.rng.random_bool(0.3) { Kind::Input } else { Kind::Output };
+        let kind = match g.rng.random_range(0..10) {
+            0..2 => Kind::Transposed,
+            2..5 => Kind::Input,
+            _ if slot < 2 => Kind::Input,
+            _ => Kind::Output,
+        };
         let dtype = g.any_type();
         let width = g.rng.random_range(1..24);
-        let shape = [g.n, g.b.int(width)];
+        let mut shape = [g.n, g.b.int(width)];
+        let mut extents = vec![HostExpr::Size(0), width.into()];
+        if kind == Kind::Transposed {
+            shape.reverse();
+            extents.reverse();
+        }
         let id = g.b.add_buffer(&format!("g{slot}"), dtype, &shape, Space::Global(slot));
-        decls.push((dtype, vec![HostExpr::Size(0), width.into()]));
+        decls.push((dtype, extents));
         g.tables.push(Table { id, dtype, width, kind });
     }
     // A place for functions, which nothing reads, and one for atomics.
@@ -141,7 +167,7 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
         let width = g.rng.random_range(1..21);
         let kind = if space == Space::Local { Kind::Local } else { Kind::Register };
         let (two, w) = (g.b.int(2), g.b.int(width));
-        let shape = if kind == Kind::Local { vec![w] } else { vec![two, w] };
+        let shape = if kind == Kind::Local { vec![g.n, w] } else { vec![two, w] };
         let id = g.b.add_buffer(&format!("own{n}"), dtype, &shape, space);
         let table = Table { id, dtype, width, kind };
         body.extend(g.initialise(table));
@@ -158,15 +184,15 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     body.push(g.atomics(counts, counted));
     let mut b = g.b;
     b.add_phase(vec![core], body);
-    Case { module: module(b, decls), size, functions }
+    Case { module: module(b, decls, &scalars), size, functions, scalars }
 }
 
-fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>) -> Module {
+fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
     let name = |n: usize| format!("g{n}");
     let program = Program {
         name: "random".to_owned(),
         sizes: vec!["n".to_owned()],
-        scalars: Vec::new(),
+        scalars: scalars.iter().map(|&dtype| ScalarParam { name: "s".to_owned(), dtype }).collect(),
         params: (0..decls.len())
             .map(|n| TensorParam { name: name(n), mode: Mode::InOut, contracts: Vec::new() })
             .collect(),
@@ -177,7 +203,7 @@ fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>) -> Module {
             kernel: 0,
             buffers: (0..decls.len()).collect(),
             sizes: vec![HostExpr::Size(0)],
-            scalars: Vec::new(),
+            scalars: (0..scalars.len()).map(HostExpr::Scalar).collect(),
         }],
         buffers: decls
             .into_iter()
@@ -197,11 +223,12 @@ impl Gen<'_> {
     /// Writes every element of a buffer of the chunk's own.
     fn initialise(&mut self, t: Table) -> Option<Stmt> {
         let value = self.constant(t.dtype);
+        let row = self.row;
         let (zero, two, width) = (self.b.int(0), self.b.int(2), self.b.int(t.width));
         let kind = if t.kind == Kind::Local { LoopKind::Serial } else { LoopKind::Unrolled };
         Some(self.b.for_loop(kind, "c", (zero, width, 1), |b, c| {
             if t.kind == Kind::Local {
-                return vec![b.store(t.id, &[c], value)];
+                return vec![b.store(t.id, &[row, c], value)];
             }
             vec![b.for_loop(LoopKind::Unrolled, "r", (zero, two, 1), |b, r| {
                 vec![b.store(t.id, &[r, c], value)]
@@ -257,7 +284,7 @@ impl Gen<'_> {
         self.looped(LoopKind::Lanes, lo, count, step, |g| {
             let lane = *g.counters.last().expect("just pushed");
             let fits: Vec<Table> =
-                g.tables.iter().copied().filter(|t| t.kind != Kind::Input && t.width > lane.hi).collect();
+                g.tables.iter().copied().filter(|t| t.is_writable() && t.width > lane.hi).collect();
             if fits.is_empty() {
                 return Vec::new();
             }
@@ -303,7 +330,7 @@ impl Gen<'_> {
 
     /// A store outside lane loops.
     fn store(&mut self) -> Vec<Stmt> {
-        let writable: Vec<Table> = self.tables.iter().copied().filter(|t| t.kind != Kind::Input).collect();
+        let writable: Vec<Table> = self.tables.iter().copied().filter(|t| t.is_writable()).collect();
         let t = writable[self.rng.random_range(0..writable.len())];
         let column = self.column(t);
         let index = self.full_index(t, column);
@@ -313,7 +340,7 @@ impl Gen<'_> {
 
     fn full_index(&mut self, t: Table, column: ExprId) -> Vec<ExprId> {
         match t.kind {
-            Kind::Local => vec![column],
+            Kind::Transposed => vec![column, self.row],
             Kind::Register => {
                 let row = self.rng.random_range(0..2);
                 vec![self.b.int(row), column]
@@ -323,7 +350,7 @@ impl Gen<'_> {
                 let last = self.b.add_int(self.n, -1);
                 vec![self.b.sub(last, self.row), column]
             }
-            Kind::Input | Kind::Output => vec![self.row, column],
+            Kind::Input | Kind::Output | Kind::Local => vec![self.row, column],
         }
     }
 
