@@ -359,9 +359,11 @@ impl Model<'_> {
             }
             // Every store must stay with its pass.
             let apart = self.form.stmts.handles().all(|s| {
-                accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_))).all(|x| {
-                    agree_on_axis(self.form, x, x, *axis) && x.index.iter().any(|ix| *ix == Ix::Axis(*axis))
-                })
+                accesses
+                    .of(s)
+                    .iter()
+                    .filter(|x| x.write && matches!(x.object, Object::Tensor(_)))
+                    .all(|x| agree_on_axis(self.form, x, x, *axis) && x.index.contains(&Ix::Axis(*axis)))
             });
             if !apart {
                 continue;

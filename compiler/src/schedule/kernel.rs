@@ -79,7 +79,7 @@ pub(crate) fn lower_form(
     split_self_conflicts(&mut form);
     let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
     for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
-        for p in form.func.axes[axis].parents.iter().filter(|p| levels.block(**p).is_some()) {
+        if let Some(p) = form.func.axes[axis].parents.iter().find(|p| levels.block(**p).is_some()) {
             let (name, parent) = (&form.func.axes[axis].name, &form.func.axes[*p].name);
             return Err(Diagnostic::error(
                 Code::Illegal,

@@ -160,7 +160,8 @@ impl Levels {
             steps.push(count);
         }
         let last = steps.last().copied();
-        if !whole && !(fold && last == Some(1)) && (steps.is_empty() || last != Some(1) || count > 1) {
+        let by_points = fold && last == Some(1);
+        if !(whole || by_points) && (last != Some(1) || count > 1) {
             steps.push(count);
         }
         let several = steps.len() > 1;
@@ -171,7 +172,7 @@ impl Levels {
                 self.parallel.push(id);
             }
         }
-        if count > 1 && !(fold && last == Some(1)) {
+        if count > 1 && !by_points {
             let kind = LevelKind::Block { count, lanes: lanes.is_some() };
             self.add(axis, format!("{name}.b"), kind);
         }
@@ -223,7 +224,7 @@ impl Levels {
     fn may_follow(&self, form: &Form, level: LevelId) -> bool {
         let axis = self.all[level].axis;
         let placed = |l: &LevelId| self.order.contains(l);
-        let outer = self.chain(axis).iter().take_while(|l| **l != level).all(|l| placed(l));
+        let outer = self.chain(axis).iter().take_while(|l| **l != level).all(placed);
         let block = self.all[level].kind.is_block();
         let parents = &form.func.axes[axis].parents;
         outer && (block || parents.iter().all(|p| self.steps(*p).all(|l| placed(&l))))
