@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{Bench, Effort, Failure, SizeInfo, Sizes};
+use crate::bench::{Bench, Effort, Failure, Reason, SizeInfo, Sizes};
 use crate::candidate::{Base, CandidateId, Recipe};
 use crate::fitness;
 use crate::promote::{Ratio, median, median_limits, ratio};
@@ -111,7 +111,8 @@ fn try_out(
         let mut fractions = Vec::new();
         for (sizes, info) in heldout {
             let measured = bench.measure(recipe, sizes, Effort { budget_s: 0.2, ..Effort::full() })?;
-            let time = median(&measured.samples).unwrap_or(f64::NAN);
+            let time = median(&measured.samples)
+                .ok_or_else(|| Failure::new(Reason::Internal, "a measurement without samples"))?;
             finalist.times.push(time);
             fractions.push(fitness::fraction(info.roof_s, time));
             if let Some(rival) = rival {
@@ -178,6 +179,14 @@ pub struct Baselines {
     pub seed: Option<Recipe>,
 }
 
+/// A median with its 95 % limits; with too few samples for those, with the smallest and the largest.
+fn limits(samples: &[f64], median: f64) -> (f64, f64, f64) {
+    let (lo, hi) = median_limits(samples, 0.025);
+    let least = samples.iter().copied().fold(median, f64::min);
+    let most = samples.iter().copied().fold(median, f64::max);
+    (median, if lo.is_finite() { lo } else { least }, if hi.is_finite() { hi } else { most })
+}
+
 /// Compares the winner whole at one size, times it, and pairs it with each baseline.
 #[must_use]
 pub fn report_size(
@@ -210,8 +219,7 @@ pub fn report_size(
             return result;
         }
         Ok(measured) => {
-            let (lo, hi) = median_limits(&measured.samples, 0.025);
-            result.time_s = median(&measured.samples).map(|m| (m, lo.max(0.0), hi));
+            result.time_s = median(&measured.samples).map(|m| limits(&measured.samples, m));
             result.fraction = result.time_s.map(|t| fitness::fraction(result.info.roof_s, t.0));
             result.max_rel_err = measured.max_rel_err;
             result.samples = measured.samples;

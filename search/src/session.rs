@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use rooftile_artifact::{CpuTarget, Profile};
 use rooftile_compiler::driver::{Checked, EntryError, check};
 use rooftile_compiler::hir::ir::FuncId;
+use rooftile_compiler::schedule::anchors::anchors as plausible;
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
 use rooftile_compiler::syntax::ast::ItemKind;
 use rooftile_compiler::task::{Task, sealed};
@@ -388,7 +389,8 @@ impl Ground {
                 // Nominal roofs say nothing about what is left to gain.
                 fraction: header.profile.as_ref().map(|_| ROOF),
             },
-            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed),
+            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed)
+                .with_plausible(plausible(&self.checked.hir, self.entry)),
             seeds: header.seeds.clone(),
             search: Ground::sets(&self.task.search),
             heldout: Ground::sets(&self.task.heldout),

@@ -11,6 +11,7 @@ mod normal;
 pub mod space;
 mod tune;
 
+use rooftile_compiler::schedule::anchors as plausible;
 use rooftile_compiler::schedule::plan::Verb;
 
 use crate::candidate::{Allowed, Base, Class, Recipe};
@@ -65,13 +66,17 @@ pub enum Operator {
     Append,
     /// Online rescaling.
     FuseOnline,
+    /// One verb that the compiler finds plausible.
+    Plausible,
+    /// A whole plan that the compiler finds plausible.
+    Fresh,
     /// One verb less.
     Drop,
 }
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 23] = [
+    pub const ALL: [Operator; 25] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -94,6 +99,8 @@ impl Operator {
         Operator::Ragged,
         Operator::Append,
         Operator::FuseOnline,
+        Operator::Plausible,
+        Operator::Fresh,
         Operator::Drop,
     ];
 
@@ -123,6 +130,8 @@ impl Operator {
             Operator::Ragged => "ragged",
             Operator::Append => "append",
             Operator::FuseOnline => "fuse_online",
+            Operator::Plausible => "plausible",
+            Operator::Fresh => "fresh",
             Operator::Drop => "drop",
         }
     }
@@ -134,15 +143,24 @@ pub struct Mutator {
     space: Box<dyn TuneSpace>,
     allowed: Allowed,
     operators: Vec<Operator>,
+    plausible: Option<plausible::Anchors>,
 }
 
 impl Mutator {
     /// Moves over these names and tunables, of the classes that the task allows.
     #[must_use]
     pub fn new(anchors: Anchors, space: Box<dyn TuneSpace>, allowed: Allowed) -> Mutator {
-        let mut mutator = Mutator { anchors, space, allowed, operators: Vec::new() };
+        let mut mutator = Mutator { anchors, space, allowed, operators: Vec::new(), plausible: None };
         mutator.operators = Operator::ALL.into_iter().filter(|o| mutator.applies(*o)).collect();
         mutator
+    }
+
+    /// Moves also of verbs that the compiler draws from its own view of the names.
+    #[must_use]
+    pub fn with_plausible(mut self, anchors: plausible::Anchors) -> Mutator {
+        self.plausible = Some(anchors);
+        self.operators = Operator::ALL.into_iter().filter(|o| self.applies(*o)).collect();
+        self
     }
 
     /// Operators that have anything to act on.
@@ -190,6 +208,8 @@ impl Mutator {
             Operator::Ragged => self.ragged(&mut child.plan, rng),
             Operator::Append => self.append(&mut child.plan, rng),
             Operator::FuseOnline => self.fuse_online(&mut child.plan, rng),
+            Operator::Plausible => self.plausible_verb(&mut child.plan, rng),
+            Operator::Fresh => self.fresh(&mut child.plan, rng),
             Operator::Drop => self.drop_verb(&mut child.plan, rng),
         }?;
         self.finish(child, parent, class, rng)
@@ -247,6 +267,7 @@ impl Mutator {
             }
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
+            Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
             Operator::Tile | Operator::Order | Operator::Tail => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll => !a.axes.is_empty(),
             Operator::Roll => a.axes.iter().any(|x| x.whole),
@@ -260,6 +281,34 @@ impl Mutator {
             Operator::Ragged => allowed.reassoc && a.axes.iter().any(|x| x.ragged),
             Operator::Append => !a.lists.is_empty(),
             Operator::FuseOnline => allowed.reassoc && allowed.online && !a.online.is_empty(),
+        }
+    }
+
+    fn plausible_verb(
+        &self,
+        plan: &mut rooftile_compiler::schedule::plan::Plan,
+        rng: &mut Rng,
+    ) -> Option<Class> {
+        let verb = plausible::random_verb(self.plausible.as_ref()?, &mut |n| rng.below(n))?;
+        let class = self.class_of_verb(&verb);
+        plan.verbs.retain(|v| !plausible::clashes(v, &verb));
+        plan.verbs.push(verb);
+        Some(class)
+    }
+
+    fn fresh(&self, plan: &mut rooftile_compiler::schedule::plan::Plan, rng: &mut Rng) -> Option<Class> {
+        *plan = plausible::random_plan(self.plausible.as_ref()?, &mut |n| rng.below(n));
+        plan.verbs.iter().map(|v| self.class_of_verb(v)).max()
+    }
+
+    /// The class of a verb that was not there before.
+    fn class_of_verb(&self, verb: &Verb) -> Class {
+        match verb {
+            Verb::Split { merge: rooftile_compiler::schedule::plan::Merge::Atomic, .. } => Class::N,
+            Verb::Split { .. } | Verb::Scan { .. } | Verb::Ragged { .. } | Verb::FuseOnline(_) => Class::R,
+            Verb::Scatter { .. } if self.allowed.reassoc => Class::R,
+            Verb::Tile { axis, .. } | Verb::Vector { axis, .. } | Verb::Roll { axis, .. } => self.cut(axis),
+            _ => Class::X,
         }
     }
 
