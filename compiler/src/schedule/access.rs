@@ -161,7 +161,7 @@ pub(crate) fn agree_on_axis(form: &Form, x: &Access, y: &Access, axis: AxisId) -
         }
     }
     x.index.iter().zip(&y.index).any(|(p, q)| match (*p, *q) {
-        (Ix::Axis(a), Ix::Axis(b)) => a == axis && b == axis,
+        (Ix::Axis(a), Ix::Axis(b)) => a == b && (a == axis || form.partitions.get(&a) == Some(&axis)),
         (Ix::Expr(a), Ix::Expr(b)) => bounds::same(form, a, b) && bounds::is_affine_in(form, a, axis),
         _ => false,
     })

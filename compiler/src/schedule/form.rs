@@ -30,6 +30,9 @@ pub(crate) struct Form {
     pub(crate) order: Vec<AxisId>,
     /// Facts about values, by position in the arena.
     pub(crate) info: Vec<ValueInfo>,
+    /// Axes that run over one part of another axis, with the axis that counts the parts: different parts have no point
+    /// in common.
+    pub(crate) partitions: BTreeMap<AxisId, AxisId>,
     /// The file's constant tables.
     pub(crate) tables: Vec<Table>,
     /// Maps of the `next` items of a carry: together a bijection.

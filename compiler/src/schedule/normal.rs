@@ -31,6 +31,7 @@ pub(crate) fn normalise(func: &Func, tables: &[Table]) -> Result<Form, Diagnosti
         items: Vec::new(),
         order,
         info: vec![ValueInfo::default(); func.values.len()],
+        partitions: BTreeMap::new(),
         tables: tables.to_vec(),
         maps: BTreeMap::new(),
     };

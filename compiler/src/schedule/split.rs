@@ -65,7 +65,12 @@ fn parts(form: &mut Form, axis: AxisId, n: i64) -> Parts {
     });
     let at = form.order.iter().position(|o| *o == axis).unwrap_or(form.order.len());
     form.order.insert(at, part);
-    let length = form.binary(BinaryOp::Sub, a.hi, a.lo);
+    let length = if super::bounds::literal(form, a.lo) == Some(0) {
+        a.hi
+    } else {
+        let length = form.binary(BinaryOp::Sub, a.hi, a.lo);
+        form.call2(Function::Max, length, zero)
+    };
     let up = form.int(n - 1, span);
     let padded = form.binary(BinaryOp::Add, length, up);
     let chunk = form.binary(BinaryOp::Div, padded, count);
@@ -79,6 +84,7 @@ fn parts(form: &mut Form, axis: AxisId, n: i64) -> Parts {
     parents.push(part);
     let inner = form.func.axes.push(Axis { name: a.name, kind: a.kind, lo, hi, parents, span });
     form.order.insert(at + 1, inner);
+    form.partitions.insert(inner, part);
     Parts { part, inner, whole: axis }
 }
 

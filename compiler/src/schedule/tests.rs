@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
 
+use super::plan::{Amount, Merge, Plan, ScanVia, ScatterVia, Verb};
 use super::{Allow, Choice, anchors, lower};
 use crate::hir::check::check;
 use crate::hir::ir::{ExprKind, File, FuncId, FuncKind};
@@ -181,6 +182,46 @@ fn naive_agrees_with_the_oracle() {
 #[test]
 fn default_agrees_with_the_oracle() {
     judge_all(|_, _, _| Choice::Default { allow: Allow { reassoc: true, ..Allow::default() } }, None);
+}
+
+/// Work in parts is legal where the task allows it, and right.
+#[test]
+fn scans_scatters_and_reductions_in_parts() {
+    let parallel = |a: &str| Verb::Parallel { axes: vec![a.to_owned()], balance: None };
+    let cases = [
+        (
+            "scan1",
+            vec![parallel("i"), Verb::Scan { target: "y".to_owned(), via: ScanVia::TwoPass, items: None }],
+        ),
+        (
+            "hist",
+            vec![
+                parallel("i"),
+                Verb::Scatter {
+                    target: "h".to_owned(),
+                    via: ScatterVia::Privatize,
+                    copies: None,
+                    place: None,
+                },
+            ],
+        ),
+        ("gemv", vec![Verb::Split { axis: "j".to_owned(), parts: Amount::Int(3), merge: Merge::TwoPass }]),
+    ];
+    let mut judged = 0;
+    for (_, file) in samples() {
+        for (name, verbs) in &cases {
+            let Some(id) = file.entry(name) else { continue };
+            let plan = Plan { verbs: verbs.clone() };
+            let allow = Allow { reassoc: true, ..Allow::default() };
+            let choice = Choice::Planned { plan, assignment: BTreeMap::new(), allow };
+            for seed in 0..3 {
+                let inputs = inputs(&file, id, seed, 30).expect("inputs");
+                assert_eq!(judge(&file, id, &choice, &inputs), Ok(()), "{name}");
+                judged += 1;
+            }
+        }
+    }
+    assert!(judged >= 9, "judged {judged}");
 }
 
 /// Plans drawn at random: those that are legal agree with the oracle.
