@@ -1,4 +1,13 @@
-//! Shared pieces of the suites that span crates: where the repository is, and how long random suites may run.
+//! Shared pieces of the suites that span crates. The suites are data: [`subject`] loads files, [`inputs`] makes cases,
+//! [`schedules`] names ways to run them, [`backends`] runs them, [`judge`] compares every element with the oracle,
+//! [`tally`] counts and says what was skipped.
+
+pub mod backends;
+pub mod inputs;
+pub mod judge;
+pub mod schedules;
+pub mod subject;
+pub mod tally;
 
 use std::path::PathBuf;
 use std::time::Duration;
