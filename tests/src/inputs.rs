@@ -78,7 +78,7 @@ fn affordable(entry: Entry, mut sizes: Vec<i64>, seed: u64) -> Option<Inputs> {
     loop {
         let inputs = made(entry, &sizes, seed)?;
         let options = Options { budget: BUDGET, check_races: false, ..Options::default() };
-        match run(&entry.subject.file, entry.id, &inputs, &options) {
+        match run(entry.subject.file(), entry.id, &inputs, &options) {
             Err(e) if matches!(*e.kind, ErrorKind::Budget(_)) => {
                 let largest = sizes.iter_mut().max()?;
                 if *largest < 4 {
@@ -93,7 +93,7 @@ fn affordable(entry: Entry, mut sizes: Vec<i64>, seed: u64) -> Option<Inputs> {
 
 fn made(entry: Entry, sizes: &[i64], seed: u64) -> Option<Inputs> {
     let func = entry.func();
-    let mut inputs = inputs_at(&entry.subject.file, entry.id, sizes, seed)?;
+    let mut inputs = inputs_at(entry.subject.file(), entry.id, sizes, seed)?;
     for (value, (_, param)) in inputs.scalars.iter_mut().zip(func.scalars.iter()) {
         if let Some((_, _, v)) = SCALARS.iter().find(|(f, p, _)| *f == func.name && *p == param.name) {
             *value = Scalar::Float(*v).cast(param.dtype);

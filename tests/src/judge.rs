@@ -37,7 +37,7 @@ pub struct Expected {
 pub fn expected(entry: Entry, case: &Case) -> Result<Expected, OracleError> {
     let evaluate = |mode| {
         let options = Options { mode, check_races: false, ..Options::default() };
-        run(&entry.subject.file, entry.id, &case.inputs, &options)
+        run(entry.subject.file(), entry.id, &case.inputs, &options)
     };
     Ok(Expected { exact: evaluate(Mode::Exact)?, rounded: evaluate(Mode::Rounded)? })
 }

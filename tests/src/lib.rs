@@ -1,6 +1,6 @@
 //! Shared pieces of the suites that span crates. The suites are data: [`subject`] loads files, [`inputs`] makes cases,
 //! [`schedules`] names ways to run them, [`backends`] runs them, [`judge`] compares every element with the oracle,
-//! [`tally`] counts and says what was skipped.
+//! [`tally`] counts and says what was skipped. [`text`] damages texts.
 
 pub mod backends;
 pub mod inputs;
@@ -8,6 +8,7 @@ pub mod judge;
 pub mod schedules;
 pub mod subject;
 pub mod tally;
+pub mod text;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -52,4 +53,12 @@ pub fn examples() -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
+}
+
+/// Notes what a suite is about to do in `target/tmp/SUITE.last`: machine code that is wrong may end the process.
+pub fn mark(suite: &str, what: &str) {
+    let folder = root().join("target/tmp");
+    // Only a help for people; a folder that cannot be written is no failure of the suite.
+    let _ = std::fs::create_dir_all(&folder);
+    let _ = std::fs::write(folder.join(format!("{suite}.last")), what);
 }

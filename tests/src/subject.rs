@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use rooftile_compiler::diag;
+use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::hir::ir::{File, Func, FuncId, FuncKind};
-use rooftile_compiler::syntax::{self, ast};
 
 use crate::root;
 
@@ -14,12 +14,16 @@ use crate::root;
 pub struct Subject {
     /// Its path from the repository's root.
     pub path: String,
-    /// Its text.
-    pub text: String,
-    /// As written.
-    pub ast: ast::File,
-    /// Checked.
-    pub file: File,
+    /// The checked text.
+    pub checked: Checked,
+}
+
+impl Subject {
+    /// The typed tile program.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.checked.hir
+    }
 }
 
 /// A kernel or pipeline of a subject.
@@ -35,7 +39,7 @@ impl Entry {
     /// The function.
     #[must_use]
     pub fn func(&self) -> &'static Func {
-        &self.subject.file.funcs[self.id]
+        &self.subject.file().funcs[self.id]
     }
 
     /// Its name.
@@ -66,7 +70,7 @@ pub fn subjects() -> &'static [Subject] {
 pub fn entries() -> Vec<Entry> {
     let only = std::env::var("ROOFTILE_ONLY").unwrap_or_default();
     let all = subjects().iter().flat_map(|subject| {
-        let funcs = subject.file.funcs.iter().filter(|(_, f)| f.kind != FuncKind::Reference);
+        let funcs = subject.file().funcs.iter().filter(|(_, f)| f.kind != FuncKind::Reference);
         funcs.map(move |(id, _)| Entry { subject, id })
     });
     all.filter(|entry| entry.label().contains(&only)).collect()
@@ -95,12 +99,10 @@ fn name(path: &Path) -> String {
 
 fn folder(folder: &str) -> Vec<Subject> {
     let load = |(path, text): (String, String)| {
-        let (ast, mut diagnostics) = syntax::parse(&text);
-        let (file, more) = rooftile_compiler::hir::check(&ast);
-        diagnostics.extend(more);
-        let shown = diag::render(&diagnostics, &path, &text, false);
-        assert!(!diag::has_errors(&diagnostics), "{shown}");
-        Subject { path, text, ast, file }
+        let checked = driver::check(&text);
+        let shown = diag::render(&checked.diagnostics, &path, &text, false);
+        assert!(!checked.has_errors(), "{shown}");
+        Subject { path, checked }
     };
     texts(folder).into_iter().map(load).collect()
 }

@@ -4,12 +4,13 @@
 use std::sync::OnceLock;
 
 use rooftile_artifact::CpuTarget;
-use rooftile_compiler::oracle::compiled;
-use rooftile_compiler::oracle::deep;
+use rooftile_compiler::oracle::{compiled, deep};
 use rooftile_compiler::schedule::{Allow, Choice};
+use rooftile_runtime::Device;
 use rooftile_tests::backends::{self, on_cpu, on_evaluator, on_nests};
 use rooftile_tests::inputs::{Case, cases};
 use rooftile_tests::judge::{Expected, compare, compare_exact, expected};
+use rooftile_tests::mark;
 use rooftile_tests::schedules::{allowed, continuous, lowered, written};
 use rooftile_tests::subject::{Entry, entries};
 use rooftile_tests::tally::Tally;
@@ -50,18 +51,11 @@ fn target(threads: usize) -> CpuTarget {
 }
 
 /// Runs every entry under a schedule on the nest interpreter and on the CPU with one and two threads.
-fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Result<Choice, String>>) {
+fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Choice>) {
     let mut tally = Tally::default();
     for Prepared { entry, cases } in prepared() {
         let (entry, name) = (*entry, entry.label());
-        let choice = match choice(entry) {
-            Some(Ok(choice)) => choice,
-            Some(Err(e)) => {
-                tally.note(&name, Err(e));
-                continue;
-            }
-            None => continue,
-        };
+        let Some(choice) = choice(entry) else { continue };
         let module = match lowered(entry, &choice, &target(2)) {
             Ok(module) => module,
             Err(e) => {
@@ -77,6 +71,7 @@ fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Result<Ch
             };
             tally.note(&name, judge("nests", on_nests(&module, &case.inputs, 2)));
             for threads in [1, 2] {
+                mark(suite, &format!("{name} at {} with {threads} threads", case.what));
                 let got = program.clone().and_then(|p| on_cpu(&p, &case.inputs, threads));
                 tally.note(&name, judge(&format!("cpu with {threads} threads"), got));
             }
@@ -87,21 +82,19 @@ fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Result<Ch
 
 #[test]
 fn naive() {
-    conform("naive", 300, |_| Some(Ok(Choice::Naive)));
+    conform("naive", 300, |_| Some(Choice::Naive));
 }
 
 #[test]
 fn default() {
-    conform("default", 300, |entry| Some(Ok(Choice::Default { allow: allowed(entry) })));
+    conform("default", 300, |entry| Some(Choice::Default { allow: allowed(entry) }));
 }
 
 /// The default schedule where sums may be split, products fused with additions, and rows rescaled.
 #[test]
 fn default_with_all_rewrites() {
     let allow = Allow { contract: true, reassoc: true, online: true, atomics: false };
-    conform("default_with_all_rewrites", 200, |entry| {
-        continuous(entry).then(|| Ok(Choice::Default { allow }))
-    });
+    conform("default_with_all_rewrites", 200, |entry| continuous(entry).then_some(Choice::Default { allow }));
 }
 
 #[test]
@@ -115,7 +108,7 @@ fn evaluator() {
     let mut tally = Tally::default();
     for Prepared { entry, cases } in prepared() {
         let name = entry.label();
-        let program = match compiled::compile(&entry.subject.file, entry.id, &target(2)) {
+        let program = match compiled::compile(entry.subject.file(), entry.id, &target(2)) {
             Ok(program) => program,
             Err(e) => {
                 tally.note(&name, Err(e.to_string()));
@@ -140,7 +133,7 @@ fn references() {
     let mut tally = Tally::default();
     for Prepared { entry, cases } in prepared() {
         let inputs: Vec<_> = cases.iter().map(|(case, _)| case.inputs.clone()).collect();
-        let found = deep::check_agreement(&entry.subject.file, entry.id, &inputs);
+        let found = deep::check_agreement(entry.subject.file(), entry.id, &inputs);
         let shown: Vec<_> = found.iter().map(|d| d.message.clone()).collect();
         tally.note(&entry.label(), if shown.is_empty() { Ok(()) } else { Err(shown.join("; ")) });
     }
