@@ -497,16 +497,24 @@ impl SizeDomain {
     #[must_use]
     pub fn values(&self) -> i64 {
         let first = self.first();
-        if first >= self.hi { 0 } else { (self.hi - 1 - first) / self.multiple + 1 }
+        // The ends are the user's: their distance need not fit an `i64`.
+        if first >= self.hi {
+            return 0;
+        }
+        let steps = (i128::from(self.hi) - 1 - i128::from(first)) / i128::from(self.multiple);
+        i64::try_from(steps + 1).unwrap_or(i64::MAX)
     }
 
     /// The `n`-th value.
     #[must_use]
     pub fn nth(&self, n: i64) -> i64 {
-        self.first() + n * self.multiple
+        self.first().saturating_add(n.saturating_mul(self.multiple))
     }
 
     fn first(&self) -> i64 {
-        self.lo + (-self.lo).rem_euclid(self.multiple)
+        match self.lo.rem_euclid(self.multiple) {
+            0 => self.lo,
+            over => self.lo.saturating_add(self.multiple - over),
+        }
     }
 }
