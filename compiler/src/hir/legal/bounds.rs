@@ -211,7 +211,7 @@ fn describe(func: &Func, tables: &[Table], duty: &Duty, verdict: Verdict) -> Dia
             let edge = matches!(duty.what, What::Load(..));
             if edge {
                 let how = if *at < 0 {
-                    format!("start the loop at {}", -at)
+                    format!("start the loop at {}", at.unsigned_abs())
                 } else {
                     "end the loop earlier".to_owned()
                 };

@@ -301,7 +301,7 @@ impl<'a> Prover<'a> {
         let (k, rest) = (c1.as_constant()?, c0.as_constant()?);
         let bounds = self.bounds(atom)?;
         let ends = if k >= 0 { bounds.upper } else { bounds.lower };
-        ends.iter().filter_map(Poly::as_constant).map(|end| k * end + rest).min()
+        ends.iter().filter_map(Poly::as_constant).map(|end| k.saturating_mul(end).saturating_add(rest)).min()
     }
 
     /// The expression as a polynomial; `None` for what is no integer.
