@@ -16,7 +16,13 @@ use rooftile_tests::subject::{Entry, entries};
 use rooftile_tests::tally::Tally;
 
 /// What is known to fail, and why: (suite and entry, reason).
-const KNOWN_FAILURES: &[(&str, &str)] = &[];
+const KNOWN_FAILURES: &[(&str, &str)] = &[
+    ("written dsl-examples/scan.tile:scan1", "a scan in parts is kept whole, and nothing bounds its extent"),
+    (
+        "written tests/samples/13_scan.tile:scan1",
+        "a scan in parts is kept whole, and nothing bounds its extent",
+    ),
+];
 
 /// An entry with its cases and what each must compute.
 struct Prepared {

@@ -218,17 +218,22 @@ impl<'a> Emitter<'a> {
         let axis = self.levels.all[level].axis;
         let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);
         self.begin(&[lo, hi]);
-        let outer = self.levels.chain(axis).iter().take_while(|l| **l != level).last().copied();
+        let outer: Vec<LevelId> =
+            self.levels.chain(axis).iter().copied().take_while(|l| *l != level).collect();
         let hi = self.real(hi)?;
-        match outer {
-            None => Ok((self.real(lo)?, hi)),
-            Some(outer) => {
-                let base = self.level_base[&outer];
-                let LevelKind::Step(step) = self.levels.all[outer].kind else { return Ok((base, hi)) };
-                let end = self.b.add_int(base, step);
-                Ok((base, self.b.min(end, hi)))
+        let Some(nearest) = outer.last() else { return Ok((self.real(lo)?, hi)) };
+        let base = self.level_base[nearest];
+        let (mut end, mut inner) = (hi, 0);
+        for level in outer.iter().rev() {
+            let LevelKind::Step(step) = self.levels.all[*level].kind else { break };
+            // A tile that its inner tiles do not divide cuts the last of them short.
+            if inner == 0 || step % inner != 0 {
+                let tile = self.b.add_int(self.level_base[level], step);
+                end = self.b.min(tile, end);
             }
+            inner = step;
         }
+        Ok((base, end))
     }
 
     /// A loop of `f`'s statements over `lo..hi`.
