@@ -220,5 +220,6 @@ fn comparison_minds_nan_and_magnitude() {
     assert_eq!(first_apart(&values(&[1.0, f64::NAN]), &values(&[1.0, 2.0]), 1e-9), Some(1));
     assert_eq!(first_apart(&values(&[1.0, 1.0]), &values(&[1.0, f64::NAN]), 1e-9), Some(1));
     assert_eq!(first_apart(&values(&[1.0, 1e-12]), &values(&[1.0, 0.0]), 1e-9), None);
+    assert_eq!(first_apart(&values(&[1.0]), &values(&[f64::INFINITY]), 1e-9), Some(0));
     assert_eq!(first_apart(&values(&[1.001]), &values(&[1.0]), 1e-9), Some(0));
 }

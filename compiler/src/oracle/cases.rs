@@ -22,7 +22,7 @@ pub fn small_inputs(file: &File, func: FuncId, seed: u64, largest: i64) -> Optio
         let sizes: Vec<i64> = body.sizes.iter().map(|_| rng.below(1, largest + 1)).collect();
         let scalars: Vec<Scalar> = body.scalars.iter().map(|(_, s)| scalar(&mut rng, s.dtype)).collect();
         let Some(shapes) = signature(file, func, &sizes, &scalars) else { continue };
-        if let Some(tensors) = tensors(file, body, &shapes, &mut rng) {
+        if let Some(tensors) = tensors(body, &shapes, &mut rng) {
             return Some(Inputs { sizes, scalars, tensors });
         }
     }
@@ -36,7 +36,7 @@ pub fn inputs_at(file: &File, func: FuncId, sizes: &[i64], seed: u64) -> Option<
     let mut rng = SplitMix::new(seed);
     let scalars: Vec<Scalar> = body.scalars.iter().map(|(_, s)| scalar(&mut rng, s.dtype)).collect();
     let shapes = signature(file, func, sizes, &scalars)?;
-    let tensors = tensors(file, body, &shapes, &mut rng)?;
+    let tensors = tensors(body, &shapes, &mut rng)?;
     Some(Inputs { sizes: sizes.to_vec(), scalars, tensors })
 }
 
@@ -49,13 +49,8 @@ fn scalar(rng: &mut SplitMix, dtype: DType) -> Scalar {
     .cast(dtype)
 }
 
-fn tensors(
-    file: &File,
-    func: &Func,
-    shapes: &[Shape],
-    rng: &mut SplitMix,
-) -> Option<Vec<Option<HostTensor>>> {
-    let counters = counters(file, func);
+fn tensors(func: &Func, shapes: &[Shape], rng: &mut SplitMix) -> Option<Vec<Option<HostTensor>>> {
+    let counters = counters(func);
     let params = func.params.iter().filter_map(|p| match p {
         ParamRef::Tensor(id) => Some(*id),
         ParamRef::Scalar(_) => None,
@@ -110,18 +105,18 @@ fn content(tensor: &Tensor, shape: &Shape, counter: bool, rng: &mut SplitMix) ->
 }
 
 /// Tensors of `func` that `append` counts in: they start at zero.
-fn counters(file: &File, func: &Func) -> Vec<TensorId> {
-    fn walk(file: &File, body: &[Stmt], out: &mut Vec<TensorId>) {
+fn counters(func: &Func) -> Vec<TensorId> {
+    fn walk(body: &[Stmt], out: &mut Vec<TensorId>) {
         for stmt in body {
             match &stmt.kind {
                 StmtKind::Append { count, .. } => out.push(*count),
                 StmtKind::For { body, .. }
                 | StmtKind::Seq { body, .. }
                 | StmtKind::Fold { body, .. }
-                | StmtKind::Repeat { body, .. } => walk(file, body, out),
+                | StmtKind::Repeat { body, .. } => walk(body, out),
                 StmtKind::If { then, otherwise, .. } => {
-                    walk(file, then, out);
-                    walk(file, otherwise, out);
+                    walk(then, out);
+                    walk(otherwise, out);
                 }
                 _ => {}
             }
@@ -129,7 +124,7 @@ fn counters(file: &File, func: &Func) -> Vec<TensorId> {
     }
     let mut out = Vec::new();
     if func.kind == FuncKind::Kernel {
-        walk(file, &func.body, &mut out);
+        walk(&func.body, &mut out);
     }
     out
 }

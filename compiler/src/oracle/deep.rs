@@ -249,8 +249,8 @@ pub fn first_apart(got: &Values, want: &Values, tolerance: f64) -> Option<usize>
     let rms = (finite.clone().map(|v| v * v).sum::<f64>() / finite.count().max(1) as f64).sqrt();
     let apart = |(&x, &y): (&f64, &f64)| {
         let same = x == y || (x.is_nan() && y.is_nan());
-        // NaN compares as apart.
-        !same && !((x - y).abs() <= tolerance * y.abs().max(rms))
+        let distance = (x - y).abs();
+        !same && (!distance.is_finite() || distance > tolerance * y.abs().max(rms))
     };
     let at = a.iter().zip(&b).position(apart)?;
     Some(if matches!(got.data, Data::Complex(_)) { at / 2 } else { at })

@@ -3,8 +3,11 @@
 //! is itself tested against the interpreter.
 //!
 //! * [`host`] turns sizes, bounds and conditions into what the host computes, and bounds expressions from above.
-//! * [`plan`] decides which axes become loops around statements, so that values inside need no memory.
-//! * [`emit`], [`expr`], [`reduce`], [`store`] and [`stmt`] write the code, [`math`] the special functions.
+//! * [`plan`] decides which axes become loops around statements, so that values inside need no memory; [`facts`] says
+//!   which cannot.
+//! * [`emit`] holds the state of writing code, [`place`] where things lie, [`loops`] control flow, [`stmt`] statements,
+//!   [`expr`] expressions, [`ops`] single operations, [`reduce`] reductions and scans, [`store`] memory, [`math`] the
+//!   special functions.
 //! * [`steps`] turns pipelines into steps.
 //!
 //! Every float is `f64`, every complex number a pair of them; integers are exact and wrap at their widths.
@@ -13,8 +16,12 @@
 
 mod emit;
 mod expr;
+mod facts;
 mod host;
+mod loops;
 mod math;
+mod ops;
+mod place;
 mod plan;
 mod reduce;
 mod steps;
