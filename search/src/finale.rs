@@ -14,6 +14,8 @@ const FINALISTS: usize = 6;
 const ROUNDS: usize = 8;
 /// Seconds that the pairs of one baseline may take at one size; at least three are made.
 const PAIRS_S: f64 = 4.0;
+/// A baseline that takes longer is run once, for its check, and that one run is all that is compared.
+const ONCE_S: f64 = 2.0;
 
 /// To which set a size belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -234,6 +236,9 @@ pub fn report_size(
         // The rival is checked too, and its first run says how many pairs are affordable.
         let effort = Effort { cut_s: Some(0.0), min_samples: 1, max_samples: 1, budget_s: 0.0 };
         let once = *bench.measure(rival, sizes, effort).ok()?.samples.first()?;
+        if once > ONCE_S {
+            return Some((ratio(&[(once, result.time_s?.0)])?, once));
+        }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 3..=16")]
         let rounds = (PAIRS_S / once.max(1e-9)).clamp(3.0, 16.0) as usize;
         let pairs = bench.pair(rival, winner, sizes, rounds).ok()?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rooftile_compiler::hir::ir::{
     AxisKind, Expr, ExprId, ExprKind, File, Func, FuncId, ReduceOp, Role, Stmt, StmtKind, StoreKind, TileSize,
+    ValueKind,
 };
 
 /// An axis name, over all kernels that have it.
@@ -204,7 +205,9 @@ impl Walk<'_> {
             match &stmt.kind {
                 StmtKind::Define { value, init } => {
                     let name = &func.values[*value].name;
-                    add(&mut self.anchors.lets, name);
+                    if func.values[*value].kind == ValueKind::Let {
+                        add(&mut self.anchors.lets, name);
+                    }
                     if self.any(*init, is_scan) {
                         add(&mut self.anchors.scans, name);
                     }

@@ -42,6 +42,26 @@ impl Mutator {
         Some(Class::X)
     }
 
+    /// Makes panels as wide as the vectors that read them, where a plan has vectors along one axis only: a panel that no
+    /// whole number of vectors fills is refused.
+    pub(super) fn fit_panels(plan: &mut Plan) {
+        let mut vectors = plan.verbs.iter().filter_map(|v| match v {
+            Verb::Vector { lanes, .. } => Some(lanes.clone()),
+            _ => None,
+        });
+        let (Some(lanes), None) = (vectors.next(), vectors.next()) else { return };
+        for verb in &mut plan.verbs {
+            let Verb::Stage { panel: Some(panel), .. } = verb else { continue };
+            let fits = match (&*panel, &lanes) {
+                (Amount::Int(p), Amount::Int(l)) => *l > 0 && p % l == 0,
+                (p, l) => p == l,
+            };
+            if !fits {
+                *panel = lanes.clone();
+            }
+        }
+    }
+
     /// Sets or drops where a tile value lives.
     pub(super) fn keep(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let value = rng.pick(&self.anchors.values)?.clone();

@@ -237,6 +237,7 @@ impl Mutator {
         child.base = Base::Planned;
         self.trim_order(&mut child.plan);
         normal::normalise(&mut child.plan);
+        Mutator::fit_panels(&mut child.plan);
         child.assignment = self.repair(&child.assignment, rng)?;
         (child != *parent).then_some((child, class))
     }
