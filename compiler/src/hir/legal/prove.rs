@@ -107,9 +107,9 @@ impl<'a> Prover<'a> {
             }
             ExprKind::Unary(UnaryOp::Not, a) => self.facts(a, !want, depth + 1, out),
             ExprKind::Binary(op, a, b) if func.exprs[a].dtype == DType::Bool => {
-                if (op == BinaryOp::And && want) || (op == BinaryOp::Or && !want) {
-                    self.facts(a, want, depth + 1, out);
-                    self.facts(b, want, depth + 1, out);
+                let both = if want { BinaryOp::And } else { BinaryOp::Or };
+                for part in [a, b].into_iter().filter(|_| op == both) {
+                    self.facts(part, want, depth + 1, out);
                 }
             }
             ExprKind::Binary(op, a, b) if func.exprs[a].dtype.is_int() => {

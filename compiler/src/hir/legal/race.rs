@@ -389,7 +389,7 @@ fn collision(space: &Space<'_>, access: &Access) -> Option<Diagnostic> {
         let mut seen: BTreeMap<(Vec<i64>, Vec<i64>), String> = BTreeMap::new();
         let counters: Vec<AxisId> =
             relevant.axes.iter().copied().filter(|a| !access.points.contains(a)).collect();
-        let flow = space.each_point(eval, &relevant.axes, BUDGET, &mut |eval| {
+        space.each_point(eval, &relevant.axes, BUDGET, &mut |eval| {
             let at: Option<Vec<i64>> = index.iter().map(|&e| eval.eval(e).exact()).collect();
             let Some(at) = at else {
                 data = true;
@@ -403,8 +403,7 @@ fn collision(space: &Space<'_>, access: &Access) -> Option<Diagnostic> {
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
-        });
-        flow
+        })
     });
     if let Some((first, second, at)) = found {
         let at: Vec<String> = at.iter().map(ToString::to_string).collect();
