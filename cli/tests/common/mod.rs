@@ -28,6 +28,13 @@ pub fn scratch(name: &str) -> PathBuf {
     folder
 }
 
+/// A matrix product whose sizes take no time, written into a folder; gives its path.
+pub fn small_task(folder: &Path) -> String {
+    let path = folder.join("small.tile");
+    std::fs::write(&path, include_str!("small.tile")).expect("written");
+    path.display().to_string()
+}
+
 /// The command, with its cache in the tests' own folder.
 pub fn rooftile() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rooftile"));
