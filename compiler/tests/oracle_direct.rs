@@ -153,7 +153,7 @@ fn bodies() {
 #[test]
 fn molecules() {
     let (n, steps) = (20, 5);
-    let (length, rc2, rs2, dt) =
+    let (length, rc2, _, dt) =
         (f64::from(6.0f32), f64::from(2.25f32), f64::from(3.24f32), f64::from(0.001f32));
     let mut rng = SplitMix::new(4);
     // A loose lattice, so that forces stay small.
@@ -219,7 +219,7 @@ fn spins() {
                 let field = at(-1, 0) + at(1, 0) + at(0, -1) + at(0, 1);
                 let site = u32::try_from(y * w + x).expect("small");
                 let bits = mix(mix(seed.wrapping_add(step.wrapping_mul(0x9E37_79B9))) ^ site) >> 8;
-                let u = f64::from(bits) * 5.9604644775390625e-8;
+                let u = f64::from(bits) * 5.960_464_477_539_063e-8;
                 let p = accept[usize::try_from((v * field + 4).div_euclid(2)).expect("an index")];
                 if (x + y) % 2 == step as usize % 2 && u < p {
                     now[y * w + x] = -v;

@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The repository's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
 /// An example by name.
-pub fn example(name: &str) -> String {
+pub(crate) fn example(name: &str) -> String {
     root().join("dsl-examples").join(format!("{name}.tile")).display().to_string()
 }
 
 /// A file of `tests/data`.
-pub fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     root().join("tests/data").join(name).display().to_string()
 }
 
 /// A folder for one test, removed and made again.
-pub fn scratch(name: &str) -> PathBuf {
+pub(crate) fn scratch(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).expect("a scratch folder");
@@ -29,14 +29,14 @@ pub fn scratch(name: &str) -> PathBuf {
 }
 
 /// A matrix product whose sizes take no time, written into a folder; gives its path.
-pub fn small_task(folder: &Path) -> String {
+pub(crate) fn small_task(folder: &Path) -> String {
     let path = folder.join("small.tile");
     std::fs::write(&path, include_str!("small.tile")).expect("written");
     path.display().to_string()
 }
 
 /// The command, with its cache in the tests' own folder.
-pub fn rooftile() -> Command {
+pub(crate) fn rooftile() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rooftile"));
     command.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     command.env("NO_COLOR", "1");
@@ -44,21 +44,21 @@ pub fn rooftile() -> Command {
 }
 
 /// Runs the command and gives its exit code, standard output and standard error.
-pub fn run(args: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = rooftile().args(args).output().expect("the binary runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (status.code().expect("an exit code"), text(stdout), text(stderr))
 }
 
 /// Runs the command, which must succeed; gives its standard output.
-pub fn succeed(args: &[&str]) -> String {
+pub(crate) fn succeed(args: &[&str]) -> String {
     let (code, out, err) = run(args);
     assert_eq!(code, 0, "{args:?}\n{out}{err}");
     out
 }
 
 /// Runs the command, which must fail with `code` and say each of `words` on standard error.
-pub fn fail(args: &[&str], code: i32, words: &[&str]) {
+pub(crate) fn fail(args: &[&str], code: i32, words: &[&str]) {
     let (got, out, err) = run(args);
     assert_eq!(got, code, "{args:?}\n{out}{err}");
     for word in words {
@@ -68,7 +68,7 @@ pub fn fail(args: &[&str], code: i32, words: &[&str]) {
 }
 
 /// The raw data of a `.npy` file: everything behind its header.
-pub fn npy_data(path: &str) -> Vec<u8> {
+pub(crate) fn npy_data(path: &str) -> Vec<u8> {
     let bytes = std::fs::read(path).expect(path);
     assert_eq!(&bytes[..6], b"\x93NUMPY", "{path}");
     let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
@@ -76,12 +76,12 @@ pub fn npy_data(path: &str) -> Vec<u8> {
 }
 
 /// The elements of a `.npy` file of 32-bit floats.
-pub fn npy_f32(path: &str) -> Vec<f64> {
+pub(crate) fn npy_f32(path: &str) -> Vec<f64> {
     npy_data(path).chunks_exact(4).map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]]))).collect()
 }
 
 /// The elements of a `.npy` file of 16-bit floats.
-pub fn npy_f16(path: &str) -> Vec<f64> {
+pub(crate) fn npy_f16(path: &str) -> Vec<f64> {
     let decode = |b: &[u8]| {
         let bits = u16::from_le_bytes([b[0], b[1]]);
         let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };

@@ -349,8 +349,12 @@ impl Workload for TileTask {
         let made = task::generate(&self.checked.hir, Some(&self.task), self.entry, sizes, seed)
             .map_err(|e| Failure::new(Reason::Size, e.to_string()))?;
         let mut tensors = made.inputs.tensors;
-        if draw != Draw::Task && !tensors.iter_mut().flatten().fold(false, |any, t| rescale(t, draw) || any) {
-            return Err(Failure::new(Reason::Size, "no input of floats to rescale"));
+        if draw != Draw::Task {
+            // Every tensor is rescaled, whether or not an earlier one could be.
+            let rescaled = tensors.iter_mut().flatten().map(|t| usize::from(rescale(t, draw))).sum::<usize>();
+            if rescaled == 0 {
+                return Err(Failure::new(Reason::Size, "no input of floats to rescale"));
+            }
         }
         let bindings = Bindings { sizes: made.inputs.sizes, scalars: made.inputs.scalars };
         if draw == Draw::Task {
@@ -418,7 +422,8 @@ impl Workload for TileTask {
             let pair = at.and_then(|p| Some((case.tensors.get(p)?.as_ref()?, got.get(p)?)));
             if let Some((before, after)) = pair {
                 let change = task::tolerance::sum_change(before, after);
-                if !(change <= *relative) {
+                // A change that is NaN conserves nothing.
+                if change.is_nan() || change > *relative {
                     let detail =
                         format!("the sum of {tensor} changes by {change:.1e}, more than {relative:.1e}");
                     return Err(Failure::new(Reason::WrongResult, detail));

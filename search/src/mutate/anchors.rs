@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rooftile_compiler::hir::ir::{
-    AxisKind, Expr, ExprId, ExprKind, File, Func, FuncId, ReduceOp, Role, Stmt, StmtKind, StoreKind, TileSize,
-    ValueKind,
+    AxisKind, Expr, ExprId, ExprKind, File, Func, FuncId, ReduceOp, Role, Stmt, StmtKind, StoreKind,
+    TileSize, ValueKind,
 };
 
 /// An axis name, over all kernels that have it.
