@@ -6,9 +6,12 @@ use rooftile_compiler::schedule::Choice;
 use rooftile_runtime::{CpuDevice, Device};
 
 /// What is run: example, sizes, and how much there is of what is counted.
-const RUNS: [(&str, &[(&str, i64)], Throughput); 4] = [
+/// Example, sizes, and what one run does.
+type Run = (&'static str, &'static [(&'static str, i64)], Throughput);
+
+const RUNS: [Run; 4] = [
     ("matmul", &[("M", 256), ("N", 256), ("K", 256)], Throughput::Elements(2 * 256 * 256 * 256)),
-    ("saxpy", &[("N", 1 << 20)], Throughput::Bytes(3 * 4 << 20)),
+    ("saxpy", &[("N", 1 << 20)], Throughput::Bytes(12 << 20)),
     ("softmax", &[("M", 512), ("N", 1024)], Throughput::Elements(512 * 1024)),
     ("heat2d", &[("H", 512), ("W", 512), ("T", 10)], Throughput::Elements(512 * 512 * 10)),
 ];
