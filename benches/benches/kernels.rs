@@ -6,7 +6,6 @@ use rooftile_compiler::schedule::Choice;
 use rooftile_runtime::{CpuDevice, Device};
 
 /// What is run: example, sizes, and how much there is of what is counted.
-/// Example, sizes, and what one run does.
 type Run = (&'static str, &'static [(&'static str, i64)], Throughput);
 
 const RUNS: [Run; 4] = [
