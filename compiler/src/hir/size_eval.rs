@@ -326,7 +326,9 @@ fn solve(
         return Solved::NotLinear;
     }
     let rise = target.wrapping_sub(one);
-    if rise % slope != 0 { Solved::None } else { Solved::Value(1 + rise / slope) }
+    let value = rise.wrapping_div(slope).wrapping_add(1);
+    // Data may leave an extent empty, but no size is negative.
+    if rise.wrapping_rem(slope) != 0 || value < 0 { Solved::None } else { Solved::Value(value) }
 }
 
 fn one_unknown(func: &Func, e: ExprId, known: &[Option<i64>]) -> Option<SizeId> {

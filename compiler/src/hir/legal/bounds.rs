@@ -9,7 +9,9 @@ use super::abs::Abs;
 use super::prove::Prover;
 use super::space::Space;
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{AxisKind, BinaryOp, ExprId, ExprKind, Func, Stmt, StmtKind, Table, TensorId, ValueId};
+use crate::hir::ir::{
+    AxisKind, BinaryOp, CallArg, ExprId, ExprKind, Func, Stmt, StmtKind, Table, TensorId, ValueId, View,
+};
 use crate::hir::{print, walk};
 
 /// Expressions evaluated for one index before it is let pass.
@@ -21,6 +23,7 @@ enum What {
     Load(ExprId, TensorId),
     Store(TensorId),
     Key(TensorId),
+    View(TensorId),
     Table(usize),
     Value(ValueId),
     Next(ValueId),
@@ -34,6 +37,8 @@ struct Duty {
     /// `None` for 0.
     lo: Option<ExprId>,
     hi: Extent,
+    /// Added to `hi`: 1 for an end that is excluded.
+    slack: i64,
     /// Conditions under which it is evaluated.
     conds: Vec<(ExprId, bool)>,
     span: Span,
@@ -99,7 +104,7 @@ fn judge(space: &Space<'_>, prover: &mut Prover<'_>, duty: &Duty) -> Verdict {
         Extent::Expr(e) => Ok(e),
         Extent::Const(n) => Err(n),
     };
-    if prover.inside(duty.index, duty.lo, hi, &duty.conds) {
+    if prover.inside(duty.index, duty.lo, hi, duty.slack, &duty.conds) {
         return Verdict::Proven;
     }
 
@@ -140,6 +145,7 @@ fn judge(space: &Space<'_>, prover: &mut Prover<'_>, duty: &Duty) -> Verdict {
                 verdict = Verdict::Data(None);
                 return ControlFlow::Break(());
             };
+            let hi = hi.saturating_add(duty.slack);
             if a >= lo && b < hi {
                 return ControlFlow::Continue(());
             }
@@ -183,7 +189,7 @@ fn culprit(space: &Space<'_>, index: ExprId) -> Option<TensorId> {
 fn describe(func: &Func, tables: &[Table], duty: &Duty, verdict: Verdict) -> Diagnostic {
     let text = |e: ExprId| print::user_text(func, tables, e);
     let (name, rank, declared) = match duty.what {
-        What::Load(_, t) | What::Store(t) | What::Key(t) => {
+        What::Load(_, t) | What::Store(t) | What::Key(t) | What::View(t) => {
             (func.tensors[t].name.clone(), func.tensors[t].shape.len(), Some(func.tensors[t].span))
         }
         What::Table(n) => (tables[n].name.clone(), tables[n].shape.len(), None),
@@ -348,6 +354,14 @@ impl Collector<'_> {
                 self.body(otherwise);
                 self.conds.pop();
             }
+            StmtKind::Call { args, .. } => {
+                walk::stmt_exprs(stmt, |e| self.expr(e));
+                for arg in args {
+                    if let CallArg::Tensor(view) = arg {
+                        self.view(view, stmt.span);
+                    }
+                }
+            }
             StmtKind::For { body, .. } | StmtKind::Repeat { body, .. } => self.body(body),
             StmtKind::Seq { carry, body, .. } | StmtKind::Fold { carry, body, .. } => {
                 carry.iter().for_each(|&(_, e)| self.expr(e));
@@ -357,9 +371,37 @@ impl Collector<'_> {
         }
     }
 
+    /// A view lies inside its tensor.
+    fn view(&mut self, view: &View, span: Span) {
+        let shape = &self.func.tensors[view.tensor].shape;
+        for &(dim, at) in &view.fixed {
+            self.duty(What::View(view.tensor), dim, at, None, Extent::Expr(shape[dim]), span);
+        }
+        for dim in &view.dims {
+            // A slice's extent is made as `hi - lo`.
+            let hi = dim.extent.and_then(|e| match self.func.exprs[e].kind {
+                ExprKind::Binary(BinaryOp::Sub, hi, _) => Some(hi),
+                _ => None,
+            });
+            for end in dim.lo.into_iter().chain(hi) {
+                self.duty(
+                    What::View(view.tensor),
+                    dim.source,
+                    end,
+                    None,
+                    Extent::Expr(shape[dim.source]),
+                    span,
+                );
+                if let Some(duty) = self.out.last_mut() {
+                    duty.slack = 1;
+                }
+            }
+        }
+    }
+
     fn duty(&mut self, what: What, dim: usize, index: ExprId, lo: Option<ExprId>, hi: Extent, span: Span) {
         let conds = self.conds.clone();
-        self.out.push(Duty { what, dim, index, lo, hi, conds, span });
+        self.out.push(Duty { what, dim, index, lo, hi, slack: 0, conds, span });
     }
 
     fn expr(&mut self, e: ExprId) {

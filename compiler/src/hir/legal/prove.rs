@@ -40,12 +40,13 @@ impl<'a> Prover<'a> {
     }
 
     /// Whether `lo <= index < hi` for all sizes, at all points where the conditions hold. `lo` is 0 where absent; `hi`
-    /// may be a number.
+    /// may be a number, and `slack` is added to it.
     pub(super) fn inside(
         &mut self,
         index: ExprId,
         lo: Option<ExprId>,
         hi: Result<ExprId, i64>,
+        slack: i64,
         conds: &[(ExprId, bool)],
     ) -> bool {
         let Some(index) = self.poly(index, 0) else { return false };
@@ -64,7 +65,7 @@ impl<'a> Prover<'a> {
             self.facts(cond, want, 0, &mut facts);
         }
         let below = index.plus(-1, &lo);
-        let above = hi.plus(-1, &index).plus(-1, &Poly::constant(1));
+        let above = hi.plus(-1, &index).plus(1, &Poly::constant(i128::from(slack) - 1));
         [below, above].into_iter().all(|p| {
             self.steps = 0;
             self.holds(&p, &facts)
@@ -106,11 +107,12 @@ impl<'a> Prover<'a> {
                 }
             }
             ExprKind::Unary(UnaryOp::Not, a) => self.facts(a, !want, depth + 1, out),
-            ExprKind::Binary(op, a, b) if func.exprs[a].dtype == DType::Bool => {
-                let both = if want { BinaryOp::And } else { BinaryOp::Or };
-                for part in [a, b].into_iter().filter(|_| op == both) {
-                    self.facts(part, want, depth + 1, out);
-                }
+            ExprKind::Binary(op, a, b)
+                if func.exprs[a].dtype == DType::Bool
+                    && ((op == BinaryOp::And && want) || (op == BinaryOp::Or && !want)) =>
+            {
+                self.facts(a, want, depth + 1, out);
+                self.facts(b, want, depth + 1, out);
             }
             ExprKind::Binary(op, a, b) if func.exprs[a].dtype.is_int() => {
                 let (Some(a), Some(b)) = (self.poly(a, depth + 1), self.poly(b, depth + 1)) else { return };
@@ -301,7 +303,10 @@ impl<'a> Prover<'a> {
         let (k, rest) = (c1.as_constant()?, c0.as_constant()?);
         let bounds = self.bounds(atom)?;
         let ends = if k >= 0 { bounds.upper } else { bounds.lower };
-        ends.iter().filter_map(Poly::as_constant).map(|end| k.saturating_mul(end).saturating_add(rest)).min()
+        ends.iter()
+            .filter_map(Poly::as_constant)
+            .filter_map(|end| k.checked_mul(end)?.checked_add(rest))
+            .min()
     }
 
     /// The expression as a polynomial; `None` for what is no integer.

@@ -225,7 +225,7 @@ impl<'a> Space<'a> {
         }
         let known = lo_min == lo_max && hi_min == hi_max;
         let mut result = ControlFlow::Continue(());
-        if known && hi_max - lo_min <= 4096 {
+        if known && hi_max.saturating_sub(lo_min) <= 4096 {
             for at in lo_min..hi_max {
                 eval.place(axis, Some((at, at)));
                 result = self.each_point(eval, rest, budget, f);
