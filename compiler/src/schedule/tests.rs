@@ -205,7 +205,7 @@ fn scans_scatters_and_reductions_in_parts() {
                 },
             ],
         ),
-        ("gemv", vec![Verb::Split { axis: "j".to_owned(), parts: Amount::Int(3), merge: Merge::TwoPass }]),
+        ("gemv", vec![Verb::Split { axis: "k".to_owned(), parts: Amount::Int(3), merge: Merge::TwoPass }]),
     ];
     let mut judged = 0;
     for (_, file) in samples() {
