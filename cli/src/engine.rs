@@ -85,23 +85,24 @@ impl Subject {
         })
     }
 
-    /// The schedule that is asked for, at sizes. Tunables have the values that the file gives them.
+    /// The schedule that is asked for, at sizes.
     #[must_use]
     pub fn choice(&self, which: ScheduleChoice, sizes: &Sizes) -> Choice {
         let allow = self.allow();
         match (which, self.checked.schedule(self.entry, "cpu", sizes)) {
             (ScheduleChoice::Naive, _) => Choice::Naive,
             (ScheduleChoice::File, Some(written)) => {
-                Choice::Planned { plan: written.plan.clone(), assignment: self.assignment(), allow }
+                Choice::Planned { plan: written.plan.clone(), assignment: self.assignment(sizes), allow }
             }
             (ScheduleChoice::Default | ScheduleChoice::File, _) => Choice::Default { allow },
         }
     }
 
-    /// The values that the file gives to tunables.
-    fn assignment(&self) -> Assignment {
-        let tune = self.checked.tune(self.entry, "cpu");
-        tune.vars.into_iter().filter_map(|v| Some((v.name, v.value?))).collect()
+    /// Values of the tunables: those that the file gives, for others a point of the space.
+    fn assignment(&self, sizes: &Sizes) -> Assignment {
+        let hardware = tune::cpu_keys(&CpuTarget::default());
+        let space = self.checked.space(self.entry, "cpu", &hardware, std::slice::from_ref(sizes));
+        space.ok().and_then(|s| s.default(None)).unwrap_or_default()
     }
 
     /// Lowers under a schedule and checks the loops.
@@ -196,12 +197,6 @@ impl Subject {
             ParamRef::Scalar(_) => None,
         });
         tensors.enumerate().filter(|(_, role)| *role != Role::In).map(|(n, _)| n).collect()
-    }
-
-    /// The hardware keys that constraints of a `tune` may name.
-    #[must_use]
-    pub fn hardware(target: &CpuTarget) -> BTreeMap<String, i64> {
-        tune::cpu_keys(target)
     }
 }
 

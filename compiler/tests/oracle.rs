@@ -4,8 +4,8 @@ use std::path::Path;
 
 use rooftile_artifact::{DType, HostTensor, Scalar};
 use rooftile_compiler::diag::{Code, Diagnostic, Severity};
-use rooftile_compiler::hir::check;
 use rooftile_compiler::hir::ir::{File, FuncId, FuncKind};
+use rooftile_compiler::hir::{check, resolve};
 use rooftile_compiler::oracle::cases::small_inputs;
 use rooftile_compiler::oracle::deep::{check_agreement, check_invariance, first_apart, quick};
 use rooftile_compiler::oracle::{
@@ -84,7 +84,8 @@ fn samples_run_and_keep_their_obligations() {
 
 fn wrong(name: &str) -> File {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/samples/wrong").join(name);
-    load(&std::fs::read_to_string(path).expect("a sample")).0
+    let source = std::fs::read_to_string(path).expect("a sample");
+    resolve(&parse(&source).0).0
 }
 
 #[test]

@@ -7,6 +7,7 @@ use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::oracle::{cases, deep};
 use rooftile_compiler::schedule::{self, Allow, Choice};
+use rooftile_compiler::tune;
 use serde_json::Value;
 
 use crate::args::{CheckArgs, MessageFormat};
@@ -74,8 +75,11 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
             online: t.allow.online,
             atomics: t.allow.atomics,
         });
-        let tune = checked.tune(entry, "cpu");
-        let assignment = tune.vars.into_iter().filter_map(|v| Some((v.name, v.value?))).collect();
+        let sizes: Vec<_> = checked
+            .task(entry)
+            .map_or_else(Vec::new, |t| t.search.iter().map(|s| s.values.clone()).collect());
+        let space = checked.space(entry, "cpu", &tune::cpu_keys(&target), &sizes);
+        let assignment = space.ok().and_then(|s| s.default(None)).unwrap_or_default();
         let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
         if let Err(mut diagnostics) = schedule::lower(&checked.hir, entry, &choice, &target) {
             for d in &mut diagnostics {

@@ -7,4 +7,4 @@ pub mod print;
 pub mod size_eval;
 pub mod walk;
 
-pub use check::check;
+pub use check::{check, resolve};

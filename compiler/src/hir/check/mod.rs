@@ -43,14 +43,28 @@ struct Globals<'a> {
     funcs: IndexMap<String, FuncId>,
     /// What is finished.
     done: Arena<Func>,
+    /// Whether the rules of legality are held to.
+    legality: bool,
 }
 
 /// Checks a file. Kernels, pipelines and references that are wrong are reported and left out; the others are there.
 /// Never panics. Every diagnostic of severity error refuses the file as a whole; the order is that of the text.
 #[must_use]
 pub fn check(file: &ast::File) -> (File, Vec<Diagnostic>) {
+    check_as_far_as(file, true)
+}
+
+/// As [`check`], but no rule of legality is held to: what is well-typed is there, however wrong. For the judges, which
+/// must find such wrongs on their own.
+#[must_use]
+pub fn resolve(file: &ast::File) -> (File, Vec<Diagnostic>) {
+    check_as_far_as(file, false)
+}
+
+fn check_as_far_as(file: &ast::File, legality: bool) -> (File, Vec<Diagnostic>) {
     let mut diags = Vec::new();
     let mut globals = globals(file, &mut diags);
+    globals.legality = legality;
     check_fns(&globals, &mut diags);
 
     let tunables = tunables(file);
@@ -84,6 +98,7 @@ fn globals<'a>(file: &'a ast::File, diags: &mut Vec<Diagnostic>) -> Globals<'a> 
         pipelines: BTreeSet::new(),
         funcs: IndexMap::new(),
         done: Arena::default(),
+        legality: true,
     };
     let mut first: IndexMap<&str, Span> = IndexMap::new();
     for item in &file.items {
@@ -212,7 +227,7 @@ fn finish(cx: &mut Cx<'_>, body: &[ast::Stmt], diags: &mut Vec<Diagnostic>) -> O
     }
     let mut func = cx.func.clone();
     let mut problems = legal::check(&mut func, &cx.globals.tables);
-    let bad = has_errors(&problems);
+    let bad = cx.globals.legality && has_errors(&problems);
     diags.append(&mut problems);
     (!bad).then_some(func)
 }
