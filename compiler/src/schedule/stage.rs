@@ -48,6 +48,10 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
     let Some((user, load, axes)) = first_use(form, levels, stage, &items) else {
         return Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name)));
     };
+    if let Some(&ragged) = axes.iter().find(|a| !form.func.axes[**a].parents.is_empty()) {
+        let name = &form.func.axes[ragged].name;
+        return Err(refuse(format!("it is read along `{name}`, whose bounds depend on another axis")));
+    }
     let at = level_of(form, levels, user, &stage.at)
         .ok_or_else(|| refuse(format!("there is no such level of `{}`", stage.at.name)))?;
     let own: Vec<LevelId> = axes.iter().flat_map(|a| levels.chain(*a).to_vec()).collect();
