@@ -16,6 +16,7 @@ use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
+use crate::hir::walk;
 use crate::schedule::plan::{AxisRef, Place};
 use rooftile_artifact::DType;
 
@@ -48,9 +49,20 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
     let Some((user, load, axes)) = first_use(form, levels, stage, &items) else {
         return Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name)));
     };
-    if let Some(&ragged) = axes.iter().find(|a| !form.func.axes[**a].parents.is_empty()) {
+    let by_data = |a: &&AxisId| {
+        let axis = &form.func.axes[**a];
+        let reads = |e| {
+            let mut found = false;
+            walk::for_each_expr(&form.func, e, |_, x| {
+                found |= matches!(x.kind, ExprKind::Load { .. } | ExprKind::Value(_) | ExprKind::ValueAt(..));
+            });
+            found
+        };
+        reads(axis.lo) || reads(axis.hi)
+    };
+    if let Some(&ragged) = axes.iter().find(by_data) {
         let name = &form.func.axes[ragged].name;
-        return Err(refuse(format!("it is read along `{name}`, whose bounds depend on another axis")));
+        return Err(refuse(format!("it is read along `{name}`, whose bounds are data")));
     }
     let at = level_of(form, levels, user, &stage.at)
         .ok_or_else(|| refuse(format!("there is no such level of `{}`", stage.at.name)))?;
