@@ -27,7 +27,7 @@ pub fn print(text: &str) -> Outcome {
 /// Writes one JSON document, indented, and a newline.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &serde_json::Value) -> Outcome {
     print(&format!("{value:#}\n"))
 }
@@ -35,7 +35,7 @@ pub fn print_json(value: &serde_json::Value) -> Outcome {
 /// Writes one JSON document on a line of its own.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json_line(value: &serde_json::Value) -> Outcome {
     print(&format!("{value}\n"))
 }

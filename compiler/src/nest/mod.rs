@@ -1,5 +1,5 @@
-//! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`] checks it,
-//! [`print`] shows it, [`hash`] names it, [`eval`] says what its operators mean, [`interp`] runs it.
+//! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`](mod@verify) checks it,
+//! [`print`](mod@print) shows it, [`hash`] names it, [`eval`] says what its operators mean, [`interp`] runs it.
 
 pub mod affine;
 pub mod build;

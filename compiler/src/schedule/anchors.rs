@@ -349,7 +349,7 @@ pub fn random_plan(anchors: &Anchors, pick: &mut Pick<'_>) -> Plan {
     Plan { verbs }
 }
 
-/// Whether two verbs say the same thing of the same anchor.
+/// Whether two verbs say the same thing of the same anchor, or never stand together.
 #[must_use]
 pub fn clashes(a: &Verb, b: &Verb) -> bool {
     match (a, b) {
@@ -368,7 +368,10 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
-        (Verb::Order(_), Verb::Order(_)) | (Verb::Parallel { .. }, Verb::Parallel { .. }) => true,
+        (Verb::Order(_), Verb::Order(_))
+        | (Verb::Parallel { .. }, Verb::Parallel { .. })
+        | (Verb::Split { .. }, Verb::Stage { .. })
+        | (Verb::Stage { .. }, Verb::Split { .. }) => true,
         _ => false,
     }
 }

@@ -252,7 +252,8 @@ fn random_plans_agree_with_the_oracle() {
         }
     }
     assert!(failures.is_empty(), "{} of {legal} legal\n{}", failures.len(), failures.join("\n\n"));
-    assert!(legal > refused, "{legal} legal, {refused} refused");
+    // Staging along axes whose bounds are data is refused, which is much of what is drawn for sparse samples.
+    assert!(3 * legal > 2 * refused, "{legal} legal, {refused} refused");
 }
 
 #[test]
