@@ -138,13 +138,17 @@ impl Apply<'_> {
             Verb::Order(order) => self.setup.order.extend(order.iter().cloned()),
             Verb::Parallel { axes, .. } => {
                 for name in axes {
-                    for a in self.axes(name) {
-                        match self.form.func.axes[a].kind {
-                            AxisKind::For(_) | AxisKind::With => {
-                                self.setup.specs[a.index()].parallel = true;
-                            }
-                            _ => return Err(self.refuse(a, "is ordered or reduced: it cannot be shared out")),
-                        }
+                    // Of several axes of one name those are meant that can be shared out.
+                    let named = self.axes(name);
+                    let unordered = |a: &&AxisId| {
+                        matches!(self.form.func.axes[**a].kind, AxisKind::For(_) | AxisKind::With)
+                    };
+                    let some: Vec<AxisId> = named.iter().filter(unordered).copied().collect();
+                    if let (true, Some(a)) = (some.is_empty(), named.first()) {
+                        return Err(self.refuse(*a, "is ordered or reduced: it cannot be shared out"));
+                    }
+                    for a in some {
+                        self.setup.specs[a.index()].parallel = true;
                     }
                 }
             }

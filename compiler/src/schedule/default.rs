@@ -1,20 +1,21 @@
-//! The cost model's choice, from the target: see `docs/schedules.md` for the rules. It proposes from bold to plain, and
-//! the first proposal that is legal is taken.
+//! The cost model's choice, from the target: see `docs/schedules.md` for the rules. It proposes plans from bold to
+//! plain, and the first that is legal is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::CpuTarget;
 
 use super::access::{Accesses, Ix, Object, agree_on_axis};
-use super::apply::hand_on;
+use super::apply::{self, tile_specs};
 use super::form::{Action, Form, operands};
-use super::fuse::Policy;
-use super::kernel::Setup;
+use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
+use super::say::{Wishes, plan_of};
 use super::stage::Stage;
 use super::{Allow, bounds, split};
+use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, ExprKind, ReduceOp, StoreKind, TensorId, TileSize};
-use crate::schedule::plan::{Assignment, AxisRef};
+use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Plan, ScanVia, ScatterVia, Verb};
 
 /// Extent up to which a constant axis is written out whole.
 const SMALL: i64 = 16;
@@ -22,38 +23,54 @@ const SMALL: i64 = 16;
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
 
-/// Forms with setups, from the boldest proposal to plain loops.
-pub(crate) fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> Vec<(Form, Setup)> {
-    let mut out = Vec::new();
+/// The first proposal that the kernel takes, with its loops.
+///
+/// # Errors
+/// What stands in the way of the plainest proposal.
+pub(crate) fn choose(
+    form: &Form,
+    allow: Allow,
+    target: &CpuTarget,
+    views: &[Option<ViewShape>],
+) -> Result<(Plan, KernelNest), Diagnostic> {
+    let mut last = None;
+    for plan in proposals(form, allow, target) {
+        let mut form = form.clone();
+        let lowered = apply::apply(&mut form, &plan, &Assignment::new(), allow, target)
+            .and_then(|setup| kernel::lower_form(form, &setup, views));
+        match lowered {
+            Ok(nest) => return Ok((plan, nest)),
+            Err(e) => last = Some(e),
+        }
+    }
+    Err(last
+        .unwrap_or_else(|| Diagnostic::error(Code::Backend, form.func.span, "no schedule fits this kernel")))
+}
+
+/// Plans from the boldest proposal to plain loops.
+fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> Vec<Plan> {
+    let mut out: Vec<Plan> = Vec::new();
     for (parallel, lanes, unroll) in
         [(true, true, true), (true, true, false), (false, true, true), (true, false, false)]
     {
-        let mut form = form.clone();
-        let setup = propose(&mut form, allow, target, parallel, lanes, unroll);
-        out.push((form, setup));
+        out.push(plan_of(form, propose(form, allow, target, parallel, lanes, unroll)));
     }
-    let setup = Setup {
-        specs: super::apply::tile_specs(form, &Assignment::new()),
-        order: Vec::new(),
-        policy: Policy::Greedy,
-        stages: Vec::new(),
-        allow,
-    };
-    out.push((form.clone(), setup));
+    let specs = tile_specs(form, &Assignment::new());
+    out.push(plan_of(form, Wishes { specs, ..Wishes::default() }));
+    out.dedup();
     out
 }
 
 fn propose(
-    form: &mut Form,
+    form: &Form,
     allow: Allow,
     target: &CpuTarget,
     parallel: bool,
     lanes: bool,
     unroll: bool,
-) -> Setup {
+) -> Wishes {
     let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
-    let mut setup =
-        Setup { specs: Vec::new(), order: Vec::new(), policy: Policy::Greedy, stages: Vec::new(), allow };
+    let mut setup = Wishes::default();
     for (id, axis) in form.func.axes.iter() {
         if let AxisKind::Fold(size) = &axis.kind {
             let tile = if let TileSize::Int(n) = size { *n } else { FOLD_TILE };
@@ -109,7 +126,7 @@ fn block_contraction(
     c: &Contraction,
     shared: &[AxisId],
     specs: &mut [AxisSpec],
-    setup: &mut Setup,
+    setup: &mut Wishes,
 ) {
     let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
     let lanes = specs[c.columns.index()].lanes.unwrap_or(8);
@@ -147,7 +164,9 @@ fn block_contraction(
 }
 
 /// Where no axis can be shared out as it is: scans, scatters and reductions in parts.
-fn in_parts(form: &mut Form, allow: Allow, target: &CpuTarget, setup: &mut Setup) {
+fn in_parts(form: &Form, allow: Allow, target: &CpuTarget, setup: &mut Wishes) {
+    /// Parts for each core.
+    const PARTS: i64 = 4;
     let threads = i64::try_from(target.threads).unwrap_or(1).max(1);
     if threads < 2 {
         return;
@@ -168,21 +187,22 @@ fn in_parts(form: &mut Form, allow: Allow, target: &CpuTarget, setup: &mut Setup
         _ => None,
     });
     let mut trial = form.clone();
-    let parts = if let Some(t) = scatter {
-        split::privatize(&mut trial, t, threads, allow).map(|p| vec![p])
-    } else if let Some(name) = target_of_scan {
-        split::scan(&mut trial, &name, threads * 4, allow).map(|p| vec![p])
+    let (legal, verb) = if let Some(t) = scatter {
+        let target = form.func.tensors[t].name.clone();
+        let verb = Verb::Scatter { target, via: ScatterVia::Privatize, copies: None, place: None };
+        (split::privatize(&mut trial, t, threads, allow).is_ok(), verb)
+    } else if let Some(target) = target_of_scan {
+        let legal = split::scan(&mut trial, &target, threads * PARTS, allow).is_ok();
+        (legal, Verb::Scan { target, via: ScanVia::TwoPass, items: Some(Amount::Int(PARTS)) })
     } else if let Some(axis) = reduced {
-        split::split(&mut trial, axis, threads * 4, allow)
+        let axis = form.func.axes[axis].name.clone();
+        let named = form.func.axes.handles().filter(|a| form.func.axes[*a].name == axis);
+        let legal = named.into_iter().all(|a| split::split(&mut trial, a, threads * PARTS, allow).is_ok());
+        (legal, Verb::Split { axis, parts: Amount::Int(threads * PARTS), merge: Merge::TwoPass })
     } else {
         return;
     };
-    if let Ok(parts) = parts {
-        for p in &parts {
-            hand_on(&mut setup.specs, p);
-        }
-        *form = trial;
-    }
+    setup.parts = legal.then_some(verb);
 }
 
 struct Model<'a> {

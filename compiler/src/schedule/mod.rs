@@ -22,11 +22,13 @@ mod inline;
 mod kernel;
 mod leaf;
 mod levels;
+mod merge;
 mod normal;
 pub mod parse;
 mod partial;
 pub mod plan;
 mod program;
+mod say;
 mod split;
 mod stage;
 mod storage;
@@ -38,7 +40,7 @@ mod tests;
 use rooftile_artifact::CpuTarget;
 use serde::{Deserialize, Serialize};
 
-use crate::diag::{Code, Diagnostic};
+use crate::diag::Diagnostic;
 use crate::hir::ir::{File, FuncId};
 use crate::nest::ir::Module;
 use fuse::Policy;
@@ -101,16 +103,7 @@ pub fn lower(
                 allow: Allow::default(),
             },
             Choice::Default { allow } => {
-                let mut last = None;
-                for (form, setup) in default::proposals(&form, *allow, target) {
-                    match kernel::lower_form(form, &setup, views) {
-                        Ok(nest) => return Ok(nest),
-                        Err(e) => last = Some(e),
-                    }
-                }
-                return Err(last.unwrap_or_else(|| {
-                    Diagnostic::error(Code::Backend, file.funcs[id].span, "no schedule fits this kernel")
-                }));
+                return default::choose(&form, *allow, target, views).map(|(_, nest)| nest);
             }
             Choice::Planned { plan, assignment, allow } => {
                 apply::apply(&mut form, plan, assignment, *allow, target)?
@@ -119,4 +112,23 @@ pub fn lower(
         kernel::lower_form(form, &setup, views)
     };
     program::program(file, entry, &mut kernels).map_err(|d| vec![d])
+}
+
+/// The cost model's choice as a plan. A kernel's plan gives the loops of [`Choice::Default`] whatever values tunables
+/// have. That of a pipeline says once what its kernels' plans say of each name; what clashes is left out, so its loops
+/// may differ. `None` when the default cannot be lowered.
+#[must_use]
+pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &CpuTarget) -> Option<Plan> {
+    let mut plans = Vec::new();
+    let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
+        let form = normal::normalise(&file.funcs[id], &file.tables)?;
+        let (plan, nest) = default::choose(&form, allow, target, views)?;
+        plans.push(plan);
+        Ok(nest)
+    };
+    program::program(file, entry, &mut kernels).ok()?;
+    Some(merge::merge(&plans, &|plan| {
+        let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
+        lower(file, entry, &choice, target).is_ok()
+    }))
 }

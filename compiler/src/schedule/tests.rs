@@ -6,9 +6,10 @@ use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
 
 use super::plan::{Amount, Merge, Plan, ScanVia, ScatterVia, Verb};
-use super::{Allow, Choice, anchors, lower};
+use super::{Allow, Choice, anchors, default_plan, lower};
 use crate::hir::check::check;
-use crate::hir::ir::{ExprKind, File, FuncId, FuncKind};
+use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, TileSize};
+use crate::nest::canonical_hash;
 use crate::nest::interp::run_for_threads;
 use crate::nest::verify::verify_module;
 use crate::oracle::{Inputs, Mode, Options, SplitMix, Values, cases, run};
@@ -272,4 +273,41 @@ fn show() {
             }
         }
     }
+}
+
+/// The default is a plan: the plan gives the same loops, whatever tile sizes the names of the text have.
+#[test]
+fn the_default_is_a_plan() {
+    let (mut kernels, mut pipelines) = (0, 0);
+    for (name, file) in samples() {
+        for id in entries(&file) {
+            let single = file.funcs[id].kind == FuncKind::Kernel;
+            let names = file.kernels_of(id).into_iter().flat_map(|k| file.funcs[k].axes.iter()).filter_map(
+                |(_, a)| match &a.kind {
+                    AxisKind::For(TileSize::Name(n)) | AxisKind::Fold(TileSize::Name(n)) => {
+                        Some((n.clone(), 48))
+                    }
+                    _ => None,
+                },
+            );
+            let assignment: BTreeMap<String, i64> = names.collect();
+            for (threads, reassoc) in [(1, false), (2, false), (2, true), (8, true)] {
+                let at = format!("{name} {} {threads} {reassoc}", file.funcs[id].name);
+                let allow = Allow { reassoc, ..Allow::default() };
+                let target = CpuTarget { threads, ..CpuTarget::default() };
+                let plan = default_plan(&file, id, allow, &target).expect("a default");
+                let choice = Choice::Planned { plan: plan.clone(), assignment: assignment.clone(), allow };
+                let planned = lower(&file, id, &choice, &target);
+                let planned = planned.unwrap_or_else(|e| panic!("{at}: {plan:?} {e:?}"));
+                if single {
+                    let default = lower(&file, id, &Choice::Default { allow }, &target).expect("lowers");
+                    assert_eq!(canonical_hash(&planned), canonical_hash(&default), "{at}: {plan:?}");
+                    kernels += 1;
+                } else {
+                    pipelines += 1;
+                }
+            }
+        }
+    }
+    assert!(kernels > 100 && pipelines > 20, "{kernels} {pipelines}");
 }
