@@ -61,12 +61,7 @@ pub fn example(name: &str) -> (Checked, FuncId) {
 /// The compiler's choice within what the task allows.
 #[must_use]
 pub fn default_choice(checked: &Checked, entry: FuncId) -> Choice {
-    let allow = checked.task(entry).map_or(Allow::default(), |task| Allow {
-        contract: task.allow.contract,
-        reassoc: task.allow.reassoc,
-        online: task.allow.online,
-        atomics: task.allow.atomics,
-    });
+    let allow = checked.task(entry).map_or(Allow::default(), |task| Allow::from(&task.allow));
     Choice::Default { allow }
 }
 

@@ -77,12 +77,7 @@ impl Subject {
     /// What its task allows a schedule to change.
     #[must_use]
     pub fn allow(&self) -> Allow {
-        self.task().map_or_else(Allow::default, |t| Allow {
-            contract: t.allow.contract,
-            reassoc: t.allow.reassoc,
-            online: t.allow.online,
-            atomics: t.allow.atomics,
-        })
+        self.task().map_or_else(Allow::default, |t| Allow::from(&t.allow))
     }
 
     /// The schedule that is asked for, at sizes.

@@ -25,8 +25,8 @@ const INTERPRETED: u64 = 3_000_000;
 pub fn expected(subject: &Subject, set: &InputSet) -> Result<Outputs, Failure> {
     let file = &subject.checked.hir;
     let reference = file.reference(&subject.func().name);
-    let exact = subject.task().is_some_and(|t| t.tolerances.iter().any(|(_, tol)| tol.exact));
-    let mode = if reference.is_none() && exact { Mode::Rounded } else { Mode::Exact };
+    let rounded = subject.task().is_some_and(|t| t.judged_by_rounding(file));
+    let mode = if rounded { Mode::Rounded } else { Mode::Exact };
     let options = Options { mode, check_races: false, budget: INTERPRETED, ..Options::default() };
     let func = reference.unwrap_or(subject.entry);
     match interp::run(file, func, &set.inputs, &options) {

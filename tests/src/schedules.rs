@@ -16,12 +16,7 @@ use crate::subject::Entry;
 #[must_use]
 pub fn allowed(entry: Entry) -> Allow {
     let task = entry.subject.checked.task(entry.id);
-    task.map_or(Allow::default(), |task| Allow {
-        contract: task.allow.contract,
-        reassoc: task.allow.reassoc,
-        online: task.allow.online,
-        atomics: task.allow.atomics,
-    })
+    task.map_or(Allow::default(), |task| Allow::from(&task.allow))
 }
 
 /// The space of the tunables at the sizes of the task's search; `None` where it cannot be known.

@@ -7,7 +7,7 @@ use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::oracle::{cases, deep};
 use rooftile_compiler::schedule::{self, Allow, Choice};
-use rooftile_compiler::tune;
+use rooftile_compiler::{task, tune};
 use serde_json::Value;
 
 use crate::args::{CheckArgs, MessageFormat};
@@ -69,12 +69,7 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     for written in checked.schedules.iter().filter(|s| s.target == "cpu") {
         let Some(entry) = checked.hir.entry(&written.name) else { continue };
-        let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow {
-            contract: t.allow.contract,
-            reassoc: t.allow.reassoc,
-            online: t.allow.online,
-            atomics: t.allow.atomics,
-        });
+        let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow::from(&t.allow));
         let sizes: Vec<_> = checked
             .task(entry)
             .map_or_else(Vec::new, |t| t.search.iter().map(|s| s.values.clone()).collect());
@@ -97,11 +92,17 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
 /// What `--deep` adds: tile-size invariance, races, agreement with the reference, null models.
 fn obligations(path: &Path, checked: &Checked) -> Vec<Diagnostic> {
     const SEED: u64 = 1;
+    const CASES: u64 = 3;
+    const LARGEST: i64 = 6;
     let mut out = Vec::new();
     for name in checked.entries() {
         let Some(entry) = checked.hir.entry(name) else { continue };
-        let cases: Vec<_> =
-            (0..3).filter_map(|n| cases::small_inputs(&checked.hir, entry, SEED + n, 6)).collect();
+        let task = checked.task(entry);
+        let small = |seed| match task.and_then(|t| task::small_case(&checked.hir, t, seed, LARGEST)) {
+            Some((_, set)) => Some(set.inputs),
+            None => cases::small_inputs(&checked.hir, entry, seed, LARGEST),
+        };
+        let cases: Vec<_> = (SEED..SEED + CASES).filter_map(small).collect();
         out.extend(deep::check_invariance(&checked.hir, entry, &cases, SEED));
         out.extend(deep::check_agreement(&checked.hir, entry, &cases));
     }

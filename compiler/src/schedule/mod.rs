@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{File, FuncId};
 use crate::nest::ir::Module;
+use crate::task;
 use fuse::Policy;
 use kernel::{KernelNest, Setup, ViewShape};
 use plan::{Assignment, Plan};
@@ -58,6 +59,13 @@ pub struct Allow {
     pub online: bool,
     /// Atomic float updates, whose order varies from run to run.
     pub atomics: bool,
+}
+
+impl From<&task::Allow> for Allow {
+    fn from(allow: &task::Allow) -> Allow {
+        let task::Allow { contract, reassoc, online, atomics, approx: _, lower: _ } = *allow;
+        Allow { contract, reassoc, online, atomics }
+    }
 }
 
 /// Which schedule a kernel or pipeline gets.

@@ -9,6 +9,7 @@ use rooftile_artifact::{DType, HostTensor, Scalar};
 
 use crate::hir::ir::{File, Func, FuncId, ParamRef, Role, ScalarParam, Tensor, TensorId};
 use crate::oracle::Inputs;
+use crate::oracle::cases::small_inputs;
 use crate::syntax::ast;
 
 use super::bind::{Binder, Scalars, Sizes, Unbound};
@@ -18,7 +19,7 @@ use super::error::TaskError;
 use super::hash::Stream;
 use super::sparse::{Family, Pattern};
 use super::value::{ValueError, Values};
-use super::{Source, Task};
+use super::{Source, Task, required_sizes};
 
 /// What a run starts from.
 #[derive(Clone, Debug, Default)]
@@ -54,6 +55,22 @@ pub fn generate(
     seed: u64,
 ) -> Result<InputSet, TaskError> {
     generate_given(file, task, entry, sizes, seed, &Given::default())
+}
+
+/// The task's data at random sizes from 1 to `largest`, at which its conditions hold, and those sizes. `None` where no
+/// such sizes were found or the data cannot be made there.
+#[must_use]
+pub fn small_case(file: &File, task: &Task, seed: u64, largest: i64) -> Option<(Sizes, InputSet)> {
+    let func = &file.funcs[task.entry];
+    let wanted = required_sizes(func, &task.init);
+    let made = small_inputs(file, task.entry, seed, largest)?;
+    let sizes = func.sizes.iter().map(|(_, s)| &s.name).zip(made.sizes.iter().copied());
+    let scalars = func.scalars.iter().zip(&made.scalars);
+    let counts = scalars.filter(|((_, s), _)| s.dtype.is_int()).map(|((_, s), v)| (&s.name, v.as_i64()));
+    let sizes: Sizes =
+        sizes.chain(counts).filter(|(n, _)| wanted.contains(n)).map(|(n, v)| (n.clone(), v)).collect();
+    let set = generate(file, Some(task), task.entry, &sizes, seed).ok()?;
+    Some((sizes, set))
 }
 
 /// As [`generate`], with tensors and scalars of the user's in place of generated ones.

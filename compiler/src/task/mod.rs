@@ -26,13 +26,13 @@ mod tests;
 use rooftile_artifact::DType;
 
 use crate::diag::Span;
-use crate::hir::ir::FuncId;
+use crate::hir::ir::{File, FuncId};
 use crate::syntax::ast;
 
 pub use bind::{Scalars, Sizes};
 pub use dist::Dist;
 pub use error::TaskError;
-pub use inputs::{Given, InputSet, generate, generate_given};
+pub use inputs::{Given, InputSet, generate, generate_given, small_case};
 pub use read::{build, data_bound, required_sizes};
 pub use tolerance::{Tolerance, Verdict, judge};
 
@@ -155,6 +155,18 @@ impl Task {
     pub fn tolerance(&self, name: &str, dtype: DType) -> Tolerance {
         let written = self.tolerances.iter().find(|(n, _)| n == name).map(|(_, t)| *t);
         written.unwrap_or_else(|| Tolerance::default_for(dtype))
+    }
+
+    /// Whether the kernel itself, each operation rounded as its types declare, is the judge: an output must be exact,
+    /// floats decide it, and no reference states it otherwise.
+    #[must_use]
+    pub fn judged_by_rounding(&self, file: &File) -> bool {
+        let func = &file.funcs[self.entry];
+        let floats = func.values.iter().any(|(_, v)| v.dtype.is_float() || v.dtype.is_complex())
+            || func.tensors.iter().any(|(_, t)| t.dtype.is_float() || t.dtype.is_complex())
+            || func.scalars.iter().any(|(_, s)| s.dtype.is_float() || s.dtype.is_complex());
+        let exact = self.tolerances.iter().any(|(_, t)| t.exact);
+        exact && floats && file.reference(&self.name).is_none()
     }
 
     /// A cost at given sizes: `flops` or `bytes`. `None` where none is written or it has no value.

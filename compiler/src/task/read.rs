@@ -444,7 +444,8 @@ impl Reader<'_> {
                 self.diagnostics.push(why.diagnostic(set.span));
             }
         }
-        if self.checked.reference(&self.task.name).is_none() {
+        // Of what must be exact though floats decide it, only the kernel's own roundings can be the judge.
+        if self.checked.reference(&self.task.name).is_none() && !self.task.judged_by_rounding(self.checked) {
             let message =
                 format!("`{}` has no reference; its own algorithm in f64 is the judge", self.task.name);
             self.diagnostics.push(Diagnostic::warning(Code::BadTask, name, message));
@@ -456,39 +457,54 @@ impl Reader<'_> {
         self.check_heldout(name);
     }
 
-    /// A held-out size that only powers of two above 2 divide tells nothing about ragged ends.
+    /// Every size must take, in some held-out set, a value that no power of two above 2 divides: multiples of four tell
+    /// nothing about ragged ends.
     fn check_heldout(&mut self, name: Span) {
         let sizes: Vec<&str> = self.func.sizes.iter().map(|(_, s)| s.name.as_str()).collect();
-        let odd = |set: &SizeSet| sizes.iter().filter_map(|n| set.values.get(*n)).any(|v| v % 4 != 0);
-        if sizes.is_empty() || self.task.heldout.iter().any(odd) {
-            return;
-        }
-        // What `where` forbids (a power of two, a multiple of four) cannot be asked for.
-        let allowed = |set: &SizeSet| {
-            let mut values = set.values.clone();
-            for n in &sizes {
-                if let Some(v) = values.get_mut(*n) {
-                    while *v % 4 == 0 && *v > 0 {
-                        *v += if *v > 2 { -1 } else { 1 };
-                    }
-                }
+        let Some(first) = self.task.heldout.first() else {
+            if !sizes.is_empty() {
+                let message = format!(
+                    "the task of `{}` has no `heldout` sizes, so nothing vetoes a winner",
+                    self.task.name
+                );
+                self.diagnostics.push(Diagnostic::warning(Code::BadTask, name, message));
             }
+            return;
+        };
+        let even = |set: &SizeSet, n: &str| set.values.get(n).is_some_and(|v| v % 4 == 0);
+        let tame: Vec<&str> = sizes
+            .into_iter()
+            .filter(|n| {
+                self.task.heldout.iter().all(|set| even(set, n))
+                    && self.task.heldout.iter().any(|set| self.could_be_ragged(set, n))
+            })
+            .collect();
+        if !tame.is_empty() {
+            let listed: Vec<String> = tame.iter().map(|n| format!("`{n}`")).collect();
+            let message = format!(
+                "every held-out value of {} is a multiple of 4, so ragged ends are not judged",
+                listed.join(", ")
+            );
+            self.diagnostics.push(Diagnostic::warning(Code::BadTask, first.span, message));
+        }
+    }
+
+    /// Whether `where` and the declared domains let a size of the set, all else staying, be no multiple of four.
+    fn could_be_ragged(&self, set: &SizeSet, name: &str) -> bool {
+        let Some(&value) = set.values.get(name) else { return false };
+        let domain = self.task.domains.iter().find(|d| d.name == name);
+        // Of its own magnitude, as far away as a condition on remainders may need.
+        (1..=64).flat_map(|step| [value.saturating_sub(step), value.saturating_add(step)]).any(|other| {
+            if other <= value / 2 || other % 4 == 0 || domain.is_some_and(|d| d.multiple % 4 == 0) {
+                return false;
+            }
+            let mut values = set.values.clone();
+            values.insert(name.to_owned(), other);
             let none = Scalars::new();
             let binder =
                 Binder { func: self.func, tables: &self.checked.tables, sizes: &values, scalars: &none };
             binder.check_wheres().is_ok()
-        };
-        if self.task.heldout.is_empty() {
-            let message = format!(
-                "the task of `{}` has no `heldout` sizes, so nothing vetoes a winner",
-                self.task.name
-            );
-            self.diagnostics.push(Diagnostic::warning(Code::BadTask, name, message));
-        } else if self.task.heldout.iter().any(allowed) {
-            let span = self.task.heldout[0].span;
-            let message = "every held-out size is a multiple of 4, so ragged ends are not judged";
-            self.diagnostics.push(Diagnostic::warning(Code::BadTask, span, message));
-        }
+        })
     }
 }
 

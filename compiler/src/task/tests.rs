@@ -298,3 +298,55 @@ fn conservation_is_relative_to_what_is_summed() {
     assert!((sum_change(&output(&[1.0, 3.0]), &output(&[3.0, 1.5])) - 0.125).abs() < 1e-7);
     assert!(sum_change(&output(&[1.0, -1.0]), &output(&[1.0, -0.9])) > 0.01);
 }
+
+/// What is said about the held-out sizes of a kernel over `M` and `N`.
+fn said_of_heldout(conditions: &str, heldout: &str) -> Vec<String> {
+    let text = format!(
+        "kernel k(x: in f32[M,N], y: out f32[M,N]) {conditions} {{
+  for (i, j) in tiles(M, N) {{ y[i,j] = x[i,j] }}
+}}
+reference k {{ with i in M, j in N {{ y[i,j] = x[i,j] }} }}
+task k {{ search {{M=64, N=64}} {heldout} }}"
+    );
+    checked(&text).diagnostics.into_iter().map(|d| d.message).collect()
+}
+
+#[test]
+fn every_size_is_held_out_ragged() {
+    let none: Vec<String> = Vec::new();
+    assert_eq!(said_of_heldout("", "heldout {M=33, N=50}"), none);
+    assert_eq!(said_of_heldout("", "heldout {M=33, N=64} {M=48, N=21}"), none);
+    let tame = |names: &str| {
+        vec![format!("every held-out value of {names} is a multiple of 4, so ragged ends are not judged")]
+    };
+    assert_eq!(said_of_heldout("", "heldout {M=33, N=48} {M=35, N=64}"), tame("`N`"));
+    assert_eq!(said_of_heldout("", "heldout {M=32, N=48}"), tame("`M`, `N`"));
+    // What conditions and domains forbid is not asked for.
+    assert_eq!(said_of_heldout("where N % 4 == 0", "heldout {M=33, N=48}"), none);
+    assert_eq!(said_of_heldout("where pow2(N)", "heldout {M=33, N=32}"), none);
+    assert_eq!(said_of_heldout("", "heldout {M=33, N=48} sizes N in 16..129 multiple of 8"), none);
+    assert_eq!(said_of_heldout("where N > 40", "heldout {M=33, N=48}"), tame("`N`"));
+    assert_eq!(
+        said_of_heldout("", ""),
+        ["the task of `k` has no `heldout` sizes, so nothing vetoes a winner"]
+    );
+}
+
+#[test]
+fn roundings_judge_what_no_reference_can() {
+    let text = |reference: &str, tol: &str| {
+        format!(
+            "kernel k(x: in f32[N], y: out i32[N]) {{ for i in tiles(N) {{ y[i] = i32(x[i] * 3.0) }} }}
+{reference}
+task k {{ search {{N=64}} heldout {{N=33}} {tol} }}"
+        )
+    };
+    let judged = |reference: &str, tol: &str| {
+        let c = checked(&text(reference, tol));
+        (c.tasks[0].judged_by_rounding(&c.hir), c.diagnostics.len())
+    };
+    let reference = "reference k { with i in N { y[i] = i32(x[i] * 3.0) } }";
+    assert_eq!(judged("", "tol y: exact"), (true, 0));
+    assert_eq!(judged(reference, "tol y: exact"), (false, 0));
+    assert_eq!(judged("", "tol y: nrmse <= 1e-3"), (false, 1));
+}

@@ -103,22 +103,13 @@ impl TileTask {
         self.checked.hir.reference(&self.task.name).unwrap_or(self.entry)
     }
 
-    /// Whether an output must be exact although floats decide it.
-    fn exact_floats(&self) -> bool {
-        let func = &self.checked.hir.funcs[self.entry];
-        let floats = func.values.iter().any(|(_, v)| v.dtype.is_float() || v.dtype.is_complex())
-            || func.tensors.iter().any(|(_, t)| t.dtype.is_float());
-        floats && self.task.tolerances.iter().any(|(_, t)| t.exact)
+    /// Whether the algorithm itself, rounded as its types declare, is the judge.
+    fn by_rounding(&self) -> bool {
+        self.task.judged_by_rounding(&self.checked.hir)
     }
 
     fn allow(&self) -> Allow {
-        let allow = &self.task.allow;
-        Allow {
-            contract: allow.contract,
-            reassoc: allow.reassoc,
-            online: allow.online,
-            atomics: allow.atomics,
-        }
+        Allow::from(&self.task.allow)
     }
 
     fn choice(&self, recipe: &Recipe) -> Choice {
@@ -164,8 +155,6 @@ impl TileTask {
     /// Small sizes that satisfy the conditions and that the interpreter is quick at, no two alike.
     fn find_small(&self) -> Vec<Sizes> {
         let hir = &self.checked.hir;
-        let func = &hir.funcs[self.entry];
-        let wanted: Vec<String> = task::required_sizes(func, &self.task.init);
         let mut found: Vec<Sizes> = Vec::new();
         let consider = |sizes: Sizes, found: &mut Vec<Sizes>| {
             if found.len() < SMALL
@@ -179,15 +168,7 @@ impl TileTask {
         };
         for largest in LARGEST {
             for seed in 0..8 {
-                let Some(inputs) = oracle::cases::small_inputs(hir, self.entry, seed, largest) else { break };
-                let named = func.sizes.iter().map(|(_, s)| s.name.clone()).zip(inputs.sizes.iter().copied());
-                let counts = func
-                    .scalars
-                    .iter()
-                    .zip(&inputs.scalars)
-                    .filter(|((_, s), _)| s.dtype.is_int())
-                    .map(|((_, s), v)| (s.name.clone(), v.as_i64()));
-                let sizes: Sizes = named.chain(counts).filter(|(n, _)| wanted.contains(n)).collect();
+                let Some((sizes, _)) = task::small_case(hir, &self.task, seed, largest) else { continue };
                 consider(sizes, &mut found);
             }
         }
@@ -213,7 +194,7 @@ impl TileTask {
 
     fn interpret(&self, case: &Case, budget: u64) -> Result<Outputs, Failure> {
         let (func, mode) =
-            if self.exact_floats() { (self.entry, Mode::Rounded) } else { (self.judge_func(), Mode::Exact) };
+            if self.by_rounding() { (self.entry, Mode::Rounded) } else { (self.judge_func(), Mode::Exact) };
         let inputs = oracle::Inputs {
             sizes: case.bindings.sizes.clone(),
             scalars: case.bindings.scalars.clone(),
@@ -373,7 +354,7 @@ impl Workload for TileTask {
             let detail = format!("the oracle would take about {seconds:.0} s");
             return Err(Failure::new(Reason::Size, detail));
         }
-        if self.exact_floats() {
+        if self.by_rounding() {
             return self.by_naive(case);
         }
         match &self.evaluator {
