@@ -1,17 +1,16 @@
 //! The end of a search: the winner is chosen on held-out sizes, then reported on sealed ones, each read once.
 
+mod select;
+
 use serde::{Deserialize, Serialize};
 
-use crate::bench::{Bench, Effort, Failure, Reason, SizeInfo, Sizes};
-use crate::candidate::{Base, CandidateId, Recipe};
+use crate::bench::{Bench, Effort, SizeInfo, Sizes};
+use crate::candidate::Recipe;
 use crate::fitness;
 use crate::promote::{Ratio, median, median_limits, ratio};
-use crate::state::State;
 
-/// Elites that are tried on held-out sizes, besides incumbent and seed.
-const FINALISTS: usize = 6;
-/// Pairs of a finalist with the seed at each held-out size.
-const ROUNDS: usize = 8;
+pub use select::{Finalist, Rivals, select};
+
 /// Seconds that the pairs of one baseline may take at one size; at least three are made.
 const PAIRS_S: f64 = 4.0;
 /// A baseline that takes longer is run once, for its check, and that one run is all that is compared.
@@ -39,102 +38,6 @@ impl Set {
             Set::Sealed => "sealed",
         }
     }
-}
-
-/// How a finalist did on the held-out sizes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finalist {
-    /// The candidate.
-    pub id: CandidateId,
-    /// Median seconds at each held-out size.
-    pub times: Vec<f64>,
-    /// Geometric mean of its fractions of the roof.
-    pub fitness: Option<f64>,
-    /// Why it cannot win: it failed somewhere, or lost to the seed.
-    pub veto: Option<String>,
-}
-
-/// Chooses the winner: the best held-out fitness among finalists that are right at every held-out size and lose to the
-/// seed at none. The seed itself is always among them, so there is a winner if the seed is right.
-#[must_use]
-pub fn select(
-    bench: &mut dyn Bench,
-    state: &State,
-    seed: CandidateId,
-    heldout: &[(Sizes, SizeInfo)],
-    noise: f64,
-) -> (Option<CandidateId>, Vec<Finalist>) {
-    let mut ids: Vec<CandidateId> = vec![seed];
-    ids.extend(state.incumbent);
-    ids.extend(state.archive.ranked().into_iter().filter(|e| e.full).take(FINALISTS).map(|e| e.id));
-    let mut finalists: Vec<Finalist> = Vec::new();
-    for id in ids {
-        if finalists.iter().any(|f| f.id == id) {
-            continue;
-        }
-        let (Some(record), Some(first)) = (state.record(id), state.record(seed)) else { continue };
-        // No schedule that a file can hold says "plain loops", so they win only as a file's only way to run.
-        if record.proposal.recipe.base == Base::Naive && id != seed {
-            continue;
-        }
-        let rival = (id != seed).then_some(&first.proposal.recipe);
-        finalists.push(try_out(bench, id, &record.proposal.recipe, rival, heldout, noise));
-    }
-    let best = finalists
-        .iter()
-        .filter(|f| f.veto.is_none())
-        .filter_map(|f| Some((f, f.fitness.or_else(|| state.record(f.id).and_then(|r| r.score))?)))
-        .max_by(|a, b| a.1.total_cmp(&b.1));
-    // Within the noise of the best, the simplest.
-    let winner = best.and_then(|(_, top)| {
-        finalists
-            .iter()
-            .filter(|f| f.veto.is_none())
-            .filter(|f| {
-                let own = f.fitness.or_else(|| state.record(f.id).and_then(|r| r.score));
-                own.is_some_and(|s| (top / s).ln() <= noise.min(0.01))
-            })
-            .min_by_key(|f| (state.record(f.id).map_or(0, |r| r.proposal.recipe.complexity()), f.id))
-            .map(|f| f.id)
-    });
-    (winner, finalists)
-}
-
-fn try_out(
-    bench: &mut dyn Bench,
-    id: CandidateId,
-    recipe: &Recipe,
-    rival: Option<&Recipe>,
-    heldout: &[(Sizes, SizeInfo)],
-    noise: f64,
-) -> Finalist {
-    let mut finalist = Finalist { id, times: Vec::new(), fitness: None, veto: None };
-    let mut attempt = || -> Result<Vec<f64>, Failure> {
-        let mut fractions = Vec::new();
-        for (sizes, info) in heldout {
-            let measured = bench.measure(recipe, sizes, Effort { budget_s: 0.2, ..Effort::full() })?;
-            let time = median(&measured.samples)
-                .ok_or_else(|| Failure::new(Reason::Internal, "a measurement without samples"))?;
-            finalist.times.push(time);
-            fractions.push(fitness::fraction(info.roof_s, time));
-            if let Some(rival) = rival {
-                let pairs = bench.pair(rival, recipe, sizes, ROUNDS)?;
-                let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
-                // It loses if it is slower beyond doubt and noise.
-                if median_limits(&logs, 0.025).1 < -noise {
-                    let text = crate::bench::size_text(sizes);
-                    finalist.veto = Some(format!("slower than the seed at {text}"));
-                    break;
-                }
-            }
-        }
-        Ok(fractions)
-    };
-    match attempt() {
-        Ok(fractions) => finalist.fitness = fitness::geometric_mean(&fractions),
-        Err(failure) => finalist.veto = Some(failure.to_string()),
-    }
-    finalist
 }
 
 /// The winner at one size, beside the baselines.

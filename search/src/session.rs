@@ -9,6 +9,7 @@ use rooftile_compiler::driver::{Checked, EntryError, check};
 use rooftile_compiler::hir::ir::FuncId;
 use rooftile_compiler::schedule::anchors::anchors as plausible;
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
+use rooftile_compiler::schedule::{Allow, default_plan};
 use rooftile_compiler::syntax::ast::ItemKind;
 use rooftile_compiler::task::{Task, sealed};
 use rooftile_compiler::tune::cpu_keys;
@@ -23,9 +24,9 @@ use crate::evaluate::protocol;
 use crate::evaluate::remote::{Launch, Remote, Timeouts};
 use crate::evaluate::serve::serve;
 use crate::evaluate::tile::TileTask;
-use crate::mutate::Mutator;
 use crate::mutate::anchors::Anchors;
 use crate::mutate::space::TuneSpace;
+use crate::mutate::{Mutator, normalise};
 use crate::report::RunReport;
 use crate::rng::Rng;
 use crate::run::{Hands, Job, Limits, Progress, RunError, run};
@@ -359,6 +360,13 @@ impl Ground {
         let first = self.task.search.first().map(|s| s.values.clone()).unwrap_or_default();
         if let Some(written) = self.checked.schedule(self.entry, "cpu", &first) {
             add("file", Base::Planned, written.plan.clone(), &assignment);
+        }
+        // Written out the default comes first: it is what moves start from, and what a file can hold. Where its loops
+        // are those of the default itself (those of a pipeline may differ), that is not tried again.
+        let allow = Allow::from(&self.task.allow);
+        if let Some(mut plan) = default_plan(&self.checked.hir, self.entry, allow, &self.target) {
+            normalise(&mut plan);
+            add("default_plan", Base::Planned, plan, &assignment);
         }
         add("default", Base::Default, Plan::default(), &assignment);
         add("naive", Base::Naive, Plan::default(), &assignment);

@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use rooftile_search::candidate::Base;
 use rooftile_search::evaluate::local::Cost;
 use rooftile_search::finale::Set;
+use rooftile_search::record::Outcome;
 use rooftile_search::report::Stop;
 use rooftile_search::run::RunError;
 use rooftile_search::session::{Finished, How, Options, SearchError, read, resume, start};
@@ -110,4 +112,23 @@ fn what_cannot_be_searched_is_refused() {
     assert!(matches!(read(&at("nowhere")), Err(SearchError::Store(_))));
     let other = Options { device: "abacus".into(), ..options(MATMUL, Cost::Model, 1) };
     assert!(matches!(go(&other, &at("d")), Err(SearchError::Device(_))));
+}
+
+/// The search starts from the compiler's choice written out as verbs: it is what children are made of, and where nothing
+/// beats it, what the winner's file says.
+#[test]
+fn a_search_starts_from_the_default_as_a_plan() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("a");
+    let text = MATMUL.replace("schedule matmul for cpu { parallel(i) }\n", "");
+    let done = go(&options(&text, Cost::Model, 2), &out).expect("searches");
+    let records = Store::open(&out.join("run.sqlite")).and_then(|s| s.records()).expect("read");
+    let planned = &records[0].proposal.recipe;
+    assert!(planned.base == Base::Planned && !planned.plan.verbs.is_empty(), "{planned:?}");
+    assert_eq!((records[0].label(), &records[1].outcome), ("measured", &Outcome::Duplicate { of: 0 }));
+    assert_eq!(done.report.winner, Some(0));
+    assert!(done.winner_text.expect("a winner").contains("schedule matmul for cpu"));
+    let over_default: Vec<f64> =
+        done.report.results.iter().filter_map(|r| r.over_default).map(|r| r.median).collect();
+    assert!(!over_default.is_empty() && over_default.iter().all(|r| *r == 1.0), "{over_default:?}");
 }

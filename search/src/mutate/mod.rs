@@ -17,6 +17,7 @@ use rooftile_compiler::schedule::plan::Verb;
 use crate::candidate::{Allowed, Base, Class, Recipe};
 use crate::rng::Rng;
 use anchors::Anchors;
+pub(crate) use normal::normalise;
 use space::TuneSpace;
 
 /// A kind of move.

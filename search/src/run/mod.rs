@@ -7,7 +7,7 @@ use rooftile_artifact::Profile;
 use crate::bench::{Bench, Clock, Failure, Sizes, size_text};
 use crate::candidate::{CandidateId, Proposal, Recipe};
 use crate::evaluate::funnel::{Course, calibrate, evaluate};
-use crate::finale::{Baselines, Set, report_size, select};
+use crate::finale::{Baselines, Rivals, Set, report_size, select};
 use crate::mutate::Mutator;
 use crate::promote::median;
 use crate::record::{Outcome, Record};
@@ -56,8 +56,8 @@ pub struct Job {
     pub limits: Limits,
     /// Moves.
     pub mutator: Mutator,
-    /// The first candidates by name: `file`, `default`, `naive`, and what a warm start brings. The first that works
-    /// is the seed that a winner may not lose to.
+    /// The first candidates by name: `file`, `default_plan`, `default`, `naive`, and what a warm start brings. The first
+    /// that works is the seed; a winner may lose neither to it nor to `default`.
     pub seeds: Vec<(String, Proposal)>,
     /// Sizes that drive the search.
     pub search: Vec<Sizes>,
@@ -325,9 +325,18 @@ impl Search<'_> {
         seeds.into_iter().find(|r| r.full())
     }
 
-    /// The recipe of a named seed.
-    fn named(&self, name: &str) -> Option<Recipe> {
-        self.job.seeds.iter().find(|(n, _)| n == name).map(|(_, p)| p.recipe.clone())
+    /// The record of a named seed, or of the earlier one that has the same loops.
+    fn named(&self, name: &str) -> Option<&Record> {
+        let at = self.job.seeds.iter().position(|(n, _)| n == name)?;
+        let record = self.state.records.get(at)?;
+        match record.outcome {
+            Outcome::Duplicate { of } => self.state.record(of),
+            _ => Some(record),
+        }
+    }
+
+    fn recipe_of(&self, name: &str) -> Option<Recipe> {
+        self.named(name).map(|r| r.proposal.recipe.clone())
     }
 
     fn finish(
@@ -346,12 +355,14 @@ impl Search<'_> {
             for sizes in &job.heldout {
                 heldout.push((sizes.clone(), info(hands.bench, sizes)?));
             }
-            (winner, finalists) = select(hands.bench, state, seed.id, &heldout, self.course.noise);
+            let default = self.named("default").filter(|r| r.full()).map(|r| r.id);
+            let rivals = Rivals { seed: seed.id, default };
+            (winner, finalists) = select(hands.bench, state, rivals, &heldout, self.course.noise);
             if let Some(record) = winner.and_then(|id| state.record(id)) {
                 let recipe = &record.proposal.recipe;
                 let baselines = Baselines {
-                    naive: self.named("naive"),
-                    default: self.named("default"),
+                    naive: self.recipe_of("naive"),
+                    default: self.recipe_of("default"),
                     seed: Some(seed.proposal.recipe.clone()),
                 };
                 let known = self.course.sizes.iter().cloned().zip(self.course.infos.iter().cloned());

@@ -1,0 +1,238 @@
+//! Selection: who is tried on the held-out sizes, who may not win, and who does.
+
+use serde::{Deserialize, Serialize};
+
+use super::ONCE_S;
+use crate::bench::{Bench, Effort, Failure, Reason, SizeInfo, Sizes, size_text};
+use crate::candidate::{Base, CandidateId, Recipe};
+use crate::fitness;
+use crate::promote::{median, median_limits};
+use crate::state::State;
+
+/// Elites that are tried on held-out sizes, besides seed, default and incumbent.
+const FINALISTS: usize = 6;
+/// Pairs of two finalists at each held-out size.
+const ROUNDS: usize = 8;
+/// The fewest pairs that can prove anything.
+const LEAST: usize = 6;
+/// Seconds that all pairs of a selection may take; when they are spent, medians are compared instead.
+const SELECTION_S: f64 = 60.0;
+/// By how much (in log time) one median must exceed another to count as slower without pairs.
+const ROUGH: f64 = 0.05;
+/// Finalists this close (in log fitness) to the best are paired with it.
+const CLOSE: f64 = 0.05;
+
+/// How a finalist did on the held-out sizes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finalist {
+    /// The candidate.
+    pub id: CandidateId,
+    /// Median seconds at each held-out size.
+    pub times: Vec<f64>,
+    /// Geometric mean of its fractions of the roof.
+    pub fitness: Option<f64>,
+    /// Why it cannot win: it failed somewhere, or lost to the seed or the default.
+    pub veto: Option<String>,
+}
+
+/// Those that a winner may not lose to. Both are always finalists.
+#[derive(Clone, Copy, Debug)]
+pub struct Rivals {
+    /// What the search started from.
+    pub seed: CandidateId,
+    /// The compiler's choice, if it was right.
+    pub default: Option<CandidateId>,
+}
+
+/// Chooses the winner: the best among finalists that are right at every held-out size and lose to neither the default
+/// nor the seed at any of them. Those two are always among them, so there is a winner if the seed is right.
+#[must_use]
+pub fn select(
+    bench: &mut dyn Bench,
+    state: &State,
+    rivals: Rivals,
+    heldout: &[(Sizes, SizeInfo)],
+    noise: f64,
+) -> (Option<CandidateId>, Vec<Finalist>) {
+    let mut ids: Vec<CandidateId> = vec![rivals.seed];
+    ids.extend(rivals.default);
+    ids.extend(state.incumbent);
+    ids.extend(state.archive.ranked().into_iter().filter(|e| e.full).take(FINALISTS).map(|e| e.id));
+    let mut selection = Selection { bench, heldout, noise, left_s: SELECTION_S, contestants: Vec::new() };
+    for id in ids {
+        if selection.contestants.iter().any(|c| c.finalist.id == id) {
+            continue;
+        }
+        let Some(record) = state.record(id) else { continue };
+        let recipe = &record.proposal.recipe;
+        // No schedule that a file can hold says "plain loops", so they win only as a file's only way to run.
+        if recipe.base == Base::Naive && id != rivals.seed {
+            continue;
+        }
+        let finalist = selection.try_out(id, recipe);
+        let score = finalist.fitness.or(record.score);
+        selection.contestants.push(Contestant { finalist, recipe, score });
+    }
+    selection.veto(rivals);
+    let winner = selection.winner();
+    (winner, selection.contestants.into_iter().map(|c| c.finalist).collect())
+}
+
+struct Contestant<'a> {
+    finalist: Finalist,
+    recipe: &'a Recipe,
+    /// On held-out sizes; without any, on the search sizes.
+    score: Option<f64>,
+}
+
+impl Contestant<'_> {
+    fn alive(&self) -> bool {
+        self.finalist.veto.is_none() && self.score.is_some()
+    }
+}
+
+struct Selection<'a> {
+    bench: &'a mut dyn Bench,
+    heldout: &'a [(Sizes, SizeInfo)],
+    noise: f64,
+    /// Seconds left for pairs.
+    left_s: f64,
+    contestants: Vec<Contestant<'a>>,
+}
+
+/// log(t_a / t_b) at one size: positive where `b` is faster.
+struct Gain {
+    median: f64,
+    /// Its upper limit.
+    most: f64,
+}
+
+impl Selection<'_> {
+    /// Compares and times a candidate at every held-out size.
+    fn try_out(&mut self, id: CandidateId, recipe: &Recipe) -> Finalist {
+        let mut finalist = Finalist { id, times: Vec::new(), fitness: None, veto: None };
+        let mut fractions = Vec::new();
+        for (sizes, info) in self.heldout {
+            let effort = Effort { budget_s: 0.2, ..Effort::full() };
+            let time = self.bench.measure(recipe, sizes, effort).and_then(|measured| {
+                median(&measured.samples)
+                    .ok_or_else(|| Failure::new(Reason::Internal, "a measurement without samples"))
+            });
+            match time {
+                Ok(time) => {
+                    finalist.times.push(time);
+                    fractions.push(fitness::fraction(info.roof_s, time));
+                }
+                Err(failure) => {
+                    finalist.veto = Some(failure.to_string());
+                    return finalist;
+                }
+            }
+        }
+        finalist.fitness = fitness::geometric_mean(&fractions);
+        finalist
+    }
+
+    /// Pairs two contestants at one held-out size. Where pairs take too long, their medians must do.
+    fn pair(&mut self, a: usize, b: usize, size: usize) -> Result<Gain, Failure> {
+        let (a, b) = (&self.contestants[a], &self.contestants[b]);
+        let time = |c: &Contestant<'_>| c.finalist.times.get(size).copied().unwrap_or(f64::NAN);
+        let both = time(a) + time(b);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most eight")]
+        let rounds = (self.left_s / both.max(1e-9)).clamp(0.0, ROUNDS as f64) as usize;
+        if both > ONCE_S || rounds < LEAST {
+            let median = (time(a) / time(b)).ln();
+            return Ok(Gain { median, most: median + ROUGH });
+        }
+        let pairs = self.bench.pair(a.recipe, b.recipe, &self.heldout[size].0, rounds)?;
+        self.left_s -= pairs.iter().map(|(a, b)| a + b).sum::<f64>();
+        let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
+        let middle = median(&logs).ok_or_else(|| Failure::new(Reason::Internal, "no pairs"))?;
+        Ok(Gain { median: middle, most: median_limits(&logs, 0.025).1 })
+    }
+
+    fn at(&self, id: CandidateId) -> Option<usize> {
+        self.contestants.iter().position(|c| c.finalist.id == id)
+    }
+
+    /// Excludes whoever loses to a rival: at some size it is slower beyond doubt and noise.
+    fn veto(&mut self, rivals: Rivals) {
+        let seed = self.at(rivals.seed);
+        let default = rivals.default.and_then(|id| self.at(id));
+        let mut order: Vec<usize> = (0..self.contestants.len()).collect();
+        // The best first, in case the time runs out; but before them the rivals, of which at most one loses.
+        let score = |c: &Contestant<'_>| c.score.unwrap_or(0.0);
+        order.sort_by(|a, b| score(&self.contestants[*b]).total_cmp(&score(&self.contestants[*a])));
+        order.sort_by_key(|c| match *c {
+            c if Some(c) == seed => 0,
+            c if Some(c) == default => 1,
+            _ => 2,
+        });
+        for own in order {
+            for (rival, name) in [(default, "default"), (seed, "seed")] {
+                let Some(rival) = rival.filter(|r| *r != own) else { continue };
+                let spared = Some(own) == default && !self.contestants[rival].alive();
+                if self.contestants[own].alive() && !spared {
+                    self.contestants[own].finalist.veto = self.loses(rival, own, name);
+                }
+            }
+        }
+    }
+
+    fn loses(&mut self, rival: usize, own: usize, name: &str) -> Option<String> {
+        // A rival that failed at a size has no time there.
+        let sizes = self.contestants[rival].finalist.times.len();
+        for size in 0..sizes.min(self.heldout.len()) {
+            match self.pair(rival, own, size) {
+                Ok(gain) if gain.most < -self.noise => {
+                    let text = size_text(&self.heldout[size].0);
+                    return Some(format!("slower than the {name} at {text}"));
+                }
+                Ok(_) => {}
+                Err(failure) => return Some(failure.to_string()),
+            }
+        }
+        None
+    }
+
+    /// The best of those that may win: whoever is close to the best is paired with it, and within the noise of the best
+    /// pairs the simplest is taken.
+    fn winner(&mut self) -> Option<CandidateId> {
+        let alive: Vec<(usize, f64)> = self
+            .contestants
+            .iter()
+            .enumerate()
+            .filter(|(_, c)| c.alive())
+            .filter_map(|(n, c)| Some((n, c.score?)))
+            .collect();
+        let &(top, best) = alive.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let mut gains = Vec::new();
+        for (n, score) in alive {
+            let behind = (best / score).ln();
+            if behind <= CLOSE {
+                let paired = if n == top { Some(0.0) } else { self.gain(top, n) };
+                gains.push((n, paired.unwrap_or(-behind)));
+            }
+        }
+        let most = gains.iter().map(|g| g.1).fold(0.0, f64::max);
+        gains
+            .iter()
+            .filter(|(_, gain)| most - gain <= self.noise.min(0.01))
+            .map(|(n, _)| &self.contestants[*n])
+            .min_by_key(|c| (c.recipe.complexity(), c.finalist.id))
+            .map(|c| c.finalist.id)
+    }
+
+    /// The mean over the sizes of log(t_a / t_b); `None` without sizes.
+    fn gain(&mut self, a: usize, b: usize) -> Option<f64> {
+        let sizes = self.heldout.len();
+        let gains: Option<Vec<f64>> =
+            (0..sizes).map(|size| self.pair(a, b, size).ok().map(|g| g.median)).collect();
+        #[expect(clippy::cast_precision_loss, reason = "a handful of sizes")]
+        let count = sizes as f64;
+        gains.map(|g| g.iter().sum::<f64>() / count).filter(|g| g.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests;
