@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use rooftile_compiler::schedule::anchors::anchors as plausible;
+use rooftile_compiler::schedule::draw::random_plan;
 use rooftile_compiler::schedule::parse::verb_text;
 use rooftile_compiler::schedule::plan::Assignment;
 use rooftile_compiler::schedule::{Allow, Choice};
@@ -31,7 +33,7 @@ fn asked() -> Option<usize> {
 /// What became of a schedule at one case.
 enum Outcome {
     /// Lowering refuses it.
-    Refused,
+    Refused(String),
     /// It computes what it must.
     Held,
     /// It does not.
@@ -53,7 +55,7 @@ fn outcome(entry: Entry, recipe: &Recipe, allow: Allow, case: &(Case, Expected),
     };
     match catch_unwind(AssertUnwindSafe(judged)) {
         Ok(Ok(())) => Outcome::Held,
-        Ok(Err(e)) if e.starts_with("refused") => Outcome::Refused,
+        Ok(Err(e)) if e.starts_with("refused") => Outcome::Refused(e),
         Ok(Err(e)) => Outcome::Wrong(e),
         Err(payload) => {
             let text = payload.downcast_ref::<String>().cloned();
@@ -92,6 +94,12 @@ fn shown(recipe: &Recipe) -> String {
 struct Count {
     legal: usize,
     refused: usize,
+    reasons: BTreeMap<String, usize>,
+}
+
+/// A refusal without its names.
+fn reason(refusal: &str) -> String {
+    refusal.split('`').step_by(2).collect::<Vec<_>>().join("..").chars().take(90).collect()
 }
 
 /// Walks from schedule to schedule until `enough`; the first wrong one ends the walk.
@@ -119,6 +127,8 @@ fn walk(entry: Entry, seed: u64, count: &mut Count, enough: impl Fn(&Count) -> b
         Box::new(tunables.clone()),
         Allowed { reassoc: allow.reassoc, online: allow.online, atomics: allow.atomics },
     );
+    let plausible = plausible(entry.subject.file(), entry.id);
+    let mutator = mutator.with_plausible(plausible.clone());
     let judged: Vec<(Case, Expected)> = cases(entry, 1)
         .into_iter()
         .map(|case| expected(entry, &case).map(|want| (case, want)).map_err(|e| e.to_string()))
@@ -132,10 +142,15 @@ fn walk(entry: Entry, seed: u64, count: &mut Count, enough: impl Fn(&Count) -> b
             recipe = start(&mut rng);
         }
         let mut child = recipe.clone();
-        for _ in 0..1 + rng.below(3) {
-            let Some(operator) = rng.pick(mutator.operators()).copied() else { return Ok(()) };
-            if let Some((next, _)) = mutator.apply(operator, &child, &mut rng) {
-                child = next;
+        if rng.below(3) == 0 {
+            // As drawn: moves bring plans into a normal form that not every written plan has.
+            child.plan = random_plan(&plausible, &mut |n| rng.below(n));
+        } else {
+            for _ in 0..1 + rng.below(3) {
+                let Some(operator) = rng.pick(mutator.operators()).copied() else { return Ok(()) };
+                if let Some((next, _)) = mutator.apply(operator, &child, &mut rng) {
+                    child = next;
+                }
             }
         }
         let Some(case) = rng.pick(&judged) else { return Ok(()) };
@@ -145,7 +160,10 @@ fn walk(entry: Entry, seed: u64, count: &mut Count, enough: impl Fn(&Count) -> b
                 count.legal += 1;
                 recipe = child;
             }
-            Outcome::Refused => count.refused += 1,
+            Outcome::Refused(why) => {
+                count.refused += 1;
+                *count.reasons.entry(reason(&why)).or_default() += 1;
+            }
             Outcome::Wrong(why) => {
                 let again = |r: &Recipe| match outcome(entry, r, allow, case, threads) {
                     Outcome::Wrong(e) => Some(e),
@@ -166,6 +184,7 @@ fn random_schedules_agree_with_the_oracle() {
     let share = fuzz_time() / u32::try_from(entries.len().max(1)).unwrap_or(1);
     let mut tally = Tally::default();
     let (mut legal, mut refused) = (0, 0);
+    let mut reasons = BTreeMap::new();
     for entry in entries {
         let begin = Instant::now();
         let enough = |count: &Count| match asked() {
@@ -179,7 +198,14 @@ fn random_schedules_agree_with_the_oracle() {
         let mut count = Count::default();
         let result = walk(entry, seed, &mut count, enough);
         if asked().is_some() {
-            println!("{}: {} legal, {} refused", entry.label(), count.legal, count.refused);
+            let seconds = begin.elapsed().as_secs();
+            println!("{}: {} legal, {} refused, {seconds} s", entry.label(), count.legal, count.refused);
+            if let Err(wrong) = &result {
+                println!("WRONG: {wrong}");
+            }
+        }
+        for (reason, n) in count.reasons {
+            *reasons.entry(reason).or_insert(0) += n;
         }
         if count.legal == 0 && result.is_ok() {
             tally.skip(&entry.label(), format!("none of {} schedules was legal", count.refused));
@@ -188,6 +214,6 @@ fn random_schedules_agree_with_the_oracle() {
         refused += count.refused;
         tally.note(&entry.label(), result);
     }
-    println!("random_schedules: {legal} legal, {refused} refused");
+    println!("random_schedules: {legal} legal, {refused} refused: {reasons:#?}");
     tally.finish("random_schedules", &[], 1);
 }

@@ -241,6 +241,15 @@ fn ix(form: &Form, e: ExprId) -> Ix {
     }
 }
 
+/// Whether the bounds of an axis are data, as those of CSR rows.
+pub(crate) fn bounded_by_data(form: &Form, axis: AxisId) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut found = Vec::new();
+    reads(form, form.func.axes[axis].lo, &mut seen, &mut found);
+    reads(form, form.func.axes[axis].hi, &mut seen, &mut found);
+    !found.is_empty()
+}
+
 /// The reads below an expression.
 pub(crate) fn reads(form: &Form, e: ExprId, seen: &mut BTreeSet<ExprId>, out: &mut Vec<Access>) {
     if !seen.insert(e) {

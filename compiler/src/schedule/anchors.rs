@@ -1,14 +1,17 @@
-//! What verbs can be applied to: the names of an algorithm with what a search needs to know of them, and plausible
-//! verbs drawn from them. A plausible verb may still be refused; [`super::lower`] decides.
+//! What verbs can be applied to: the names of an algorithm with what a search needs to know of them. Whether a rewrite
+//! applies to a name is found out by trying it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::HostExpr;
 
-use super::form::{Action, Form};
-use super::{bounds, host, normal};
-use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, StoreKind};
-use crate::schedule::plan::{Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
+use super::access::{Accesses, Object, agree_on_axis, bounded_by_data};
+use super::form::{Action, Form, Item, StmtId, operands};
+use super::{Allow, bounds, host, inline, normal, split, stage};
+use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, ValueKind};
+
+/// What a task may allow at most: anchors say what is possible, tasks what is permitted.
+const ALL: Allow = Allow { contract: true, reassoc: true, online: true, atomics: true };
 
 /// The names that verbs of a kernel or pipeline may use, each once, in order of appearance.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -47,10 +50,14 @@ pub struct AxisAnchor {
     pub reduced: bool,
     /// Whether something is scanned along it.
     pub scanned: bool,
+    /// Whether a reduction over it can be split.
+    pub splits: bool,
+    /// Whether passes of some statement's loop over it never meet.
+    pub apart: bool,
     /// Whether bounds of other axes depend on it: it cannot be blocked.
     pub bounds_others: bool,
-    /// Whether its own bounds depend on another axis.
-    pub dependent: bool,
+    /// The axes that its own bounds depend on.
+    pub parents: Vec<String>,
     /// Whether elements side by side in memory follow it in some access.
     pub contiguous: bool,
     /// Its extent over the sizes and scalars of the entry's kernel, where it is such.
@@ -64,8 +71,8 @@ pub struct AxisAnchor {
 pub struct ValueAnchor {
     /// Its name.
     pub name: String,
-    /// Whether it is a `let`, which may be computed again.
-    pub is_let: bool,
+    /// Whether it may be computed again at each use.
+    pub again: bool,
 }
 
 /// A tensor.
@@ -75,9 +82,11 @@ pub struct TensorAnchor {
     pub name: String,
     /// Axes that index it plainly, by which it can be staged; empty if it is written or read otherwise only.
     pub staged_by: Vec<String>,
-    /// Whether a scatter writes it.
+    /// Axes of the statements that read it so: it can be staged inside their loops.
+    pub staged_in: Vec<String>,
+    /// Whether a scatter writes it that can go to private copies.
     pub scattered: bool,
-    /// Whether a scan gives it.
+    /// Whether a scan gives it that can run in parts.
     pub scanned: bool,
     /// Whether it is a list that `append` fills.
     pub appended: bool,
@@ -87,15 +96,21 @@ pub struct TensorAnchor {
 #[must_use]
 pub fn anchors(file: &File, entry: FuncId) -> Anchors {
     let mut out = Anchors::default();
+    let mut written = Vec::new();
     for kernel in file.kernels_of(entry) {
         if let Ok(form) = normal::normalise(&file.funcs[kernel], &file.tables) {
-            collect(&form, &mut out);
+            collect(&form, &mut written, &mut out);
         }
+    }
+    // A tensor that one kernel of a pipeline writes is staged in none.
+    for t in out.tensors.iter_mut().filter(|t| written.contains(&t.name)) {
+        t.staged_by.clear();
+        t.staged_in.clear();
     }
     out
 }
 
-fn collect(form: &Form, out: &mut Anchors) {
+fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     let func = &form.func;
     let none = BTreeMap::new();
     for (id, axis) in func.axes.iter() {
@@ -119,106 +134,129 @@ fn collect(form: &Form, out: &mut Anchors) {
             role,
             reduced: false,
             scanned: false,
+            splits: split::split(&mut form.clone(), id, 2, ALL).is_ok(),
+            apart: false,
             bounds_others: func.axes.iter().any(|(_, a)| a.parents.contains(&id)),
-            dependent: !axis.parents.is_empty(),
+            parents: axis.parents.iter().map(|p| func.axes[*p].name.clone()).collect(),
             contiguous: false,
             extent,
             constant,
         };
         match out.axes.iter_mut().find(|a| a.name == new.name) {
             Some(old) => {
+                old.splits |= new.splits;
                 old.bounds_others |= new.bounds_others;
-                old.dependent |= new.dependent;
+                add(&mut old.parents, new.parents);
             }
             None => out.axes.push(new),
         }
     }
-    for (_, v) in func.values.iter().take(form.info.len()) {
+    for (_, v) in func.values.iter() {
         // Values that the normal form made have no name in the algorithm.
         if v.name.contains('.') || out.values.iter().any(|x| x.name == v.name) {
             continue;
         }
-        let named = matches!(v.kind, crate::hir::ir::ValueKind::Let);
-        out.values.push(ValueAnchor { name: v.name.clone(), is_let: named });
+        let named = matches!(v.kind, ValueKind::Let);
+        let again = named && inline::recompute(&mut form.clone(), &v.name).is_ok();
+        out.values.push(ValueAnchor { name: v.name.clone(), again });
     }
-    for (_, t) in func.tensors.iter() {
-        if !out.tensors.iter().any(|x| x.name == t.name) {
-            out.tensors.push(TensorAnchor {
+    for (id, t) in func.tensors.iter() {
+        let scattered = split::privatize(&mut form.clone(), id, 2, ALL).is_ok();
+        let scanned = split::scan(&mut form.clone(), &t.name, 2, ALL).is_ok();
+        match out.tensors.iter_mut().find(|x| x.name == t.name) {
+            Some(old) => {
+                old.scattered |= scattered;
+                old.scanned |= scanned;
+            }
+            None => out.tensors.push(TensorAnchor {
                 name: t.name.clone(),
                 staged_by: Vec::new(),
-                scattered: false,
-                scanned: false,
+                staged_in: Vec::new(),
+                scattered,
+                scanned,
                 appended: false,
-            });
+            }),
         }
     }
-    statements(form, out);
+    let accesses = Accesses::new(form);
+    for access in form.stmts.handles().flat_map(|s| accesses.of(s)).filter(|a| a.write) {
+        if let Object::Tensor(t) = access.object {
+            add(written, vec![func.tensors[t].name.clone()]);
+        }
+    }
+    for s in form.items.iter().flat_map(Item::stmts) {
+        actions(form, s, out);
+        apart(form, &accesses, s, out);
+        reads(form, s, out);
+    }
 }
 
-fn statements(form: &Form, out: &mut Anchors) {
+/// What is reduced, scanned and appended.
+fn actions(form: &Form, s: StmtId, out: &mut Anchors) {
     let func = &form.func;
-    let name = |a: crate::hir::ir::AxisId| func.axes[a].name.as_str();
-    for (_, s) in form.stmts.iter() {
-        match &s.action {
-            Action::Accumulate { value, .. } => {
-                for a in s.axes.iter().filter(|a| !func.values[*value].axes.contains(a)) {
-                    mark(out, name(*a), |x| x.reduced = true);
-                }
+    let stmt = &form.stmts[s];
+    let name = |a: AxisId| func.axes[a].name.as_str();
+    match &stmt.action {
+        Action::Accumulate { value, .. } => {
+            for a in stmt.axes.iter().filter(|a| !func.values[*value].axes.contains(a)) {
+                mark(out, name(*a), |x| x.reduced = true);
             }
-            Action::Best { axis, .. } => mark(out, name(*axis), |x| x.reduced = true),
-            Action::Scan { axis, value, .. } => {
-                mark(out, name(*axis), |x| x.scanned = true);
-                for (_, user) in form.stmts.iter() {
-                    if let Action::Store { tensor, expr, .. } = &user.action
-                        && matches!(func.exprs[*expr].kind, ExprKind::Value(v) if v == *value)
-                    {
-                        tensor_mark(out, &func.tensors[*tensor].name, |t| t.scanned = true);
-                    }
-                }
-            }
-            Action::Store { tensor, kind: StoreKind::Scatter, .. } => {
-                tensor_mark(out, &func.tensors[*tensor].name, |t| t.scattered = true);
-            }
-            Action::Append { list, .. } => {
-                tensor_mark(out, &func.tensors[*list].name, |t| t.appended = true);
-            }
-            _ => {}
+        }
+        Action::Best { axis, .. } => mark(out, name(*axis), |x| x.reduced = true),
+        Action::Scan { axis, .. } => mark(out, name(*axis), |x| x.scanned = true),
+        Action::Append { list, .. } => tensor_mark(out, &func.tensors[*list].name, |t| t.appended = true),
+        _ => {}
+    }
+}
+
+/// The axes along which a statement's passes touch elements of their own.
+fn apart(form: &Form, accesses: &Accesses, s: StmtId, out: &mut Anchors) {
+    let own = accesses.of(s);
+    for axis in &form.stmts[s].axes {
+        let meets = |x: usize, y: usize| {
+            let (x, y) = (&own[x], &own[y]);
+            x.object == y.object && (x.write || y.write) && !agree_on_axis(form, x, y, *axis)
+        };
+        if !(0..own.len()).any(|x| (x..own.len()).any(|y| meets(x, y))) {
+            mark(out, &form.func.axes[*axis].name, |x| x.apart = true);
         }
     }
-    let written: Vec<_> = form
-        .stmts
-        .iter()
-        .filter_map(|(_, s)| match &s.action {
-            Action::Store { tensor, .. } => Some(*tensor),
-            Action::Append { list, .. } => Some(*list),
-            _ => None,
-        })
-        .collect();
-    for (_, e) in func.exprs.iter() {
-        let ExprKind::Load { tensor, index, leaves } = &e.kind else { continue };
-        let plain: Vec<_> = index
-            .iter()
-            .filter_map(|i| match func.exprs[*i].kind {
-                ExprKind::Axis(a) if form.is_dimension(a) => Some(a),
-                _ => None,
-            })
-            .collect();
+}
+
+/// The tensors that a statement reads, with what they can be staged by.
+fn reads(form: &Form, s: StmtId, out: &mut Anchors) {
+    let func = &form.func;
+    let name = |a: &AxisId| func.axes[*a].name.clone();
+    let mut seen = BTreeSet::new();
+    let mut work: Vec<ExprId> = form.stmts[s].action.exprs();
+    while let Some(e) = work.pop() {
+        if !seen.insert(e) {
+            continue;
+        }
+        work.extend(operands(&func.exprs[e].kind));
+        let ExprKind::Load { tensor, index, .. } = &func.exprs[e].kind else { continue };
         if let Some(last) = index.last() {
             for a in &func.exprs[*last].axes {
                 if bounds::offset(form, *last, *a).is_some() {
-                    mark(out, name(*a), |x| x.contiguous = true);
+                    mark(out, &func.axes[*a].name, |x| x.contiguous = true);
                 }
             }
         }
-        if plain.len() == index.len() && !leaves.contains(&true) && !written.contains(tensor) {
-            for a in plain {
-                let axis = name(a).to_owned();
-                tensor_mark(out, &func.tensors[*tensor].name, |t| {
-                    if !t.staged_by.contains(&axis) {
-                        t.staged_by.push(axis.clone());
-                    }
-                });
-            }
+        let Some(axes) = stage::plain_axes(form, e) else { continue };
+        if axes.iter().any(|a| bounded_by_data(form, *a)) {
+            continue;
+        }
+        tensor_mark(out, &func.tensors[*tensor].name, |t| {
+            add(&mut t.staged_by, axes.iter().map(name).collect());
+            add(&mut t.staged_in, form.stmts[s].axes.iter().map(name).collect());
+        });
+    }
+}
+
+fn add(list: &mut Vec<String>, names: Vec<String>) {
+    for name in names {
+        if !list.contains(&name) {
+            list.push(name);
         }
     }
 }
@@ -229,149 +267,4 @@ fn mark(out: &mut Anchors, name: &str, f: impl Fn(&mut AxisAnchor)) {
 
 fn tensor_mark(out: &mut Anchors, name: &str, f: impl Fn(&mut TensorAnchor)) {
     out.tensors.iter_mut().filter(|t| t.name == name).for_each(f);
-}
-
-/// A source of choices: a number below its argument, which is not zero.
-pub type Pick<'a> = dyn FnMut(usize) -> usize + 'a;
-
-const LANES: &[i64] = &[4, 8, 16, 32];
-const POINTS: &[i64] = &[2, 3, 4, 6, 8];
-const TILES: &[i64] = &[8, 16, 32, 64, 128, 256, 512];
-const PARTS: &[i64] = &[2, 4, 8, 16];
-
-fn one_of<T: Clone>(items: &[T], pick: &mut Pick<'_>) -> Option<T> {
-    (!items.is_empty()).then(|| items[pick(items.len())].clone())
-}
-
-fn amount(items: &[i64], pick: &mut Pick<'_>) -> Amount {
-    Amount::Int(items[pick(items.len())])
-}
-
-/// A plausible verb; `None` if the kind drawn has no anchor here.
-#[must_use]
-pub fn random_verb(anchors: &Anchors, pick: &mut Pick<'_>) -> Option<Verb> {
-    let axes = |f: &dyn Fn(&AxisAnchor) -> bool| -> Vec<&AxisAnchor> {
-        anchors.axes.iter().filter(|a| a.role != AxisRole::Counter && f(a)).collect()
-    };
-    let blockable = |a: &AxisAnchor| !a.bounds_others;
-    Some(match pick(14) {
-        0 | 1 => {
-            let a = one_of(&axes(&blockable), pick)?;
-            Verb::Vector { axis: a.name.clone(), lanes: amount(LANES, pick) }
-        }
-        2 | 3 => {
-            let a = one_of(&axes(&blockable), pick)?;
-            let whole = a.constant.is_some_and(|n| (2..=16).contains(&n));
-            let count = if whole { None } else { Some(amount(POINTS, pick)) };
-            Verb::Unroll { axis: a.name.clone(), count }
-        }
-        4 | 5 => {
-            let a = one_of(&axes(&|a| a.constant.is_none()), pick)?;
-            let mut sizes = vec![amount(TILES, pick)];
-            if pick(4) == 0 {
-                sizes.push(amount(&[8, 16, 32], pick));
-            }
-            Verb::Tile { axis: a.name.clone(), sizes }
-        }
-        6 => {
-            let some = axes(&|a| matches!(a.role, AxisRole::For | AxisRole::With));
-            let first = one_of(&some, pick)?;
-            let mut names = vec![first.name.clone()];
-            let second = one_of(&some, pick)?;
-            if pick(3) == 0 && second.name != first.name {
-                names.push(second.name.clone());
-            }
-            Verb::Parallel { axes: names, balance: None }
-        }
-        7 => {
-            let mut left = axes(&|_| true);
-            let mut order = Vec::new();
-            while !left.is_empty() {
-                let a = left.remove(pick(left.len()));
-                order.push(AxisRef { name: a.name.clone(), level: None });
-            }
-            Verb::Order(order)
-        }
-        8 => {
-            let staged: Vec<&TensorAnchor> =
-                anchors.tensors.iter().filter(|t| !t.staged_by.is_empty()).collect();
-            let t = one_of(&staged, pick)?;
-            let at = AxisRef { name: one_of(&t.staged_by, pick)?, level: None };
-            let panel = (pick(2) == 0).then(|| amount(LANES, pick));
-            Verb::Stage { tensor: t.name.clone(), at, place: Place::Local, panel }
-        }
-        9 => {
-            let v = one_of(&anchors.values, pick)?;
-            let place = if pick(2) == 0 { Place::Reg } else { Place::Local };
-            Verb::Keep { value: v.name, place }
-        }
-        10 => {
-            let lets: Vec<&ValueAnchor> = anchors.values.iter().filter(|v| v.is_let).collect();
-            Verb::Recompute(one_of(&lets, pick)?.name.clone())
-        }
-        11 => {
-            let a = one_of(&axes(&|a| a.role == AxisRole::With), pick)?;
-            Verb::Roll { axis: a.name.clone(), tile: amount(TILES, pick), passes: None }
-        }
-        12 => {
-            let a = one_of(&axes(&|a| a.reduced && !a.dependent), pick)?;
-            Verb::Split { axis: a.name.clone(), parts: amount(PARTS, pick), merge: Merge::TwoPass }
-        }
-        _ => {
-            let special: Vec<&TensorAnchor> =
-                anchors.tensors.iter().filter(|t| t.scanned || t.scattered || t.appended).collect();
-            let t = one_of(&special, pick)?;
-            let target = t.name.clone();
-            if t.scanned {
-                let items = Some(amount(&[1, 2, 4, 8], pick));
-                Verb::Scan { target, via: ScanVia::TwoPass, items }
-            } else if t.scattered {
-                let copies = Some(amount(&[1, 2, 4], pick));
-                Verb::Scatter { target, via: ScatterVia::Privatize, copies, place: Some(Place::Local) }
-            } else {
-                Verb::Append { target, via: AppendVia::Sort }
-            }
-        }
-    })
-}
-
-/// A plausible plan of up to six verbs, none of a kind and anchor twice.
-#[must_use]
-pub fn random_plan(anchors: &Anchors, pick: &mut Pick<'_>) -> Plan {
-    let mut verbs: Vec<Verb> = Vec::new();
-    let count = 1 + pick(6);
-    for _ in 0..count {
-        let Some(verb) = random_verb(anchors, pick) else { continue };
-        if !verbs.iter().any(|v| clashes(v, &verb)) {
-            verbs.push(verb);
-        }
-    }
-    Plan { verbs }
-}
-
-/// Whether two verbs say the same thing of the same anchor, or never stand together.
-#[must_use]
-pub fn clashes(a: &Verb, b: &Verb) -> bool {
-    match (a, b) {
-        (
-            Verb::Tile { axis: x, .. } | Verb::Roll { axis: x, .. },
-            Verb::Tile { axis: y, .. } | Verb::Roll { axis: y, .. },
-        )
-        | (Verb::Vector { axis: x, .. }, Verb::Vector { axis: y, .. })
-        | (Verb::Unroll { axis: x, .. }, Verb::Unroll { axis: y, .. })
-        | (Verb::Split { axis: x, .. }, Verb::Split { axis: y, .. })
-        | (Verb::Stage { tensor: x, .. }, Verb::Stage { tensor: y, .. })
-        | (
-            Verb::Keep { value: x, .. } | Verb::Recompute(x),
-            Verb::Keep { value: y, .. } | Verb::Recompute(y),
-        )
-        | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
-        | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
-        | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
-        (Verb::Order(_), Verb::Order(_))
-        | (Verb::Parallel { .. }, Verb::Parallel { .. })
-        | (Verb::Split { .. }, Verb::Stage { .. })
-        | (Verb::Stage { .. }, Verb::Split { .. }) => true,
-        _ => false,
-    }
 }

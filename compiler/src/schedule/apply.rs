@@ -52,19 +52,7 @@ pub(crate) fn apply(
     for verb in &plan.verbs {
         a.rewrite(verb)?;
     }
-    // Copies are made per pass of a loop of the whole axis; a part of a split axis has no such loop.
-    let cut = plan.verbs.iter().find_map(|verb| match verb {
-        Verb::Split { axis, parts, .. } if parts.value(assignment).is_some_and(|n| n > 1) => {
-            a.axes(axis).first().copied()
-        }
-        _ => None,
-    });
-    match cut {
-        Some(axis) if !a.setup.stages.is_empty() => {
-            Err(a.refuse(axis, "is split; a kernel with a split reduction cannot stage tensors as well"))
-        }
-        _ => Ok(a.setup),
-    }
+    Ok(a.setup)
 }
 
 /// Tile sizes that the algorithm's tile names have under an assignment.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::CpuTarget;
 
-use super::access::{Accesses, Ix, Object, agree_on_axis};
+use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
 use super::form::{Action, Form, operands};
 use super::kernel::{self, KernelNest, ViewShape};
@@ -258,21 +258,13 @@ impl Model<'_> {
                 scores.into_iter().filter(|(a, s)| *s > 0 && self.blockable(*a)).max_by_key(|(_, s)| *s);
             if let Some((a, _)) = best
                 && bounds::extent(self.form, a).is_none_or(|n| n > SMALL)
-                && !self.bounded_by_data(a)
+                // Rows whose extent is data are often too short for lanes.
+                && !bounded_by_data(self.form, a)
             {
                 out.insert(a);
             }
         }
         out
-    }
-
-    /// Whether an axis' extent is data, as that of CSR rows: often too short for lanes.
-    fn bounded_by_data(&self, axis: AxisId) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
-        super::access::reads(self.form, self.form.func.axes[axis].lo, &mut seen, &mut found);
-        super::access::reads(self.form, self.form.func.axes[axis].hi, &mut seen, &mut found);
-        !found.is_empty()
     }
 
     fn score(

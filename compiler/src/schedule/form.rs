@@ -86,6 +86,8 @@ pub(crate) struct Stmt {
     pub(crate) axes: Vec<AxisId>,
     /// The loops that it runs inside, where they are not all loops of its axes.
     pub(crate) levels: Option<Vec<LevelId>>,
+    /// It copies what tensors hold for the statements after it, and goes into the loop of the first of them.
+    pub(crate) copies: bool,
     /// Its place in the source.
     pub(crate) span: Span,
 }
@@ -258,7 +260,7 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        self.stmts.push(Stmt { action, axes, levels: None, span })
+        self.stmts.push(Stmt { action, axes, levels: None, copies: false, span })
     }
 
     /// Axes in order of nesting, each once; axes that they depend on are added.

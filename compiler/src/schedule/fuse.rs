@@ -257,38 +257,89 @@ impl<'a> Fuser<'a> {
 
     fn cluster<'i>(&self, items: &[&'i Item], level: LevelId, bound: &[LevelId]) -> Vec<Cluster<'i>> {
         let mut out: Vec<Cluster<'i>> = Vec::new();
-        let may_share = self.policy == Policy::Greedy || self.is_for(level);
+        let mut copies: Vec<&'i Item> = Vec::new();
         for item in items {
-            let stmts = item.stmts();
-            let clash = |c: &Cluster| {
-                Self::stmts(&c.items).iter().any(|a| stmts.iter().any(|b| self.accesses.conflict(*a, *b)))
-            };
-            let last = out.iter().rposition(clash);
-            let after = last.map_or(0, |p| p + 1);
-            if self.has(item, level, bound) {
-                let lanes = self.lanes(item, level);
-                let joins = |c: &Cluster| {
-                    c.is_loop
-                        && c.lanes == lanes
-                        && Self::stmts(&c.items).iter().all(|a| {
-                            stmts.iter().all(|b| self.accesses.apart(self.form, self.levels, *a, *b, level))
-                        })
-                };
-                let from = last.unwrap_or(0);
-                let target = if may_share { (from..out.len()).find(|n| joins(&out[*n])) } else { None };
-                match target {
-                    Some(n) => out[n].items.push(item),
-                    None => out.push(Cluster { is_loop: true, lanes, items: vec![item] }),
+            if matches!(item, Item::Stmt(s) if self.form.stmts[*s].copies) {
+                copies.push(item);
+                continue;
+            }
+            let at = self.place(&mut out, item, level, bound);
+            // The copies that the item reads, and those that these read, go with it; nothing stands in their way.
+            let mut near = vec![*item];
+            for n in (0..copies.len()).rev() {
+                if near.iter().any(|i| self.conflict(i, copies[n])) {
+                    near.insert(0, copies.remove(n));
                 }
-            } else if let Some(p) = last.filter(|p| !out[*p].is_loop) {
-                out[p].items.push(item);
-            } else if out.get(after).is_some_and(|c| !c.is_loop) {
-                out[after].items.push(item);
+            }
+            let together = |c: &Cluster, copy: &Item| {
+                let runs = self.has(copy, level, bound);
+                // Whether passes are shared out over the cores is for the user to say.
+                let alike = || self.levels.parallel.contains(&level) || self.lanes(copy, level) == c.lanes;
+                runs == c.is_loop && (!runs || (alike() && self.share(&c.items, copy, level)))
+            };
+            near.pop();
+            if near.iter().all(|copy| together(&out[at], copy)) {
+                let end = out[at].items.len() - 1;
+                out[at].items.splice(end..end, near);
             } else {
-                out.insert(after, Cluster { is_loop: false, lanes: false, items: vec![item] });
+                for (n, copy) in near.into_iter().enumerate() {
+                    let is_loop = self.has(copy, level, bound);
+                    let lanes = is_loop && self.lanes(copy, level);
+                    out.insert(at + n, Cluster { is_loop, lanes, items: vec![copy] });
+                }
             }
         }
+        for copy in copies {
+            self.place(&mut out, copy, level, bound);
+        }
         out
+    }
+
+    fn conflict(&self, a: &Item, b: &Item) -> bool {
+        let b = b.stmts();
+        a.stmts().iter().any(|a| b.iter().any(|b| self.accesses.conflict(*a, *b)))
+    }
+
+    /// Whether an item may run in one loop with others.
+    fn share(&self, items: &[&Item], item: &Item, level: LevelId) -> bool {
+        let stmts = item.stmts();
+        Self::stmts(items)
+            .iter()
+            .all(|a| stmts.iter().all(|b| self.accesses.apart(self.form, self.levels, *a, *b, level)))
+    }
+
+    /// Puts an item last into the first cluster that may hold it, or into a new one. Gives the cluster's place.
+    fn place<'i>(
+        &self,
+        out: &mut Vec<Cluster<'i>>,
+        item: &'i Item,
+        level: LevelId,
+        bound: &[LevelId],
+    ) -> usize {
+        let may_share = self.policy == Policy::Greedy || self.is_for(level);
+        let last = out.iter().rposition(|c| c.items.iter().any(|i| self.conflict(i, item)));
+        let after = last.map_or(0, |p| p + 1);
+        if self.has(item, level, bound) {
+            let lanes = self.lanes(item, level);
+            let joins = |c: &Cluster| c.is_loop && c.lanes == lanes && self.share(&c.items, item, level);
+            let from = last.unwrap_or(0);
+            let target = if may_share { (from..out.len()).find(|n| joins(&out[*n])) } else { None };
+            if let Some(n) = target {
+                out[n].items.push(item);
+                return n;
+            }
+            out.push(Cluster { is_loop: true, lanes, items: vec![item] });
+            out.len() - 1
+        } else if let Some(p) = last.filter(|p| !out[*p].is_loop) {
+            out[p].items.push(item);
+            p
+        } else if out.get(after).is_some_and(|c| !c.is_loop) {
+            out[after].items.push(item);
+            after
+        } else {
+            out.insert(after, Cluster { is_loop: false, lanes: false, items: vec![item] });
+            after
+        }
     }
 
     /// Whether an item may run as lanes of a block, or on several cores at once.

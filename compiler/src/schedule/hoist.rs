@@ -88,6 +88,7 @@ fn stmt(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, s: StmtI
         form.info[value.index()].private = private;
         let set = form.stmt(Action::Set { value, index: None, expr: e }, expr.axes, span);
         form.stmts[set].levels = Some(kept);
+        form.stmts[set].copies = true;
         memo.insert(e, form.read(value, span));
         before.push(set);
     }

@@ -1,6 +1,6 @@
 //! One kernel: normal form, levels, tree, storage, nest.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::DType;
 
@@ -9,9 +9,9 @@ use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree};
 use super::levels::{AxisSpec, LevelId, Levels};
-use super::{Allow, hoist, partial, stage, storage};
+use super::{Allow, code_size, hoist, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{ExprId, Tensor};
+use crate::hir::ir::{ExprId, Tensor, ValueId};
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, Space};
 use crate::schedule::plan::AxisRef;
@@ -72,10 +72,40 @@ pub(crate) struct KernelNest {
 /// # Errors
 /// A diagnostic when the setup is illegal here, or the target lacks something.
 pub(crate) fn lower_form(
-    mut form: Form,
+    form: Form,
     setup: &Setup,
     views: &[Option<ViewShape>],
 ) -> Result<KernelNest, Diagnostic> {
+    let stages = !setup.stages.is_empty();
+    let every = [Copies::Shared, Copies::Own, Copies::Fewest];
+    for copies in every.into_iter().filter(|c| stages || *c != Copies::Own) {
+        if let (nest, true) = lower_copied(form.clone(), setup, views, copies)? {
+            return Ok(nest);
+        }
+    }
+    let name = setup.stages.first().map_or("", |s| &form.func.tensors[s.tensor].name);
+    let message = format!("`{name}` cannot be staged: the copy would be used by another phase than makes it");
+    Err(Diagnostic::error(Code::Illegal, form.func.span, message))
+}
+
+/// Who uses the copies of what tensors hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    /// Statements that read the same share one.
+    Shared,
+    /// Each statement has its own.
+    Own,
+    /// As `Own`, and only those that are asked for.
+    Fewest,
+}
+
+/// The loops, and whether no phase uses a copy that another one makes.
+fn lower_copied(
+    mut form: Form,
+    setup: &Setup,
+    views: &[Option<ViewShape>],
+    copies: Copies,
+) -> Result<(KernelNest, bool), Diagnostic> {
     split_self_conflicts(&mut form);
     let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
     for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
@@ -93,10 +123,12 @@ pub(crate) fn lower_form(
     }
     if setup.policy == Policy::Greedy {
         for stage in &setup.stages {
-            stage::stage(&mut form, &levels, stage)?;
+            stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
         partial::lane_partials(&mut form, &levels, setup.allow);
-        hoist::hoist(&mut form, &levels);
+        if copies != Copies::Fewest {
+            hoist::hoist(&mut form, &levels);
+        }
     }
     let stmt_levels: Vec<Vec<LevelId>> = form.stmts.handles().map(|s| levels_of(&form, &levels, s)).collect();
     let accesses = Accesses::new(&form);
@@ -130,7 +162,28 @@ pub(crate) fn lower_form(
             shape: emitter.b.nest().buffers[*buffer].shape.clone(),
         })
         .collect();
-    Ok(KernelNest { nest: emitter.b.finish(), scratch })
+    let nest = emitter.b.finish();
+    code_size::check(&form, &nest)?;
+    Ok((KernelNest { nest, scratch }, copies_stay(&form, &accesses, &bodies)))
+}
+
+/// Whether every copy is used only by the phase that makes it.
+fn copies_stay(form: &Form, accesses: &Accesses, phases: &[Vec<Tree>]) -> bool {
+    let mut users: BTreeMap<ValueId, BTreeSet<usize>> = BTreeMap::new();
+    for (n, body) in phases.iter().enumerate() {
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        for access in stmts.iter().flat_map(|s| accesses.of(*s)) {
+            if let Object::Value(v) = access.object {
+                users.entry(v).or_default().insert(n);
+            }
+        }
+    }
+    form.stmts
+        .iter()
+        .filter(|(_, s)| s.copies)
+        .filter_map(|(_, s)| s.action.written_value())
+        .all(|v| users.get(&v).is_none_or(|phases| phases.len() < 2))
 }
 
 /// The levels of each statement.
@@ -169,7 +222,9 @@ fn phases(
             _ => out.push((vec![tree], cores)),
         }
     }
-    if !levels.parallel.is_empty() && out.iter().all(|(_, cores)| *cores == 0) {
+    // Parts are shared out where they can be; nobody asked for it.
+    let asked = |l: &LevelId| !form.partitions.values().any(|part| *part == levels.all[*l].axis);
+    if levels.parallel.iter().any(asked) && out.iter().all(|(_, cores)| *cores == 0) {
         return Err(nothing_shared(form, levels, accesses));
     }
     Ok(out)

@@ -189,7 +189,9 @@ impl Levels {
                     None => steps,
                     Some(n) => steps.get(n as usize).copied().into_iter().collect(),
                 };
-                for l in picked {
+                // The loop over the parts of a cut axis has no name of its own: it goes with the first of the axis.
+                let parts = form.partitions.get(&axis).map(|part| self.steps(*part).collect::<Vec<_>>());
+                for l in parts.into_iter().flatten().chain(picked) {
                     if !ranked.iter().any(|(_, x)| *x == l) {
                         ranked.push((Rank(0, explicit, 0), l));
                         explicit += 1;

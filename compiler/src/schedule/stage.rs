@@ -8,15 +8,14 @@
 //! With `panel(n)` the axis that has lanes (or the last) is cut into panels of `n`, each contiguous:
 //! `b[j / n][k][j % n]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::access::{Accesses, Object};
-use super::form::{Action, Form, Item, StmtId};
+use super::access::{Accesses, Object, bounded_by_data};
+use super::form::{Action, Form, Item, StmtId, operands};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
-use crate::hir::walk;
 use crate::schedule::plan::{AxisRef, Place};
 use rooftile_artifact::DType;
 
@@ -31,11 +30,11 @@ pub(crate) struct Stage {
     pub(crate) panel: Option<i64>,
 }
 
-/// Makes the copy and lets the reads use it.
+/// Makes the copy and lets the reads use it: one copy for all of them, or one for `each` statement that reads.
 ///
 /// # Errors
 /// E0504 when the tensor is written, or is not read by plain axes inside that loop.
-pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(), Diagnostic> {
+pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage, each: bool) -> Result<(), Diagnostic> {
     let tensor = form.func.tensors[stage.tensor].clone();
     let refuse = |why: String| {
         Diagnostic::error(Code::Illegal, tensor.span, format!("`{}` cannot be staged: {why}", tensor.name))
@@ -45,28 +44,41 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
     if form.stmts.handles().any(|s| accesses.of(s).iter().any(|a| a.write && a.object == object)) {
         return Err(refuse("the kernel writes it".to_owned()));
     }
-    let items = form.items.clone();
-    let Some((user, load, axes)) = first_use(form, levels, stage, &items) else {
-        return Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name)));
-    };
-    let by_data = |a: &&AxisId| {
-        let axis = &form.func.axes[**a];
-        let reads = |e| {
-            let mut found = false;
-            walk::for_each_expr(&form.func, e, |_, x| {
-                found |= matches!(x.kind, ExprKind::Load { .. } | ExprKind::Value(_) | ExprKind::ValueAt(..));
-            });
-            found
-        };
-        reads(axis.lo) || reads(axis.hi)
-    };
-    if let Some(&ragged) = axes.iter().find(by_data) {
-        let name = &form.func.axes[ragged].name;
-        return Err(refuse(format!("it is read along `{name}`, whose bounds are data")));
+    let stmts: Vec<StmtId> = form.items.iter().flat_map(Item::stmts).collect();
+    let mut first = None;
+    for s in &stmts {
+        let Some(level) = level_of(form, levels, *s, &stage.at) else { continue };
+        let Some(load) = plain_read(form, stage, *s) else { continue };
+        if let Some(ragged) = plain_axes(form, load).into_iter().flatten().find(|a| bounded_by_data(form, *a))
+        {
+            let name = &form.func.axes[ragged].name;
+            return Err(refuse(format!("it is read along `{name}`, whose bounds are data")));
+        }
+        first.get_or_insert((*s, level, load));
+        if each {
+            copy(form, levels, stage, (*s, level, load), &[*s]).map_err(refuse)?;
+        }
     }
-    let at = level_of(form, levels, user, &stage.at)
-        .ok_or_else(|| refuse(format!("there is no such level of `{}`", stage.at.name)))?;
-    let own: Vec<LevelId> = axes.iter().flat_map(|a| levels.chain(*a).to_vec()).collect();
+    match first {
+        None => Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name))),
+        Some(_) if each => Ok(()),
+        Some(first) => copy(form, levels, stage, first, &stmts).map_err(refuse),
+    }
+}
+
+/// Copies what `user` reads by `load` inside the loop `at`, for those of `users` that run inside the same loops.
+fn copy(
+    form: &mut Form,
+    levels: &Levels,
+    stage: &Stage,
+    (user, at, load): (StmtId, LevelId, ExprId),
+    users: &[StmtId],
+) -> Result<(), String> {
+    let tensor = form.func.tensors[stage.tensor].clone();
+    let axes = plain_axes(form, load).unwrap_or_default();
+    // With the loops of axes that bound those: a part of a split axis is copied by the loops of all its parts.
+    let own: Vec<LevelId> =
+        form.sorted(axes.clone()).iter().flat_map(|a| levels.chain(*a).to_vec()).collect();
     let outer: Vec<LevelId> = levels_of(form, levels, user)
         .into_iter()
         .filter(|l| levels.position(*l) <= levels.position(at) && !levels.all[*l].kind.is_block())
@@ -94,28 +106,27 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage) -> Result<(
         && n % levels.block_count(axis) != 0
     {
         let count = levels.block_count(axis);
-        return Err(refuse(format!("a panel of {n} elements is not a multiple of {count} points at once")));
+        return Err(format!("a panel of {n} elements is not a multiple of {count} points at once"));
     }
     let set = form.stmt(Action::Set { value, index: None, expr: content }, axes.clone(), tensor.span);
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));
     form.stmts[set].levels = Some(set_levels);
+    form.stmts[set].copies = true;
     // Every read at the same point, in statements that run inside the same loops, takes the copy.
     let read = form.read(value, tensor.span);
     let mut memo = BTreeMap::new();
-    let users: Vec<StmtId> = form
-        .stmts
-        .handles()
-        .filter(|s| *s != set && outer.iter().all(|l| levels_of(form, levels, *s).contains(l)))
-        .collect();
     for s in users {
-        let mut action = form.stmts[s].action.clone();
+        if !outer.iter().all(|l| levels_of(form, levels, *s).contains(l)) {
+            continue;
+        }
+        let mut action = form.stmts[*s].action.clone();
         action.map_exprs(|e| {
             form.rewrite(e, &mut memo, &mut |f: &mut Form, x: ExprId| {
                 same_load(f, &wanted, x).then_some(read)
             })
         });
-        form.stmts[s].action = action;
+        form.stmts[*s].action = action;
     }
     let items = std::mem::take(&mut form.items);
     form.items = insert(items, user, set);
@@ -131,45 +142,34 @@ fn same_load(form: &Form, wanted: &ExprKind, e: ExprId) -> bool {
     a == b && p.iter().zip(q).all(|(x, y)| super::bounds::same(form, *x, *y))
 }
 
-/// The first statement inside the loop that reads the tensor by plain axes, the read, and its axes.
-fn first_use(
-    form: &Form,
-    levels: &Levels,
-    stage: &Stage,
-    items: &[Item],
-) -> Option<(StmtId, ExprId, Vec<AxisId>)> {
-    for s in items.iter().flat_map(Item::stmts) {
-        if level_of(form, levels, s, &stage.at).is_none() {
+/// A read of the tensor by plain axes in a statement, by the axis of the loop if there is one.
+fn plain_read(form: &Form, stage: &Stage, s: StmtId) -> Option<ExprId> {
+    let mut best: Option<(bool, ExprId)> = None;
+    let mut work = form.stmts[s].action.exprs();
+    let mut seen = BTreeSet::new();
+    while let Some(e) = work.pop() {
+        if !seen.insert(e) {
             continue;
         }
-        let mut best: Option<(bool, ExprId, Vec<AxisId>)> = None;
-        let mut work = form.stmts[s].action.exprs();
-        let mut seen = std::collections::BTreeSet::new();
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
+        if matches!(form.func.exprs[e].kind, ExprKind::Load { tensor, .. } if tensor == stage.tensor)
+            && let Some(axes) = plain_axes(form, e)
+        {
+            let near = axes.iter().any(|a| form.func.axes[*a].name == stage.at.name);
+            if best.is_none_or(|(b, _)| near && !b) {
+                best = Some((near, e));
             }
-            if let ExprKind::Load { tensor, index, leaves } = &form.func.exprs[e].kind
-                && *tensor == stage.tensor
-                && !leaves.contains(&true)
-                && let Some(axes) = plain_axes(form, index)
-            {
-                let near = axes.iter().any(|a| form.func.axes[*a].name == stage.at.name);
-                if best.as_ref().is_none_or(|(b, ..)| near && !b) {
-                    best = Some((near, e, axes));
-                }
-            }
-            work.extend(super::form::operands(&form.func.exprs[e].kind));
         }
-        if let Some((_, e, axes)) = best {
-            return Some((s, e, axes));
-        }
+        work.extend(operands(&form.func.exprs[e].kind));
     }
-    None
+    best.map(|(_, e)| e)
 }
 
-/// The axes of an index that is a list of different axes.
-fn plain_axes(form: &Form, index: &[ExprId]) -> Option<Vec<AxisId>> {
+/// The axes of a read whose index is a list of different axes and stays inside the tensor.
+pub(crate) fn plain_axes(form: &Form, load: ExprId) -> Option<Vec<AxisId>> {
+    let ExprKind::Load { index, leaves, .. } = &form.func.exprs[load].kind else { return None };
+    if leaves.contains(&true) {
+        return None;
+    }
     let mut axes = Vec::new();
     for e in index {
         match form.func.exprs[*e].kind {

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
 
-use super::plan::{Amount, Merge, Plan, ScanVia, ScatterVia, Verb};
-use super::{Allow, Choice, anchors, default_plan, lower};
+use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
+use super::{Allow, Choice, anchors, default_plan, draw, lower};
+use crate::diag::Diagnostic;
 use crate::hir::check::check;
 use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, TileSize};
 use crate::nest::canonical_hash;
 use crate::nest::interp::run_for_threads;
+use crate::nest::ir::Module;
 use crate::nest::verify::verify_module;
 use crate::oracle::{Inputs, Mode, Options, SplitMix, Values, cases, run};
 
@@ -62,6 +64,15 @@ fn inputs(file: &File, id: FuncId, seed: u64, largest: i64) -> Option<Inputs> {
     } else {
         cases::small_inputs(file, id, seed, largest)?
     };
+    if func.name.starts_with("lbm") {
+        // Densities are not near zero, so that another order of their sums changes little.
+        for tensor in &mut inputs.tensors {
+            if let Some(t) = tensor.take() {
+                let dense = |i: usize| Scalar::Float(0.1 + t.get(i).as_f64().abs());
+                *tensor = HostTensor::from_fn(t.dtype(), t.shape(), dense).ok();
+            }
+        }
+    }
     if func.name.starts_with("lj") {
         let edge = func.scalars.iter().position(|(_, s)| s.name == "L")?;
         let edge = inputs.scalars[edge].as_f64();
@@ -225,19 +236,115 @@ fn scans_scatters_and_reductions_in_parts() {
     assert!(judged >= 9, "judged {judged}");
 }
 
+/// The message of a refusal without its names.
+fn reason(shown: &str) -> String {
+    let message = shown.split("message: \"").nth(1).and_then(|m| m.split('"').next()).unwrap_or(shown);
+    message.split('`').step_by(2).collect::<Vec<_>>().join("..")
+}
+
+/// A split reduction runs in parts: a phase for them, then one that puts them together.
+#[test]
+fn parts_are_phases_of_their_own() {
+    let module = planned("gemv", vec![split("k", 3)]).expect("legal");
+    assert!(module.nests[0].phases.len() > 1, "{}", module.nests[0]);
+}
+
+/// Copies of what parts of a split axis read, inside and outside their loops.
+#[test]
+fn parts_of_a_split_axis_are_staged() {
+    let parallel = Verb::Parallel { axes: vec!["i".to_owned()], balance: None };
+    let tile = Verb::Tile { axis: "k".to_owned(), sizes: vec![Amount::Int(4)] };
+    let at = |name: &str, level| AxisRef { name: name.to_owned(), level };
+    let stage =
+        |tensor: &str, at| Verb::Stage { tensor: tensor.to_owned(), at, place: Place::Local, panel: None };
+    let order = Verb::Order(vec![at("i", None), at("k", None)]);
+    let cases = [
+        vec![split("k", 3), stage("A", at("k", None))],
+        vec![split("k", 3), stage("A", at("i", None))],
+        vec![split("k", 3), parallel.clone(), stage("A", at("i", None))],
+        vec![split("k", 3), order, stage("A", at("i", None)), stage("x", at("i", None))],
+        vec![split("k", 3), tile.clone(), stage("A", at("k", Some(0))), stage("x", at("k", Some(1)))],
+        vec![split("k", 4), tile, parallel, stage("x", at("i", None))],
+    ];
+    for (_, file) in samples() {
+        let Some(id) = file.entry("gemv") else { continue };
+        for verbs in &cases {
+            for seed in 0..3 {
+                let inputs = inputs(&file, id, seed, 30).expect("inputs");
+                let verdict = judge(&file, id, &choice(verbs.clone()), &inputs);
+                assert_eq!(verdict, Ok(()), "{verbs:?}");
+            }
+        }
+    }
+}
+
+/// Statements of several phases that read one tensor have copies of their own.
+#[test]
+fn copies_do_not_outlive_their_phase() {
+    let scan = Verb::Scan { target: "y".to_owned(), via: ScanVia::TwoPass, items: Some(Amount::Int(1)) };
+    let at = AxisRef { name: "i".to_owned(), level: None };
+    let stage = Verb::Stage { tensor: "x".to_owned(), at, place: Place::Local, panel: None };
+    for (_, file) in samples() {
+        let Some(id) = file.entry("scan1") else { continue };
+        let inputs = inputs(&file, id, 3, 40).expect("inputs");
+        assert_eq!(judge(&file, id, &choice(vec![scan.clone(), stage.clone()]), &inputs), Ok(()));
+    }
+}
+
+/// A read that leaves a loop stays with its user where the loop would be shared out but for the user.
+#[test]
+fn hoisted_reads_stay_with_their_users() {
+    let plan = vec![
+        Verb::Tile { axis: "j".to_owned(), sizes: vec![Amount::Int(8)] },
+        Verb::Parallel { axes: vec!["j".to_owned(), "c".to_owned()], balance: None },
+        Verb::Recompute("d".to_owned()),
+    ];
+    for (_, file) in samples() {
+        let Some(id) = file.entry("nbody_step") else { continue };
+        let inputs = inputs(&file, id, 3, 40).expect("inputs");
+        assert_eq!(judge(&file, id, &choice(plan.clone()), &inputs), Ok(()));
+    }
+}
+
+/// Blocks that multiply to more code than anybody waits for are refused.
+#[test]
+fn huge_blocks_are_refused() {
+    let unroll = |a: &str| Verb::Unroll { axis: a.to_owned(), count: Some(Amount::Int(48)) };
+    let refused = planned("matmul", vec![unroll("i"), unroll("j"), unroll("k")]).expect_err("too much code");
+    assert!(refused[0].message.contains("operations"), "{refused:?}");
+    assert!(planned("matmul", vec![unroll("i")]).is_ok());
+}
+
+fn split(axis: &str, parts: i64) -> Verb {
+    Verb::Split { axis: axis.to_owned(), parts: Amount::Int(parts), merge: Merge::TwoPass }
+}
+
+fn choice(verbs: Vec<Verb>) -> Choice {
+    let allow = Allow { reassoc: true, ..Allow::default() };
+    Choice::Planned { plan: Plan { verbs }, assignment: BTreeMap::new(), allow }
+}
+
+/// The first kernel of that name, lowered under a plan.
+fn planned(name: &str, verbs: Vec<Verb>) -> Result<Module, Vec<Diagnostic>> {
+    let (_, file) = samples().into_iter().find(|(_, f)| f.entry(name).is_some()).expect("a sample");
+    let id = file.entry(name).expect("found before");
+    lower(&file, id, &choice(verbs), &CpuTarget::default())
+}
+
 /// Plans drawn at random: those that are legal agree with the oracle.
 #[test]
 fn random_plans_agree_with_the_oracle() {
     let doses: u64 = std::env::var("ROOFTILE_PLANS").ok().and_then(|v| v.parse().ok()).unwrap_or(3);
     let mut failures = Vec::new();
     let (mut legal, mut refused) = (0, 0);
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for (name, file) in samples() {
         for id in entries(&file) {
             let found = anchors::anchors(&file, id);
             for seed in 0..doses {
                 let mut rng = SplitMix::new(seed * 7919 + 1);
                 let mut pick = |n: usize| usize::try_from(rng.next_u64() % n as u64).unwrap_or(0);
-                let plan = anchors::random_plan(&found, &mut pick);
+                let plan = draw::random_plan(&found, &mut pick);
                 let allow = Allow { reassoc: seed % 4 != 0, ..Allow::default() };
                 let choice = Choice::Planned { plan, assignment: BTreeMap::new(), allow };
                 let Some(inputs) = inputs(&file, id, seed, if seed % 3 == 0 { 40 } else { 9 }) else {
@@ -245,34 +352,19 @@ fn random_plans_agree_with_the_oracle() {
                 };
                 match judge(&file, id, &choice, &inputs) {
                     Ok(()) => legal += 1,
-                    Err(e) if e.starts_with("[Diagnostic") => refused += 1,
+                    Err(e) if e.starts_with("[Diagnostic") => {
+                        refused += 1;
+                        *reasons.entry(reason(&e)).or_default() += 1;
+                    }
                     Err(e) if e.starts_with("oracle:") => {}
                     Err(e) => failures.push(format!("{name} {}: {e}\n   {choice:?}", file.funcs[id].name)),
                 }
             }
         }
     }
+    println!("{legal} legal, {refused} refused: {reasons:#?}");
     assert!(failures.is_empty(), "{} of {legal} legal\n{}", failures.len(), failures.join("\n\n"));
-    // Staging along axes whose bounds are data is refused, which is much of what is drawn for sparse samples.
-    assert!(3 * legal > 2 * refused, "{legal} legal, {refused} refused");
-}
-
-#[test]
-#[ignore = "shows a nest"]
-fn show() {
-    let want = std::env::var("KERNEL").unwrap_or_default();
-    for (_, file) in samples() {
-        for id in entries(&file).into_iter().filter(|id| file.funcs[*id].name == want) {
-            let choice = match std::env::var("CHOICE").as_deref() {
-                Ok("default") => Choice::Default { allow: Allow { reassoc: true, ..Allow::default() } },
-                _ => Choice::Naive,
-            };
-            let module = lower(&file, id, &choice, &CpuTarget::default()).expect("lowers");
-            for nest in &module.nests {
-                println!("{nest}");
-            }
-        }
-    }
+    assert!(legal > refused, "{legal} legal, {refused} refused");
 }
 
 /// The default is a plan: the plan gives the same loops, whatever tile sizes the names of the text have.

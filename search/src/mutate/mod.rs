@@ -12,6 +12,7 @@ pub mod space;
 mod tune;
 
 use rooftile_compiler::schedule::anchors as plausible;
+use rooftile_compiler::schedule::draw;
 use rooftile_compiler::schedule::plan::Verb;
 
 use crate::candidate::{Allowed, Base, Class, Recipe};
@@ -291,15 +292,15 @@ impl Mutator {
         plan: &mut rooftile_compiler::schedule::plan::Plan,
         rng: &mut Rng,
     ) -> Option<Class> {
-        let verb = plausible::random_verb(self.plausible.as_ref()?, &mut |n| rng.below(n))?;
+        let verb = draw::random_verb(self.plausible.as_ref()?, plan, &mut |n| rng.below(n))?;
         let class = self.class_of_verb(&verb);
-        plan.verbs.retain(|v| !plausible::clashes(v, &verb));
+        plan.verbs.retain(|v| !draw::clashes(v, &verb));
         plan.verbs.push(verb);
         Some(class)
     }
 
     fn fresh(&self, plan: &mut rooftile_compiler::schedule::plan::Plan, rng: &mut Rng) -> Option<Class> {
-        *plan = plausible::random_plan(self.plausible.as_ref()?, &mut |n| rng.below(n));
+        *plan = draw::random_plan(self.plausible.as_ref()?, &mut |n| rng.below(n));
         plan.verbs.iter().map(|v| self.class_of_verb(v)).max()
     }
 

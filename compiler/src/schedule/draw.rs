@@ -1,0 +1,222 @@
+//! Plausible verbs and plans, drawn at random from what a kernel or pipeline can name. A plausible verb may still be
+//! refused; [`super::lower`] decides.
+
+use crate::schedule::anchors::{Anchors, AxisAnchor, AxisRole, TensorAnchor, ValueAnchor};
+use crate::schedule::plan::{Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
+
+/// A source of choices: a number below its argument, which is not zero.
+pub type Pick<'a> = dyn FnMut(usize) -> usize + 'a;
+
+const LANES: &[i64] = &[4, 8, 16, 32];
+const POINTS: &[i64] = &[2, 3, 4, 6, 8];
+const TILES: &[i64] = &[4, 8, 16, 32, 64, 128, 256, 512];
+const INNER_TILES: &[i64] = &[8, 16, 32];
+const PARTS: &[i64] = &[2, 4, 8, 16];
+
+fn one_of<T: Clone>(items: &[T], pick: &mut Pick<'_>) -> Option<T> {
+    (!items.is_empty()).then(|| items[pick(items.len())].clone())
+}
+
+fn amount(items: &[i64], pick: &mut Pick<'_>) -> Amount {
+    Amount::Int(items[pick(items.len())])
+}
+
+/// A plausible verb beside those of a plan; `None` if the kind drawn has no anchor here.
+#[must_use]
+pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
+    let axes = |f: &dyn Fn(&AxisAnchor) -> bool| -> Vec<&AxisAnchor> {
+        anchors.axes.iter().filter(|a| a.role != AxisRole::Counter && f(a)).collect()
+    };
+    let blockable = |a: &AxisAnchor| !a.bounds_others && a.constant != Some(1);
+    Some(match pick(15) {
+        0 | 1 => {
+            let a = one_of(&axes(&blockable), pick)?;
+            Verb::Vector { axis: a.name.clone(), lanes: amount(LANES, pick) }
+        }
+        2 | 3 => {
+            let a = one_of(&axes(&blockable), pick)?;
+            let whole = a.constant.is_some_and(|n| (2..=16).contains(&n));
+            let count = if whole { None } else { Some(amount(POINTS, pick)) };
+            Verb::Unroll { axis: a.name.clone(), count }
+        }
+        4 | 5 => {
+            let a = one_of(&axes(&|a| a.constant.is_none()), pick)?;
+            let mut sizes = vec![amount(TILES, pick)];
+            if pick(4) == 0 {
+                sizes.push(amount(INNER_TILES, pick));
+            }
+            Verb::Tile { axis: a.name.clone(), sizes }
+        }
+        6 => {
+            let some = axes(&|a| matches!(a.role, AxisRole::For | AxisRole::With) && a.apart);
+            let first = one_of(&some, pick)?;
+            let mut names = vec![first.name.clone()];
+            let second = one_of(&some, pick)?;
+            if pick(3) == 0 && second.name != first.name {
+                names.push(second.name.clone());
+            }
+            Verb::Parallel { axes: names, balance: None }
+        }
+        7 | 8 => order(anchors, plan, pick)?,
+        9 => stage(anchors, plan, pick)?,
+        10 => {
+            let v = one_of(&anchors.values, pick)?;
+            let place = if pick(2) == 0 { Place::Reg } else { Place::Local };
+            Verb::Keep { value: v.name, place }
+        }
+        11 => {
+            let lets: Vec<&ValueAnchor> = anchors.values.iter().filter(|v| v.again).collect();
+            Verb::Recompute(one_of(&lets, pick)?.name.clone())
+        }
+        12 => {
+            let a = one_of(&axes(&|a| a.role == AxisRole::With), pick)?;
+            Verb::Roll { axis: a.name.clone(), tile: amount(TILES, pick), passes: None }
+        }
+        13 => {
+            let a = one_of(&axes(&|a| a.splits), pick)?;
+            Verb::Split { axis: a.name.clone(), parts: amount(PARTS, pick), merge: Merge::TwoPass }
+        }
+        _ => {
+            let special: Vec<&TensorAnchor> =
+                anchors.tensors.iter().filter(|t| t.scanned || t.scattered || t.appended).collect();
+            let t = one_of(&special, pick)?;
+            let target = t.name.clone();
+            if t.scanned {
+                let items = Some(amount(&[1, 2, 4, 8], pick));
+                Verb::Scan { target, via: ScanVia::TwoPass, items }
+            } else if t.scattered {
+                let copies = Some(amount(&[1, 2, 4], pick));
+                Verb::Scatter { target, via: ScatterVia::Privatize, copies, place: Some(Place::Local) }
+            } else {
+                Verb::Append { target, via: AppendVia::Sort }
+            }
+        }
+    })
+}
+
+/// The levels that an axis has under a plan, from the outside in: `None` for an axis of one level.
+fn levels(plan: &Plan, axis: &str) -> Vec<Option<u32>> {
+    let tiles = plan.verbs.iter().find_map(|v| match v {
+        Verb::Tile { axis: a, sizes } if a == axis => {
+            let (mut last, mut count) = (i64::MAX, 0);
+            for size in sizes {
+                match size {
+                    // Sizes that do not shrink are left out.
+                    Amount::Int(n) if *n < 2 || *n >= last => continue,
+                    Amount::Int(n) => last = *n,
+                    Amount::Name(_) => {}
+                }
+                count += 1;
+            }
+            Some(count)
+        }
+        Verb::Roll { axis: a, .. } if a == axis => Some(1),
+        _ => None,
+    });
+    match tiles {
+        None | Some(0) => vec![None],
+        Some(n) => (0..=n).map(Some).collect(),
+    }
+}
+
+/// An order of all loops, or of the outermost few, that keeps levels inside outer ones and axes inside those that bound
+/// them.
+fn order(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
+    let axes = anchors.axes.iter().filter(|a| a.role != AxisRole::Counter);
+    let mut left: Vec<(&AxisAnchor, Vec<Option<u32>>)> = axes.map(|a| (a, levels(plan, &a.name))).collect();
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let free: Vec<usize> = (0..left.len())
+            .filter(|n| left[*n].0.parents.iter().all(|p| left.iter().all(|(a, _)| a.name != *p)))
+            .collect();
+        let at = one_of(&free, pick)?;
+        let level = left[at].1.remove(0);
+        order.push(AxisRef { name: left[at].0.name.clone(), level });
+        if left[at].1.is_empty() {
+            left.remove(at);
+        }
+    }
+    if order.len() > 1 && pick(3) == 0 {
+        order.truncate(1 + pick(order.len()));
+    }
+    (!order.is_empty()).then_some(Verb::Order(order))
+}
+
+/// A copy at some level of a loop that reads the tensor, in panels that the points worked on at once fill.
+fn stage(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
+    let staged: Vec<&TensorAnchor> = anchors.tensors.iter().filter(|t| !t.staged_in.is_empty()).collect();
+    let t = one_of(&staged, pick)?;
+    let name = one_of(if pick(2) == 0 { &t.staged_by } else { &t.staged_in }, pick)?;
+    let level = one_of(&levels(plan, &name), pick)?;
+    let panel = if pick(2) == 0 { Some(panel(anchors, t, plan, pick)) } else { None };
+    Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place: Place::Local, panel })
+}
+
+/// A panel for a copy: a multiple of the points of its axis that run at once.
+fn panel(anchors: &Anchors, t: &TensorAnchor, plan: &Plan, pick: &mut Pick<'_>) -> Amount {
+    let lanes = |axis: &str| {
+        plan.verbs.iter().find_map(|v| match v {
+            Verb::Vector { axis: a, lanes: Amount::Int(n) } if a == axis => Some(*n),
+            _ => None,
+        })
+    };
+    let points = |axis: &str| {
+        plan.verbs.iter().find_map(|v| match v {
+            Verb::Unroll { axis: a, count: Some(Amount::Int(n)) } if a == axis => Some(*n),
+            Verb::Unroll { axis: a, count: None } if a == axis => {
+                anchors.axes.iter().find(|x| x.name == *a).and_then(|x| x.constant)
+            }
+            _ => None,
+        })
+    };
+    let axis = t.staged_by.iter().find(|a| lanes(a).is_some()).or(t.staged_by.last());
+    let at_once = axis.map_or(1, |a| lanes(a).unwrap_or(1) * points(a).unwrap_or(1)).clamp(1, 64);
+    Amount::Int(if at_once > 1 { at_once * [1, 1, 2][pick(3)] } else { LANES[pick(LANES.len())] })
+}
+
+/// A plausible plan of up to eight verbs, none of a kind and anchor twice.
+#[must_use]
+pub fn random_plan(anchors: &Anchors, pick: &mut Pick<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let count = 1 + pick(8);
+    let mut late = 0;
+    for _ in 0..count {
+        let Some(verb) = random_verb(anchors, &plan, pick) else { continue };
+        // What depends on levels and lanes is drawn when those are settled.
+        if matches!(verb, Verb::Order(_) | Verb::Stage { .. }) {
+            late += 1;
+        } else if !plan.verbs.iter().any(|v| clashes(v, &verb)) {
+            plan.verbs.push(verb);
+        }
+    }
+    for n in 0..late {
+        let verb = if n % 2 == 0 { stage(anchors, &plan, pick) } else { order(anchors, &plan, pick) };
+        let verb = if verb.is_none() { order(anchors, &plan, pick) } else { verb };
+        plan.verbs.extend(verb.filter(|verb| !plan.verbs.iter().any(|v| clashes(v, verb))));
+    }
+    plan
+}
+
+/// Whether two verbs say the same thing of the same anchor.
+#[must_use]
+pub fn clashes(a: &Verb, b: &Verb) -> bool {
+    match (a, b) {
+        (
+            Verb::Tile { axis: x, .. } | Verb::Roll { axis: x, .. },
+            Verb::Tile { axis: y, .. } | Verb::Roll { axis: y, .. },
+        )
+        | (Verb::Vector { axis: x, .. }, Verb::Vector { axis: y, .. })
+        | (Verb::Unroll { axis: x, .. }, Verb::Unroll { axis: y, .. })
+        | (Verb::Split { axis: x, .. }, Verb::Split { axis: y, .. })
+        | (Verb::Stage { tensor: x, .. }, Verb::Stage { tensor: y, .. })
+        | (
+            Verb::Keep { value: x, .. } | Verb::Recompute(x),
+            Verb::Keep { value: y, .. } | Verb::Recompute(y),
+        )
+        | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
+        | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
+        | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
+        (Verb::Order(_), Verb::Order(_)) | (Verb::Parallel { .. }, Verb::Parallel { .. }) => true,
+        _ => false,
+    }
+}
