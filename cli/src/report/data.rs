@@ -69,6 +69,15 @@ pub struct Ancestor {
     pub diff: String,
 }
 
+/// How many times as fast, with 95 % limits where there were pairs enough for them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Speedup {
+    /// Median ratio.
+    pub median: f64,
+    /// Its limits.
+    pub limits: Option<(f64, f64)>,
+}
+
 /// A row of the table of results.
 #[derive(Clone, Debug, Default)]
 pub struct ResultRow {
@@ -76,16 +85,16 @@ pub struct ResultRow {
     pub set: String,
     /// Size as text.
     pub size: String,
-    /// Whether every element agreed with the oracle.
-    pub verified: bool,
+    /// Why the result is not right; `None` where every element agreed with the oracle.
+    pub failure: Option<String>,
     /// Median time of the winner, with its 95 % limits.
-    pub time_s: (f64, f64, f64),
+    pub time_s: Option<(f64, f64, f64)>,
     /// Fraction of the roof.
-    pub fraction: f64,
+    pub fraction: Option<f64>,
     /// What bounds the roof.
     pub bound: String,
-    /// Times as fast as naive: ratio and 95 % limits.
-    pub over_naive: Option<(f64, f64, f64)>,
-    /// Times as fast as default: ratio and 95 % limits.
-    pub over_default: Option<(f64, f64, f64)>,
+    /// Against the naive schedule.
+    pub over_naive: Option<Speedup>,
+    /// Against the default schedule.
+    pub over_default: Option<Speedup>,
 }

@@ -13,7 +13,8 @@ use rooftile_search::{archive::Descriptor, bench::size_text};
 use similar::TextDiff;
 
 use super::charts::si;
-use super::data::{Ancestor, Report, ResultRow, SizePoints};
+use super::data::{Ancestor, Report, ResultRow, SizePoints, Speedup};
+use crate::commands::run_folder;
 
 /// The page's data. `seed` and `winner` are the texts of the task's file and of the winner's.
 #[must_use]
@@ -71,18 +72,20 @@ fn roofline(run: &RunReport) -> Vec<SizePoints> {
 }
 
 fn row(r: &SizeResult) -> ResultRow {
-    let limits =
-        |ratio: Option<Ratio>| ratio.map(|r| (r.median, r.lo.unwrap_or(f64::NAN), r.hi.unwrap_or(f64::NAN)));
     ResultRow {
         set: r.set.name().to_owned(),
         size: size_text(&r.sizes),
-        verified: r.failure.is_none(),
-        time_s: r.time_s.unwrap_or((f64::NAN, f64::NAN, f64::NAN)),
-        fraction: r.fraction.unwrap_or(f64::NAN),
+        failure: r.failure.clone(),
+        time_s: r.time_s,
+        fraction: r.fraction,
         bound: r.info.bound.clone(),
-        over_naive: limits(r.over_naive),
-        over_default: limits(r.over_default),
+        over_naive: r.over_naive.map(speedup),
+        over_default: r.over_default.map(speedup),
     }
+}
+
+fn speedup(ratio: Ratio) -> Speedup {
+    Speedup { median: ratio.median, limits: ratio.lo.zip(ratio.hi) }
 }
 
 /// Bandwidths of all levels: the fastest pattern of reads alone, with the threads of the run.
@@ -171,15 +174,20 @@ fn cell(d: Descriptor) -> Vec<String> {
     let level = ["nothing staged", "staged in L1", "staged in L2", "staged in L3", "staged beyond"];
     let parallel = match (d.parallel & 3, d.parallel >= 4) {
         (0, _) => "serial".to_owned(),
-        (n, false) => format!("{n} parallel loops"),
-        (n, true) => format!("{n} parallel loops, several phases"),
+        (n, false) => count(n, "parallel loop"),
+        (n, true) => count(n, "parallel loop") + ", several phases",
     };
     vec![
         level.get(usize::from(d.level)).copied().unwrap_or("staged beyond").to_owned(),
         parallel,
-        format!("{} registers", 1u32 << d.registers),
-        format!("{} lanes", 1u32 << d.form),
+        count(1u32 << d.registers, "register"),
+        count(1u32 << d.form, "lane"),
     ]
+}
+
+fn count(n: impl Into<u32>, what: &str) -> String {
+    let n = n.into();
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn facts(run: &RunReport) -> Vec<(String, String)> {
@@ -187,7 +195,7 @@ fn facts(run: &RunReport) -> Vec<(String, String)> {
     let mut facts = vec![
         fact("device", format!("{}, {} threads", run.device, run.threads)),
         fact("strategy", format!("{}, seed {}", run.strategy, run.seed)),
-        fact("stopped by", format!("{:?}", run.stop).to_lowercase()),
+        fact("stopped by", run_folder::stop_name(run).to_owned()),
         fact("search time", format!("{:.1} s", run.search_s)),
         fact(
             "candidates",

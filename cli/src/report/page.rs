@@ -3,30 +3,34 @@
 use std::fmt::Write;
 
 use super::charts::{self, si};
-use super::data::{Report, ResultRow};
+use super::data::{Report, ResultRow, Speedup};
 
 const STYLE: &str = "
-:root{--ink:#1f2937;--dim:#64748b;--line:#e2e6ec;--paper:#fff;--card:#f7f8fa;--accent:#c2410c}
+:root{--ink:#1f2937;--dim:#5b6675;--line:#e2e6ec;--paper:#fff;--card:#f7f8fa;--accent:#c2410c;--add:#15803d;--del:#b91c1c;--note:#fff7ed;color-scheme:light dark}
 *{box-sizing:border-box}
 body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif}
-main{max-width:920px;margin:0 auto;padding:32px 24px 64px}
+main{max-width:960px;margin:0 auto;padding:32px 24px 64px}
 h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:40px 0 12px}
+h1,p,td.long,.tile{overflow-wrap:anywhere}
 p{margin:0 0 12px}.dim{color:var(--dim)}
 .tiles{display:flex;flex-wrap:wrap;gap:12px;margin:20px 0}
 .tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 16px;flex:1 1 150px}
 .tile b{display:block;font-size:22px;font-variant-numeric:tabular-nums}.tile span{color:var(--dim);font-size:13px}
+.wide{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:14px}
-th{text-align:left;color:var(--dim);font-weight:600}th,td{padding:6px 8px;border-bottom:1px solid var(--line)}
-td.n,th.n{text-align:right}.wide{overflow-x:auto}
-.bar{background:var(--accent);height:10px;border-radius:3px;min-width:2px}
+th{text-align:left;color:var(--dim);font-weight:600}th,td{padding:6px 8px;border-bottom:1px solid var(--line);vertical-align:top}
+th{white-space:nowrap}td.n,th.n{text-align:right;white-space:nowrap}td small{display:block;color:var(--dim);font-size:12px}
+td.size{min-width:130px}td.long{min-width:180px}td small.why{min-width:160px;overflow-wrap:anywhere}td.change{width:55%}td.change pre{margin:0;padding:8px}
+.bar{background:var(--accent);height:10px;border-radius:3px;min-width:2px;margin-top:6px}
 pre{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px;overflow-x:auto;font:13px/1.45 ui-monospace,monospace;margin:0 0 12px}
-pre .add{color:#15803d}pre .del{color:#b91c1c}
-svg{width:100%;height:auto;border:1px solid var(--line);border-radius:8px;background:#fff}
-.key span{display:inline-flex;align-items:center;gap:6px;margin-right:16px;font-size:13px}
-.key i{width:10px;height:10px;border-radius:50%;display:inline-block}
-.warn{border-left:4px solid var(--accent);background:#fff7ed;padding:8px 12px;margin:8px 0}
-.ok{color:#15803d}.no{color:#b91c1c;font-weight:600}
+pre .add{color:var(--add)}pre .del{color:var(--del)}
+svg{display:block;width:100%;min-width:640px;height:auto;border:1px solid var(--line);border-radius:8px;background:#fff}
+.warn{border-left:4px solid var(--accent);background:var(--note);padding:8px 12px;margin:8px 0}
+.ok{color:var(--add)}.no{color:var(--del);font-weight:600}
 details summary{cursor:pointer;color:var(--dim);margin:8px 0}
+@media(prefers-color-scheme:dark){
+:root{--ink:#e5e9f0;--dim:#9aa7b8;--line:#374151;--paper:#14181f;--card:#1c222c;--accent:#f97316;--add:#4ade80;--del:#f87171;--note:#2b2117}
+svg{filter:invert(.92) hue-rotate(180deg)}}
 ";
 
 /// The whole page.
@@ -56,8 +60,8 @@ pub fn render(report: &Report) -> String {
     }
     out.push_str("</div>");
     results(&mut out, &report.results);
-    section(&mut out, "Roofline", &charts::roofline(report), Some(KEY));
-    section(&mut out, "Progress", &charts::progress(report), None);
+    section(&mut out, "Roofline", &charts::roofline(report));
+    section(&mut out, "Progress", &charts::progress(report));
     lineage(&mut out, report);
     rejections(&mut out, report);
     archive(&mut out, report);
@@ -66,46 +70,48 @@ pub fn render(report: &Report) -> String {
     out
 }
 
-const KEY: &str = "<p class=\"key\"><span><i style=\"background:#9aa7b8\"></i>candidates</span>\
-<span><i style=\"background:#64748b\"></i>naive</span><span><i style=\"background:#1d6fb8\"></i>default</span>\
-<span><i style=\"background:#c2410c\"></i>winner</span><span>× the size's roof</span></p>";
-
-fn section(out: &mut String, title: &str, chart: &str, key: Option<&str>) {
+fn section(out: &mut String, title: &str, chart: &str) {
     if !chart.is_empty() {
-        let _ = write!(out, "<h2>{title}</h2>{}{chart}", key.unwrap_or_default());
+        let _ = write!(out, "<h2>{title}</h2><div class=\"wide\">{chart}</div>");
     }
 }
 
 fn results(out: &mut String, rows: &[ResultRow]) {
+    out.push_str("<h2>Results</h2>");
     if rows.is_empty() {
+        out.push_str("<p>Nothing was judged on held-out or sealed sizes: no candidate was right.</p>");
         return;
     }
     out.push_str(
-        "<h2>Results</h2><p class=\"dim\">Held-out sizes chose the winner and never reached the search. Sealed sizes were read \
-         once, for this table. Ratios are of paired, interleaved timings, with 95 % limits.</p><div class=\"wide\"><table><tr><th>set</th>\
+        "<p class=\"dim\">Held-out sizes chose the winner and never reached the search. Sealed sizes were read \
+         once, for this table. Ratios are of paired, interleaved timings; below them are 95 % limits, where there were pairs enough.</p>\
+         <div class=\"wide\"><table><tr><th>set</th>\
          <th>size</th><th>verified</th><th class=\"n\">time</th><th class=\"n\">of roof</th><th>bound</th><th class=\"n\">over naive</th>\
          <th class=\"n\">over default</th></tr>",
     );
-    let ratio = |r: &Option<(f64, f64, f64)>| {
-        r.map_or_else(
-            || "–".to_owned(),
-            |(m, lo, hi)| format!("{m:.2}× <span class=\"dim\">[{lo:.2}, {hi:.2}]</span>"),
-        )
+    let ratio = |r: &Option<Speedup>| match r {
+        None => "–".to_owned(),
+        Some(Speedup { median, limits: None }) => format!("{median:.2}×"),
+        Some(Speedup { median, limits: Some((lo, hi)) }) => {
+            format!("{median:.2}×<small>{lo:.2} to {hi:.2}</small>")
+        }
     };
     for row in rows {
-        let verified =
-            if row.verified { "<span class=\"ok\">yes</span>" } else { "<span class=\"no\">NO</span>" };
-        let (time, lo, hi) = row.time_s;
+        let verified = match &row.failure {
+            None => "<span class=\"ok\">yes</span>".to_owned(),
+            Some(why) => format!("<span class=\"no\">NO</span><small class=\"why\">{}</small>", escape(why)),
+        };
+        let time = row.time_s.map_or_else(
+            || "–".to_owned(),
+            |(time, lo, hi)| format!("{}s<small>{}s to {}s</small>", si(time), si(lo), si(hi)),
+        );
+        let fraction = row.fraction.map_or_else(|| "–".to_owned(), |f| format!("{:.1} %", f * 100.0));
         let _ = write!(
             out,
-            "<tr><td>{}</td><td>{}</td><td>{verified}</td><td class=\"n\">{}s <span class=\"dim\">[{}, {}]</span></td>\
-             <td class=\"n\">{:.1} %</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+            "<tr><td>{}</td><td class=\"size\">{}</td><td>{verified}</td><td class=\"n\">{time}</td>\
+             <td class=\"n\">{fraction}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
             escape(&row.set),
-            escape(&row.size),
-            si(time),
-            si(lo),
-            si(hi),
-            row.fraction * 100.0,
+            escape(&row.size).replace(',', ", "),
             escape(&row.bound),
             ratio(&row.over_naive),
             ratio(&row.over_default),
@@ -115,42 +121,46 @@ fn results(out: &mut String, rows: &[ResultRow]) {
 }
 
 fn lineage(out: &mut String, report: &Report) {
-    if !report.winner.is_empty() {
-        let _ = write!(
-            out,
-            "<h2>Winner</h2><p>Its difference from the seed:</p><pre>{}</pre>",
-            diff(&report.diff)
-        );
-        let _ = write!(
-            out,
-            "<details><summary>the whole file</summary><pre>{}</pre></details>",
-            escape(&report.winner)
-        );
+    out.push_str("<h2>Winner</h2>");
+    if report.winner.is_empty() {
+        out.push_str("<p>There is none: no candidate was right at every size.</p>");
+    } else {
+        let change = match report.diff.as_str() {
+            "" => "<p>It is the seed itself.</p>".to_owned(),
+            text => format!("<p>Its difference from the seed:</p><pre>{}</pre>", diff(text)),
+        };
+        let whole = escape(&report.winner);
+        let _ = write!(out, "{change}<details><summary>the whole file</summary><pre>{whole}</pre></details>");
     }
     if report.lineage.is_empty() {
         return;
     }
-    out.push_str("<h2>Lineage of the winner</h2><table><tr><th class=\"n\">candidate</th><th>made by</th><th class=\"n\">fraction of roof</th><th>change</th></tr>");
-    for step in &report.lineage {
+    out.push_str("<h2>Lineage of the winner</h2><div class=\"wide\"><table><tr><th class=\"n\">candidate</th><th>made by</th><th class=\"n\">fraction of roof</th><th>change</th></tr>");
+    for (n, step) in report.lineage.iter().enumerate() {
         let fitness = step.fitness.map_or_else(|| "–".to_owned(), |f| format!("{:.2} %", f * 100.0));
-        let change =
-            if step.diff.is_empty() { String::new() } else { format!("<pre>{}</pre>", diff(&step.diff)) };
+        let change = match step.diff.as_str() {
+            "" if n == 0 => "<span class=\"dim\">the start</span>".to_owned(),
+            "" => String::new(),
+            text => format!("<pre>{}</pre>", diff(text)),
+        };
         let _ = write!(
             out,
-            "<tr><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{fitness}</td><td>{change}</td></tr>",
+            "<tr><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{fitness}</td><td class=\"change\">{change}</td></tr>",
             step.id,
             escape(&step.operator)
         );
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
 }
 
 fn rejections(out: &mut String, report: &Report) {
+    out.push_str("<h2>Rejections</h2>");
     if report.rejections.is_empty() {
+        out.push_str("<p class=\"dim\">No candidate was rejected.</p>");
         return;
     }
     let most = report.rejections.iter().map(|r| r.1).max().unwrap_or(1).max(1);
-    out.push_str("<h2>Rejections</h2><table><tr><th>reason</th><th class=\"n\">candidates</th><th style=\"width:50%\"></th></tr>");
+    out.push_str("<div class=\"wide\"><table><tr><th>reason</th><th class=\"n\">candidates</th><th style=\"width:50%\"></th></tr>");
     for (reason, count) in &report.rejections {
         let _ = write!(
             out,
@@ -159,34 +169,34 @@ fn rejections(out: &mut String, report: &Report) {
             count * 100 / most
         );
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
 }
 
 fn archive(out: &mut String, report: &Report) {
     if report.archive.is_empty() {
         return;
     }
-    out.push_str("<h2>Archive</h2><p class=\"dim\">The best candidate of every kind that the search has seen.</p><table><tr><th>kind</th><th class=\"n\">candidate</th><th class=\"n\">fraction of roof</th></tr>");
+    out.push_str("<h2>Archive</h2><p class=\"dim\">The best candidate of every kind that the search has seen.</p><div class=\"wide\"><table><tr><th>kind</th><th class=\"n\">candidate</th><th class=\"n\">fraction of roof</th></tr>");
     for (cell, fitness, id) in &report.archive {
         let _ = write!(
             out,
-            "<tr><td>{}</td><td class=\"n\">{id}</td><td class=\"n\">{:.2} %</td></tr>",
+            "<tr><td class=\"long\">{}</td><td class=\"n\">{id}</td><td class=\"n\">{:.2} %</td></tr>",
             escape(&cell.join(" · ")),
             fitness * 100.0
         );
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
 }
 
 fn facts(out: &mut String, report: &Report) {
     if report.facts.is_empty() {
         return;
     }
-    out.push_str("<h2>Run and machine</h2><table>");
+    out.push_str("<h2>Run and machine</h2><div class=\"wide\"><table>");
     for (name, value) in &report.facts {
-        let _ = write!(out, "<tr><th>{}</th><td>{}</td></tr>", escape(name), escape(value));
+        let _ = write!(out, "<tr><th>{}</th><td class=\"long\">{}</td></tr>", escape(name), escape(value));
     }
-    out.push_str("</table>");
+    out.push_str("</table></div>");
 }
 
 /// A unified diff with its lines coloured.
@@ -235,7 +245,7 @@ mod tests {
         let row = ResultRow {
             set: "sealed".into(),
             size: "M=3".into(),
-            time_s: (1e-3, 9e-4, 2e-3),
+            time_s: Some((1e-3, 9e-4, 2e-3)),
             ..ResultRow::default()
         };
         let report = Report {
@@ -251,5 +261,46 @@ mod tests {
             let page = page.replace("http://www.w3.org", "");
             assert!(!page.contains(needle), "{needle}");
         }
+    }
+
+    #[test]
+    fn what_was_not_measured_is_not_a_number() {
+        let few = Some(Speedup { median: 2.5, limits: None });
+        let many = Some(Speedup { median: 2.0, limits: Some((1.5, 2.25)) });
+        let rows = vec![
+            ResultRow { set: "heldout".into(), over_naive: few, over_default: many, ..ResultRow::default() },
+            ResultRow { failure: Some("Y: <nrmse>".into()), ..ResultRow::default() },
+        ];
+        let page = render(&Report { results: rows, winner: "kernel".into(), ..Report::default() });
+        assert!(!page.contains("NaN") && page.contains("2.50×</td>"), "{page}");
+        assert!(page.contains("2.00×<small>1.50 to 2.25</small>"), "{page}");
+        assert!(page.contains("NO</span><small class=\"why\">Y: &lt;nrmse&gt;</small>"), "{page}");
+    }
+
+    #[test]
+    fn a_run_without_a_winner_says_so() {
+        let page = render(&Report { task: "k".into(), ..Report::default() });
+        for words in ["There is none", "no candidate was right", "No candidate was rejected"] {
+            assert!(page.contains(words), "{words}");
+        }
+        assert!(!page.contains("<svg") && page.ends_with("</html>\n"));
+    }
+
+    /// Whatever can be wide lies in a box of its own that scrolls, and long words break.
+    #[test]
+    fn nothing_is_wider_than_the_page() {
+        let page = render(&Report {
+            task: "k".repeat(300),
+            rejections: vec![("illegal".into(), 3)],
+            lineage: vec![super::super::data::Ancestor::default()],
+            archive: vec![(vec!["serial".into()], 0.5, 1)],
+            facts: vec![("machine".into(), "m".repeat(300))],
+            results: vec![ResultRow::default()],
+            progress: vec![(0.0, 0, 0.1), (1.0, 10, 0.3)],
+            ..Report::default()
+        });
+        let bare = page.replace("<div class=\"wide\"><table", "").replace("<div class=\"wide\"><svg", "");
+        assert!(!bare.contains("<table") && !bare.contains("<svg"), "{bare}");
+        assert!(page.contains("h1,p,td.long,.tile{overflow-wrap:anywhere}"));
     }
 }
