@@ -10,6 +10,7 @@ use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
 use super::address::AddressKey;
 use super::lanes::{Val, scalar_type};
+use super::order::Written;
 use super::register::RegisterFile;
 use super::scope::{Binding, Dep, Known, Scopes};
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
@@ -44,6 +45,8 @@ pub(super) struct Emitter<'a> {
     /// Whether a variable counts a loop.
     pub(super) counters: Vec<bool>,
     pub(super) scopes: Scopes,
+    /// What was written so far, for the choice of an order.
+    pub(super) written: Written,
     pub(super) known: Vec<Option<Known<Val>>>,
     pub(super) known_addresses: HashMap<AddressKey, Known<Value>>,
     pub(super) lanes: Option<LaneLoop>,
@@ -74,6 +77,7 @@ impl<'a> Emitter<'a> {
             definitions: vec![None; nest.vars.len()],
             counters: vec![false; nest.vars.len()],
             scopes: Scopes::default(),
+            written: Written::default(),
             known: vec![None; nest.exprs.len()],
             known_addresses: HashMap::new(),
             lanes: None,

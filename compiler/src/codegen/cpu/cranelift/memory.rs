@@ -8,7 +8,7 @@ use super::address::{LaneStep, Place};
 use super::emit::Emitter;
 use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
 use super::scope::{Dep, Life};
-use crate::nest::ir::{BufferId, ExprId};
+use crate::nest::ir::{BufferId, ExprId, Space};
 
 /// Flags of ordinary accesses: rule 10 says that they do not trap; vectors need not be aligned.
 fn flags() -> MemFlagsData {
@@ -30,7 +30,7 @@ impl Emitter<'_> {
         };
         let Some(n) = self.lane_count() else {
             let v = match place {
-                Place::Strided { base, displacement, .. } => self.load_at(ty, base, displacement),
+                Place::Strided { base, displacement, .. } => self.load_at(ty, buffer, base, displacement),
                 // Only lanes scatter.
                 Place::Scattered => self.zero(ty),
             };
@@ -38,10 +38,10 @@ impl Emitter<'_> {
         };
         let value = match place {
             Place::Strided { base, displacement, step: LaneStep::Const(0) } => {
-                Val::Uniform(self.load_at(ty, base, displacement))
+                Val::Uniform(self.load_at(ty, buffer, base, displacement))
             }
             Place::Strided { base, displacement, step: LaneStep::Const(step) } if step == size => {
-                let lanes = self.load_lanes(ty, n, base, displacement);
+                let lanes = self.load_lanes(ty, buffer, n, base, displacement);
                 Val::Lanes(self.loaded(lanes, dtype))
             }
             Place::Strided { base, displacement, step } => {
@@ -54,7 +54,7 @@ impl Emitter<'_> {
                         at = self.b.ins().iadd_imm_s(at, offset);
                         offset = 0;
                     }
-                    scalars.push(self.load_at(ty, at, if offset == 0 { 0 } else { small }));
+                    scalars.push(self.load_at(ty, buffer, at, if offset == 0 { 0 } else { small }));
                     match step {
                         LaneStep::Const(c) => offset += c,
                         LaneStep::Value(v) => at = self.b.ins().iadd(at, v),
@@ -67,7 +67,7 @@ impl Emitter<'_> {
                     .map(|l| {
                         self.in_lane(l, |e| {
                             let at = e.scalar_address(buffer, index);
-                            e.load_at(ty, at, 0)
+                            e.load_at(ty, buffer, at, 0)
                         })
                     })
                     .collect();
@@ -82,8 +82,25 @@ impl Emitter<'_> {
         self.lanes.as_ref().map_or(0, |l| self.bindings[l.var.index()].1.scope)
     }
 
-    fn load_at(&mut self, ty: Type, base: Value, displacement: i32) -> Value {
-        self.b.ins().load(ty, flags(), base, displacement)
+    fn load_at(&mut self, ty: Type, buffer: BufferId, base: Value, displacement: i32) -> Value {
+        let v = self.b.ins().load(ty, flags(), base, displacement);
+        if let Some(inst) = self.b.func.dfg.value_def(v).inst() {
+            self.written.touches(inst, self.memory_place(buffer));
+        }
+        v
+    }
+
+    fn store_at(&mut self, v: Value, buffer: BufferId, base: Value, displacement: i32) {
+        let inst = self.b.ins().store(flags(), v, base, displacement);
+        self.written.touches(inst, self.memory_place(buffer));
+    }
+
+    /// A number for the memory that a buffer is in. Buffers of different slots overlap only if nobody writes them.
+    fn memory_place(&self, buffer: BufferId) -> u32 {
+        match self.nest.buffers[buffer].space {
+            Space::Global(slot) => slot,
+            _ => u32::MAX - buffer.index() as u32,
+        }
     }
 
     /// Bytes 0 and 1 become masks.
@@ -98,33 +115,33 @@ impl Emitter<'_> {
     }
 
     /// Neighbouring elements, of which only the `n` wanted are touched.
-    fn load_lanes(&mut self, ty: Type, n: usize, base: Value, displacement: i32) -> Lanes {
+    fn load_lanes(&mut self, ty: Type, buffer: BufferId, n: usize, base: Value, displacement: i32) -> Lanes {
         let per = per_chunk(ty);
         let chunks = (0..n.div_ceil(per))
             .map(|c| {
                 let at = displacement + 16 * c as i32;
-                self.load_part(ty, (n - c * per).min(per), base, at)
+                self.load_part(ty, buffer, (n - c * per).min(per), base, at)
             })
             .collect();
         Lanes { ty, chunks }
     }
 
-    fn load_part(&mut self, ty: Type, n: usize, base: Value, at: i32) -> Value {
+    fn load_part(&mut self, ty: Type, buffer: BufferId, n: usize, base: Value, at: i32) -> Value {
         let vector = vector_of(ty);
         let wide = match n * ty.bytes() as usize {
-            16 => return self.b.ins().load(vector, flags(), base, at),
+            16 => return self.load_at(vector, buffer, base, at),
             8 => types::F64,
             4 => types::F32,
             _ => {
                 let mut chunk = self.zero(vector);
                 for i in 0..n {
-                    let lane = self.load_at(ty, base, at + (i as i32) * ty.bytes() as i32);
+                    let lane = self.load_at(ty, buffer, base, at + (i as i32) * ty.bytes() as i32);
                     chunk = self.b.ins().insertlane(chunk, lane, i as u8);
                 }
                 return chunk;
             }
         };
-        let part = self.load_at(wide, base, at);
+        let part = self.load_at(wide, buffer, base, at);
         let part = self.b.ins().scalar_to_vector(vector_of(wide), part);
         self.cast_bits(vector, part)
     }
@@ -141,7 +158,7 @@ impl Emitter<'_> {
         let Some(n) = self.lane_count() else {
             let v = self.extract_current(value, dtype);
             if let Place::Strided { base, displacement, .. } = self.place(buffer, index).0 {
-                self.b.ins().store(flags(), v, base, displacement);
+                self.store_at(v, buffer, base, displacement);
             }
             return;
         };
@@ -149,20 +166,20 @@ impl Emitter<'_> {
             // One element for all lanes: the last one's value stays.
             Place::Strided { base, displacement, step: LaneStep::Const(0) } => {
                 let v = self.extract(value, dtype, n - 1);
-                self.b.ins().store(flags(), v, base, displacement);
+                self.store_at(v, buffer, base, displacement);
             }
             Place::Strided { base, displacement, step: LaneStep::Const(step) }
                 if step == i64::from(ty.bytes()) =>
             {
                 let lanes = self.per_lane(value, dtype, ty, n);
                 let lanes = self.bytes_of(lanes, dtype);
-                self.store_lanes(&lanes, n, base, displacement);
+                self.store_lanes(&lanes, buffer, n, base, displacement);
             }
             Place::Strided { base, displacement, step } => {
                 let mut at = self.b.ins().iadd_imm_s(base, i64::from(displacement));
                 for l in 0..n {
                     let v = self.extract(value, dtype, l);
-                    self.b.ins().store(flags(), v, at, 0);
+                    self.store_at(v, buffer, at, 0);
                     at = match step {
                         LaneStep::Const(c) => self.b.ins().iadd_imm_s(at, c),
                         LaneStep::Value(v) => self.b.ins().iadd(at, v),
@@ -173,7 +190,7 @@ impl Emitter<'_> {
                 for l in 0..n {
                     let v = self.extract(value, dtype, l);
                     let at = self.in_lane(l, |e| e.scalar_address(buffer, index));
-                    self.b.ins().store(flags(), v, at, 0);
+                    self.store_at(v, buffer, at, 0);
                 }
             }
         }
@@ -190,14 +207,14 @@ impl Emitter<'_> {
         })
     }
 
-    fn store_lanes(&mut self, lanes: &Lanes, n: usize, base: Value, displacement: i32) {
+    fn store_lanes(&mut self, lanes: &Lanes, buffer: BufferId, n: usize, base: Value, displacement: i32) {
         let per = per_chunk(lanes.ty);
         for (c, &chunk) in lanes.chunks.iter().enumerate() {
             let at = displacement + 16 * c as i32;
             let used = (n - c * per).min(per);
             let wide = match used * lanes.ty.bytes() as usize {
                 16 => {
-                    self.b.ins().store(flags(), chunk, base, at);
+                    self.store_at(chunk, buffer, base, at);
                     continue;
                 }
                 8 => types::F64,
@@ -206,14 +223,14 @@ impl Emitter<'_> {
                     for i in 0..used {
                         let lane = self.b.ins().extractlane(chunk, i as u8);
                         let at = at + (i as i32) * lanes.ty.bytes() as i32;
-                        self.b.ins().store(flags(), lane, base, at);
+                        self.store_at(lane, buffer, base, at);
                     }
                     continue;
                 }
             };
             let part = self.cast_bits(vector_of(wide), chunk);
             let part = self.b.ins().extractlane(part, 0);
-            self.b.ins().store(flags(), part, base, at);
+            self.store_at(part, buffer, base, at);
         }
     }
 

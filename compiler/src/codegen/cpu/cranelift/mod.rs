@@ -13,6 +13,7 @@ mod expr;
 mod lanes;
 mod math_ops;
 mod memory;
+mod order;
 mod register;
 mod scope;
 mod stmt;
@@ -21,7 +22,7 @@ use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
 use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
-use cranelift_codegen::{Context, isa};
+use cranelift_codegen::{CompiledCode, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use rooftile_artifact::abi::BUFFER_ALIGN;
 use rooftile_artifact::program::{Code, Kernel, Phase};
@@ -36,10 +37,7 @@ use crate::nest::{Verified, host, verify};
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
     let isa = host_isa(nest, target)?;
-    let mut context = Context::for_function(build(nest, target, &isa)?);
-    let code = context
-        .compile(&*isa, &mut ControlPlane::default())
-        .map_err(|e| internal(nest, e.inner.to_string()))?;
+    let code = machine_code(nest, target, &isa, false)?;
     if !code.buffer.relocs().is_empty() {
         return Err(internal(nest, format!("{} relocations", code.buffer.relocs().len())));
     }
@@ -64,18 +62,33 @@ pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, Cod
 /// The nest as Cranelift IR.
 pub(super) fn clif(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
     let isa = host_isa(nest, target)?;
-    Ok(build(nest, target, &isa)?.display().to_string())
+    Ok(build(nest, target, &isa)?.0.display().to_string())
 }
 
 /// The nest as machine instructions.
 pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
     let isa = host_isa(nest, target)?;
-    let mut context = Context::for_function(build(nest, target, &isa)?);
-    context.set_disasm(true);
-    let code = context
-        .compile(&*isa, &mut ControlPlane::default())
-        .map_err(|e| internal(nest, e.inner.to_string()))?;
-    Ok(code.vcode.clone().unwrap_or_default())
+    Ok(machine_code(nest, target, &isa, true)?.vcode.unwrap_or_default())
+}
+
+/// The optimiser, our order of instructions, then machine code.
+fn machine_code(
+    nest: &Verified,
+    target: &CpuTarget,
+    isa: &OwnedTargetIsa,
+    listing: bool,
+) -> Result<CompiledCode, CodegenError> {
+    let (function, written) = build(nest, target, isa)?;
+    let mut context = Context::for_function(function);
+    let control = &mut ControlPlane::default();
+    let failed = |e: &dyn std::fmt::Display| internal(nest, e.to_string());
+    context.optimize(&**isa, control).map_err(|e| failed(&e))?;
+    order::arrange(&mut context, &written);
+    context.verify_if(&**isa).map_err(|e| failed(&e))?;
+    let code = isa
+        .compile_function(&context.func, &context.domtree, &mut Default::default(), listing, control)
+        .map_err(|e| failed(&e))?;
+    Ok(code.apply_params(&context.func.params))
 }
 
 fn internal(nest: &Nest, what: String) -> CodegenError {
@@ -130,7 +143,11 @@ fn has_fma(target: &CpuTarget) -> bool {
     cfg!(target_arch = "aarch64") || (target.features.avx && target.features.fma)
 }
 
-fn build(nest: &Verified, target: &CpuTarget, isa: &isa::OwnedTargetIsa) -> Result<Function, CodegenError> {
+fn build(
+    nest: &Verified,
+    target: &CpuTarget,
+    isa: &OwnedTargetIsa,
+) -> Result<(Function, order::Written), CodegenError> {
     check_supported(nest, target)?;
     let call_conv = CallConv::triple_default(isa.triple());
     let mut signature = Signature::new(call_conv);
@@ -140,8 +157,10 @@ fn build(nest: &Verified, target: &CpuTarget, isa: &isa::OwnedTargetIsa) -> Resu
     let builder = FunctionBuilder::new(&mut function, &mut frontend);
     let mut emitter = emit::Emitter::new(nest, has_fma(target), builder);
     emitter.function();
+    let mut written = std::mem::take(&mut emitter.written);
     emitter.b.finalize(isa.frontend_config());
-    Ok(function)
+    written.note_homes(&function);
+    Ok((function, written))
 }
 
 /// Refuses what the target has no instruction for.
