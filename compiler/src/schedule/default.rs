@@ -148,6 +148,8 @@ fn block_contraction(
     specs[c.rows.index()].tiles = vec![rows * 16];
     specs[c.columns.index()].tiles = vec![columns];
     specs[c.reduced.index()].tiles = vec![kc];
+    // Two points a pass share the cost of counting and of addresses.
+    specs[c.reduced.index()].unroll = Some(2);
     let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     let mut order: Vec<AxisRef> =
         shared.iter().filter(|a| ![c.rows, c.columns].contains(a)).map(|a| level(*a, 0)).collect();

@@ -10,7 +10,7 @@
 //! ```
 
 use super::bounds;
-use super::form::Form;
+use super::form::{Action, Form};
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{AxisId, AxisKind};
 use crate::schedule::plan::AxisRef;
@@ -238,7 +238,10 @@ impl Levels {
         let depth = self.chain(axis).iter().position(|l| *l == level).unwrap_or(0);
         let last = self.steps(axis).last() == Some(level);
         match self.all[level].kind {
-            LevelKind::Block { lanes, .. } => Rank(5 + usize::from(lanes), nest, 0),
+            // Reduced points go outside the rest of a register block: each reads its operands once, for all sums.
+            LevelKind::Block { lanes, .. } => {
+                Rank(5 + usize::from(lanes), usize::from(!is_reduced(form, axis)), nest)
+            }
             LevelKind::Step(_) if self.parallel.contains(&level) => Rank(1, nest, 0),
             LevelKind::Step(_) => match form.func.axes[axis].kind {
                 AxisKind::For(_) if !last => Rank(2, depth, nest),
@@ -247,6 +250,16 @@ impl Levels {
             },
         }
     }
+}
+
+/// Whether something is reduced along an axis.
+fn is_reduced(form: &Form, axis: AxisId) -> bool {
+    form.stmts.iter().any(|(_, s)| match &s.action {
+        Action::Accumulate { value, .. } => {
+            s.axes.contains(&axis) && !form.func.values[*value].axes.contains(&axis)
+        }
+        _ => false,
+    })
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
