@@ -1,6 +1,7 @@
 //! Nests made by hand, compiled, run and compared with what they must compute.
 
 use rooftile_artifact::program::{Bindings, BufferDecl, Mode, Step, TensorParam};
+use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::{CpuTarget, DType, HostExpr, HostTensor, Program, Scalar};
 use rooftile_compiler::codegen::cpu::{self, Generator};
 use rooftile_compiler::nest::ir::{BinaryOp, ExprId, LoopKind, MathFn, Module, Nest, Space, Stmt};
@@ -230,5 +231,9 @@ fn listings_show_the_kernel() {
     if cfg!(target_arch = "x86_64") {
         // Without AVX in the target there is none in the code.
         assert!(asm.contains("mulps") && !asm.contains("vmulps"), "{asm}");
+        // One element of `A` for all lanes is repeated by the load itself.
+        let features = CpuFeatures { avx: true, avx2: true, ..target.features };
+        let asm = cpu::emit_asm(&nest, &CpuTarget { features, ..target }).expect("compiles");
+        assert!(asm.contains("vbroadcastss (") && !asm.contains("vbroadcastss %"), "{asm}");
     }
 }

@@ -19,6 +19,7 @@
 //! 8. Extents of `Local` buffers, bounds of core loops and conditions of phases depend on sizes and scalars only.
 //! 9. No two chunks of a phase touch one element of a `Global` buffer unless both only read, or both use `Atomic`.
 //! 10. Every access is within its buffer's extents.
+//! 11. `Global` buffers of different slots overlap only if nobody writes them.
 
 use rooftile_artifact::{DType, Scalar};
 

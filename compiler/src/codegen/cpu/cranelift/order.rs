@@ -79,12 +79,7 @@ impl Uses {
             for inst in func.layout.block_insts(block) {
                 for v in func.dfg.inst_values(inst) {
                     *uses.count.entry(v).or_default() += 1;
-                    let here = match func.dfg.value_def(v) {
-                        ValueDef::Result(i, _) => func.layout.inst_block(i) == Some(block),
-                        ValueDef::Param(b, _) => b == block,
-                        ValueDef::Union(..) => false,
-                    };
-                    *uses.escapes.entry(v).or_default() |= !here;
+                    *uses.escapes.entry(v).or_default() |= home_of(func, v) != Some(block);
                 }
             }
         }
@@ -216,11 +211,7 @@ impl Graph {
         let (mut live, mut most) = (params, params);
         for &n in order {
             for v in func.dfg.inst_values(self.insts[n]).filter(|v| is_vector(*v)) {
-                let here = match func.dfg.value_def(v) {
-                    ValueDef::Result(i, _) => func.layout.inst_block(i) == Some(block),
-                    ValueDef::Param(b, _) => b == block,
-                    ValueDef::Union(..) => false,
-                };
+                let here = home_of(func, v) == Some(block);
                 if let Some(count) = left.get_mut(&v) {
                     *count -= 1;
                     if *count == 0 && here && !uses.escapes(v) {
@@ -233,6 +224,15 @@ impl Graph {
             most = most.max(live);
         }
         most
+    }
+}
+
+/// The block that defines a value.
+fn home_of(func: &Function, v: Value) -> Option<Block> {
+    match func.dfg.value_def(v) {
+        ValueDef::Result(inst, _) => func.layout.inst_block(inst),
+        ValueDef::Param(block, _) => Some(block),
+        ValueDef::Union(..) => None,
     }
 }
 
