@@ -295,8 +295,7 @@ fn hand_on_broadcasts(func: &mut Function, uses: &Uses, blocks: &[Block]) -> boo
 /// The load that an instruction repeats in all lanes, if nothing else uses it and the whole has several uses.
 fn broadcast_load(func: &Function, uses: &Uses, block: Block, inst: Inst) -> Option<Inst> {
     let data = &func.dfg.insts[inst];
-    if data.opcode() != Opcode::Splat || !uses.count.get(&func.dfg.first_result(inst)).is_some_and(|n| *n > 1)
-    {
+    if data.opcode() != Opcode::Splat || uses.count.get(&func.dfg.first_result(inst)).is_none_or(|n| *n < 2) {
         return None;
     }
     let scalar = func.dfg.inst_args(inst)[0];
