@@ -1,8 +1,9 @@
 //! Random nests that keep every rule: chunks write rows of their own, lanes elements of their own, indices stay inside,
-//! local memory is written before it is read.
+//! local memory is written before it is read. A second phase reads what the first one wrote.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rooftile_artifact::abi::status;
 use rooftile_artifact::program::{BufferDecl, Mode, ScalarParam, Step, TensorParam};
 use rooftile_artifact::{DType, HostExpr, Program, Scalar};
 use rooftile_compiler::nest::Builder;
@@ -65,7 +66,7 @@ struct Table {
 
 impl Table {
     fn is_writable(&self) -> bool {
-        !matches!(self.kind, Kind::Input | Kind::Transposed)
+        !matches!(self.kind, Kind::Input | Kind::Transposed | Kind::Bins)
     }
 }
 
@@ -81,6 +82,8 @@ enum Kind {
     Local,
     /// Two rows of registers.
     Register,
+    /// Bins that an earlier phase counted in, without rows.
+    Bins,
 }
 
 /// A counter and the values it takes, and whether it may index registers.
@@ -160,8 +163,15 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     let eight = g.b.int(8);
     let counts = g.b.add_buffer("counts", counted, &[eight], Space::Global(slot + 1));
     decls.push((counted, vec![8.into()]));
+    // Elements that one pass alone changes: what was there before is the same in any order.
+    let shape = [g.n, g.b.int(4)];
+    let tickets = g.b.add_buffer("tickets", counted, &shape, Space::Global(slot + 2));
+    let before = g.b.add_buffer("before", counted, &shape, Space::Global(slot + 3));
+    for _ in 0..2 {
+        decls.push((counted, vec![HostExpr::Size(0), 4.into()]));
+    }
 
-    let mut body = Vec::new();
+    let mut own = Vec::new();
     for (n, space) in [Space::Local, Space::Register, Space::Register].into_iter().enumerate() {
         let dtype = g.any_type();
         let width = g.rng.random_range(1..21);
@@ -170,20 +180,37 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
         let shape = if kind == Kind::Local { vec![g.n, w] } else { vec![two, w] };
         let id = g.b.add_buffer(&format!("own{n}"), dtype, &shape, space);
         let table = Table { id, dtype, width, kind };
-        body.extend(g.initialise(table));
-        g.tables.push(table);
-    }
-    for _ in 0..g.rng.random_range(2..5) {
-        let stmts = g.statement(0);
-        body.extend(stmts);
+        own.push(table);
     }
     let functions = g.rng.random_bool(0.5);
+    let mut body = g.body(&own);
     if functions {
         body.push(g.functions(results, float));
     }
     body.push(g.atomics(counts, counted));
-    let mut b = g.b;
-    b.add_phase(vec![core], body);
+    body.push(g.tickets(tickets, before, counted));
+    if g.rng.random_bool(0.1) {
+        let cond = g.expr(DType::Bool, 2);
+        let bit = if g.rng.random_bool(0.5) { status::APPEND_OVERFLOW } else { status::OUT_OF_BOUNDS };
+        body.push(Stmt::If { cond, then: vec![Stmt::SetStatus(bit)], otherwise: Vec::new() });
+    }
+    g.b.add_phase(vec![core], body);
+    if g.rng.random_bool(0.5) {
+        let (core, row) = g.b.core_loop("i", (zero, n, 1));
+        g.row = row;
+        g.lets.truncate(scalars.len());
+        g.tables.retain(|t| !matches!(t.kind, Kind::Local | Kind::Register));
+        // Of what the first phase wrote, all rows may be read now.
+        for n in 0..g.tables.len() {
+            if g.tables[n].kind == Kind::Output && g.rng.random_bool(0.5) {
+                g.tables[n].kind = Kind::Input;
+            }
+        }
+        g.tables.push(Table { id: counts, dtype: counted, width: 8, kind: Kind::Bins });
+        let body = g.body(&own);
+        g.b.add_phase(vec![core], body);
+    }
+    let b = g.b;
     Case { module: module(b, decls, &scalars), size, functions, scalars }
 }
 
@@ -215,6 +242,20 @@ fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> 
 }
 
 impl Gen<'_> {
+    /// Statements of a chunk, with memory of its own.
+    fn body(&mut self, own: &[Table]) -> Vec<Stmt> {
+        let mut body = Vec::new();
+        for table in own {
+            body.extend(self.initialise(*table));
+            self.tables.push(*table);
+        }
+        for _ in 0..self.rng.random_range(2..5) {
+            let stmts = self.statement(0);
+            body.extend(stmts);
+        }
+        body
+    }
+
     fn any_type(&mut self) -> DType {
         // The common types come more often.
         if self.rng.random_bool(0.4) { DType::F32 } else { TYPES[self.rng.random_range(0..TYPES.len())] }
@@ -350,6 +391,7 @@ impl Gen<'_> {
                 let last = self.b.add_int(self.n, -1);
                 vec![self.b.sub(last, self.row), column]
             }
+            Kind::Bins => vec![column],
             Kind::Input | Kind::Output | Kind::Local => vec![self.row, column],
         }
     }
@@ -529,8 +571,13 @@ impl Gen<'_> {
             let (low, high) = (g.b.constant(Scalar::Float(-900.0), t), g.b.constant(Scalar::Float(900.0), t));
             let x = g.b.max(x, low);
             let x = g.b.min(x, high);
-            let f = FUNCTIONS[g.rng.random_range(0..FUNCTIONS.len())];
-            let v = g.b.math(f, x);
+            let v = if g.rng.random_bool(0.2) {
+                let y = g.expr(t, 2);
+                g.b.binary(BinaryOp::Pow, x, y)
+            } else {
+                let f = FUNCTIONS[g.rng.random_range(0..FUNCTIONS.len())];
+                g.b.math(f, x)
+            };
             vec![g.b.store(to, &[g.row, lane], v)]
         })
     }
@@ -546,6 +593,23 @@ impl Gen<'_> {
             let seven = g.b.int(7);
             let bin = g.b.binary(B::And, bin, seven);
             vec![Stmt::Atomic { op, buffer: to, index: vec![bin], value, old: None }]
+        })
+    }
+
+    /// Atomics, each of an element of its own, that keep what was there before.
+    fn tickets(&mut self, to: BufferId, before: BufferId, t: DType) -> Stmt {
+        use BinaryOp as B;
+        let op = [B::Add, B::Min, B::Max, B::And, B::Or, B::Xor][self.rng.random_range(0..6)];
+        let kinds = [LoopKind::Lanes, LoopKind::Unrolled, LoopKind::Serial];
+        let kind = kinds[self.rng.random_range(0..3)];
+        self.looped(kind, 0, 4, 1, |g| {
+            let lane = g.counters.last().expect("just pushed").value;
+            let value = g.expr(t, 2);
+            let var = g.b.add_var("old", t);
+            let old = g.b.var(var);
+            let index = vec![g.row, lane];
+            let atomic = Stmt::Atomic { op, buffer: to, index: index.clone(), value, old: Some(var) };
+            vec![atomic, g.b.store(before, &index, old)]
         })
     }
 }
