@@ -7,7 +7,7 @@ use super::domain::Domain;
 use crate::hir::ir::{
     AssignOp, AxisId, BinaryOp, Expr, ExprId, ExprKind, Func, Function, ReduceOp, Stmt, StmtKind, UnaryOp,
 };
-use crate::oracle::interp::operands;
+use crate::hir::walk::operands;
 
 /// Calls `visit` on every expression that `id` is made of, each once.
 pub(super) fn walk<'a>(func: &'a Func, id: ExprId, visit: &mut dyn FnMut(&'a ExprKind)) {
@@ -16,7 +16,7 @@ pub(super) fn walk<'a>(func: &'a Func, id: ExprId, visit: &mut dyn FnMut(&'a Exp
     while let Some(id) = stack.pop() {
         if !std::mem::replace(&mut seen[id.index()], true) {
             visit(&func.exprs[id].kind);
-            operands(&func.exprs[id].kind, &mut |o| stack.push(o));
+            operands(&func.exprs[id].kind, |o| stack.push(o));
         }
     }
 }
@@ -189,7 +189,7 @@ fn roots<'a>(
             ExprKind::Load { index, .. } | ExprKind::Table { index, .. } | ExprKind::ValueAt(_, index) => {
                 later.extend(index);
             }
-            kind => operands(kind, &mut |o| stack.push((o, indexing))),
+            kind => operands(kind, |o| stack.push((o, indexing))),
         }
     }
 }

@@ -398,7 +398,7 @@ impl Printer<'_> {
                 let text = format!(
                     "{} {} {}",
                     self.bracketed(*a, level),
-                    binary_text(*op),
+                    op.symbol(),
                     self.bracketed(*b, level + 1)
                 );
                 if level < outer { format!("({text})") } else { text }
@@ -476,27 +476,6 @@ fn op_text(op: AssignOp) -> &'static str {
         AssignOp::Mul => "*=",
         AssignOp::Max => "max=",
         AssignOp::Min => "min=",
-    }
-}
-
-fn binary_text(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::Rem => "%",
-        BinaryOp::And => "&",
-        BinaryOp::Or => "|",
-        BinaryOp::Xor => "^",
-        BinaryOp::Shl => "<<",
-        BinaryOp::Shr => ">>",
-        BinaryOp::Eq => "==",
-        BinaryOp::Ne => "!=",
-        BinaryOp::Lt => "<",
-        BinaryOp::Le => "<=",
-        BinaryOp::Gt => ">",
-        BinaryOp::Ge => ">=",
     }
 }
 

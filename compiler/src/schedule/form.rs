@@ -263,6 +263,23 @@ impl Form {
         self.stmts.push(Stmt { action, axes, levels: None, copies: false, span })
     }
 
+    /// A new statement that copies what tensors hold into a value, inside loops that its own axes do not ask for.
+    pub(crate) fn copy(
+        &mut self,
+        value: ValueId,
+        expr: ExprId,
+        levels: Vec<LevelId>,
+        axes: &[AxisId],
+    ) -> StmtId {
+        let span = self.func.values[value].span;
+        // Loops read what bounds them, also for statements that do not vary along them.
+        let all = axes.iter().chain(&self.func.values[value].axes).copied().collect();
+        let set = self.stmt(Action::Set { value, index: None, expr }, all, span);
+        self.stmts[set].levels = Some(levels);
+        self.stmts[set].copies = true;
+        set
+    }
+
     /// Axes in order of nesting, each once; axes that they depend on are added.
     pub(crate) fn sorted(&self, axes: Vec<AxisId>) -> Vec<AxisId> {
         let mut all: Vec<AxisId> = Vec::new();

@@ -82,13 +82,12 @@ fn stmt(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, s: StmtI
             _ => "read".to_owned(),
         };
         let value = form.value(&name, expr.dtype, expr.axes.clone(), span);
-        let mut private: Vec<AxisId> = kept.iter().map(|l| levels.all[*l].axis).collect();
+        let outside: Vec<AxisId> = kept.iter().map(|l| levels.all[*l].axis).collect();
+        let mut private = outside.clone();
         private.extend(form.sorted(expr.axes.clone()));
         private.retain(|a| !expr.axes.contains(a));
         form.info[value.index()].private = private;
-        let set = form.stmt(Action::Set { value, index: None, expr: e }, expr.axes, span);
-        form.stmts[set].levels = Some(kept);
-        form.stmts[set].copies = true;
+        let set = form.copy(value, e, kept, &outside);
         memo.insert(e, form.read(value, span));
         before.push(set);
     }

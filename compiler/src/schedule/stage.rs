@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object, bounded_by_data};
-use super::form::{Action, Form, Item, StmtId, operands};
+use super::form::{Form, Item, StmtId, operands};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
@@ -108,11 +108,10 @@ fn copy(
         let count = levels.block_count(axis);
         return Err(format!("a panel of {n} elements is not a multiple of {count} points at once"));
     }
-    let set = form.stmt(Action::Set { value, index: None, expr: content }, axes.clone(), tensor.span);
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));
-    form.stmts[set].levels = Some(set_levels);
-    form.stmts[set].copies = true;
+    let outside: Vec<AxisId> = outer.iter().map(|l| levels.all[*l].axis).collect();
+    let set = form.copy(value, content, set_levels, &outside);
     // Every read at the same point, in statements that run inside the same loops, takes the copy.
     let read = form.read(value, tensor.span);
     let mut memo = BTreeMap::new();

@@ -306,6 +306,16 @@ fn hoisted_reads_stay_with_their_users() {
     }
 }
 
+/// A copy inside a loop whose bounds are computed comes after their computation.
+#[test]
+fn copies_follow_the_bounds_of_their_loops() {
+    let at = AxisRef { name: "s".to_owned(), level: None };
+    let unroll = Verb::Unroll { axis: "c".to_owned(), count: None };
+    let stage = Verb::Stage { tensor: "P".to_owned(), at, place: Place::Local, panel: Some(Amount::Int(3)) };
+    let module = planned("lj_neigh", vec![unroll, stage]).expect("legal");
+    assert_eq!(verify_module(module).map(|_| ()).map_err(|e| e[0].to_string()), Ok(()));
+}
+
 /// Blocks that multiply to more code than anybody waits for are refused.
 #[test]
 fn huge_blocks_are_refused() {

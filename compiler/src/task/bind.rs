@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::Scalar;
+use rooftile_artifact::{DType, Scalar};
 
 use crate::hir::ir::{BinaryOp, ExprId, ExprKind, Func, Function, SizeId, Table, UnaryOp};
+
+use crate::oracle::interp::arith::Arith;
 
 use super::error::TaskError;
 
@@ -279,33 +281,8 @@ pub(super) fn call(f: Function, args: &[Scalar]) -> Option<Scalar> {
     float_call(f, args)
 }
 
+/// As the oracle evaluates them on exact floats.
 fn float_call(f: Function, args: &[Scalar]) -> Option<Scalar> {
-    let x = args.first()?.as_f64();
-    let second = || args.get(1).map(|b| b.as_f64());
-    Some(Scalar::Float(match f {
-        Function::Abs => x.abs(),
-        Function::Min => x.min(second()?),
-        Function::Max => x.max(second()?),
-        Function::Floor => x.floor(),
-        Function::Ceil => x.ceil(),
-        Function::Round => x.round_ties_even(),
-        Function::Trunc => x.trunc(),
-        Function::Sqrt => x.sqrt(),
-        Function::Rsqrt => 1.0 / x.sqrt(),
-        Function::Exp => x.exp(),
-        Function::Exp2 => x.exp2(),
-        Function::Log => x.ln(),
-        Function::Log2 => x.log2(),
-        Function::Log1p => x.ln_1p(),
-        Function::Expm1 => x.exp_m1(),
-        Function::Sin => x.sin(),
-        Function::Cos => x.cos(),
-        Function::Tan => x.tan(),
-        Function::Tanh => x.tanh(),
-        Function::Sigmoid => 1.0 / (1.0 + (-x).exp()),
-        Function::Pow => x.powf(second()?),
-        Function::Sign => x.signum() * f64::from(u8::from(x != 0.0)),
-        Function::Clamp => x.max(second()?).min(args.get(2)?.as_f64()),
-        _ => return None,
-    }))
+    let floats: Vec<Scalar> = args.iter().map(|x| Scalar::Float(x.as_f64())).collect();
+    Arith { rounded: false }.call(f, &floats, DType::F64, DType::F64).ok()
 }

@@ -137,8 +137,8 @@ impl TuneExpr {
                     _ if comparison(*op) => (Kind::Int, Kind::Bool),
                     _ => (Kind::Int, Kind::Int),
                 };
-                want(a, operand, symbol(*op))?;
-                want(b, operand, symbol(*op))?;
+                want(a, operand, op.symbol())?;
+                want(b, operand, op.symbol())?;
                 result
             }
             TuneExpr::Call(Function::Select, args) => {
@@ -326,29 +326,6 @@ pub(super) fn call(f: Function, args: &[i64]) -> Result<i64, EvalError> {
     }
 }
 
-fn symbol(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Or => "||",
-        BinaryOp::And => "&&",
-        BinaryOp::Eq => "==",
-        BinaryOp::Ne => "!=",
-        BinaryOp::Lt => "<",
-        BinaryOp::Le => "<=",
-        BinaryOp::Gt => ">",
-        BinaryOp::Ge => ">=",
-        BinaryOp::BitOr => "|",
-        BinaryOp::BitXor => "^",
-        BinaryOp::BitAnd => "&",
-        BinaryOp::Shl => "<<",
-        BinaryOp::Shr => ">>",
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::Rem => "%",
-    }
-}
-
 /// How tightly an operator binds; higher is tighter.
 fn precedence(op: BinaryOp) -> u8 {
     match op {
@@ -392,9 +369,9 @@ impl fmt::Display for TuneExpr {
                 // Comparisons do not chain; everything else groups to the left.
                 child(f, a, if own == 3 { 4 } else { own })?;
                 if own == 9 {
-                    f.write_str(symbol(*op))?;
+                    f.write_str(op.symbol())?;
                 } else {
-                    write!(f, " {} ", symbol(*op))?;
+                    write!(f, " {} ", op.symbol())?;
                 }
                 child(f, b, own + 1)
             }

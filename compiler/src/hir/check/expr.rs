@@ -234,7 +234,7 @@ impl Cx<'_> {
             B::Shl | B::Shr => return None,
         };
         if !good {
-            let sign = super::text::binary_text(op);
+            let sign = op.symbol();
             self.error(Code::TypeMismatch, span, format!("`{sign}` does not take `{dtype}`"));
             return None;
         }

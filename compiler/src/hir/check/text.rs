@@ -1,6 +1,6 @@
 //! Short text of syntax, for messages and mends.
 
-use crate::syntax::ast::{Arg, BinaryOp, Domain, Expr, ExprKind, ReduceAxis, UnaryOp};
+use crate::syntax::ast::{Arg, Domain, Expr, ExprKind, ReduceAxis, UnaryOp};
 
 /// The expression on one line, spaced as the canonical printer spaces it.
 pub(super) fn expr_text(e: &Expr) -> String {
@@ -12,7 +12,7 @@ pub(super) fn expr_text(e: &Expr) -> String {
         ExprKind::Name(n) => n.clone(),
         ExprKind::Field(base, field) => format!("{}.{}", expr_text(base), field.name),
         ExprKind::Unary(op, a) => format!("{}{}", unary_text(*op), expr_text(a)),
-        ExprKind::Binary(op, a, b) => format!("{} {} {}", expr_text(a), binary_text(*op), expr_text(b)),
+        ExprKind::Binary(op, a, b) => format!("{} {} {}", expr_text(a), op.symbol(), expr_text(b)),
         ExprKind::Index(base, index) => format!("{}[{}]", expr_text(base), list(index, ",")),
         ExprKind::Reduce { op, axes, args } => {
             let axes: Vec<String> = axes
@@ -53,30 +53,6 @@ pub(super) fn domain_text(domain: &Domain) -> String {
     match domain {
         Domain::Extent(e) => expr_text(e),
         Domain::Range(a, b) => format!("{}..{}", expr_text(a), expr_text(b)),
-    }
-}
-
-/// The operator's sign.
-pub(super) fn binary_text(op: BinaryOp) -> &'static str {
-    match op {
-        BinaryOp::Or => "||",
-        BinaryOp::And => "&&",
-        BinaryOp::Eq => "==",
-        BinaryOp::Ne => "!=",
-        BinaryOp::Lt => "<",
-        BinaryOp::Le => "<=",
-        BinaryOp::Gt => ">",
-        BinaryOp::Ge => ">=",
-        BinaryOp::BitOr => "|",
-        BinaryOp::BitXor => "^",
-        BinaryOp::BitAnd => "&",
-        BinaryOp::Shl => "<<",
-        BinaryOp::Shr => ">>",
-        BinaryOp::Add => "+",
-        BinaryOp::Sub => "-",
-        BinaryOp::Mul => "*",
-        BinaryOp::Div => "/",
-        BinaryOp::Rem => "%",
     }
 }
 

@@ -194,7 +194,7 @@ impl<'a, 'b> Emitter<'a, 'b> {
                 ExprKind::Select(c, ..) => stack.push(*c),
                 ExprKind::Binary(_, a, _) if func.exprs[*a].dtype == DType::Bool => stack.push(*a),
                 ExprKind::Reduce { .. } | ExprKind::Scan { .. } => {}
-                kind => crate::oracle::interp::operands(kind, &mut |o| stack.push(o)),
+                kind => crate::hir::walk::operands(kind, |o| stack.push(o)),
             }
         }
         Ok(())

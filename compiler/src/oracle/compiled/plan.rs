@@ -14,7 +14,7 @@ use crate::diag::Span;
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, ExprId, ExprKind, File, Func, ReduceOp, Stmt, StmtKind, StoreKind, TensorId,
 };
-use crate::oracle::interp::operands;
+use crate::hir::walk::operands;
 
 /// A set of axes.
 pub(super) type Axes = u128;
@@ -85,7 +85,7 @@ impl Plan {
         known[id.index()] = true;
         let mut deps = 0;
         let kind = &func.exprs[id].kind;
-        operands(kind, &mut |o| deps |= self.dependencies(func, o, known));
+        operands(kind, |o| deps |= self.dependencies(func, o, known));
         match kind {
             ExprKind::Axis(a) => deps |= bit(*a),
             ExprKind::Value(v) => deps |= set(&func.values[*v].axes),
@@ -197,7 +197,7 @@ pub(super) fn row_reductions(func: &Func, expr: ExprId, axis: AxisId) -> Vec<Exp
                 }
             }
             ExprKind::Scan { .. } => {}
-            kind => operands(kind, &mut |o| stack.push(o)),
+            kind => operands(kind, |o| stack.push(o)),
         }
     }
     out
@@ -218,7 +218,7 @@ pub(super) fn walk<'a>(func: &'a Func, id: ExprId, visit: &mut dyn FnMut(ExprId,
         }
         let kind = &func.exprs[id].kind;
         visit(id, kind);
-        operands(kind, &mut |o| stack.push(o));
+        operands(kind, |o| stack.push(o));
         let axes: &[AxisId] = match kind {
             ExprKind::Reduce { axes, .. } => axes,
             ExprKind::Scan { axis, .. } => std::slice::from_ref(axis),
@@ -275,7 +275,7 @@ fn data(func: &Func) -> Vec<bool> {
             e.kind,
             ExprKind::Load { .. } | ExprKind::Table { .. } | ExprKind::Value(_) | ExprKind::ValueAt(..)
         );
-        operands(&e.kind, &mut |o| reads |= data[o.index()] || func.exprs[o].dtype.is_float());
+        operands(&e.kind, |o| reads |= data[o.index()] || func.exprs[o].dtype.is_float());
         data[id.index()] = reads;
     }
     data

@@ -202,7 +202,7 @@ impl Emitter<'_, '_> {
                 ExprKind::Select(c, ..) => stack.push(*c),
                 ExprKind::Binary(_, a, _) if func.exprs[*a].dtype == DType::Bool => stack.push(*a),
                 ExprKind::Reduce { .. } => {}
-                kind => crate::oracle::interp::operands(kind, &mut |o| stack.push(o)),
+                kind => crate::hir::walk::operands(kind, |o| stack.push(o)),
             }
         }
         Ok(started)

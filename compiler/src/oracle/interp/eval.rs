@@ -10,39 +10,14 @@ use crate::diag::Span;
 use crate::hir::ir::{
     AxisId, BinaryOp, Expr, ExprId, ExprKind, Func, ReduceOp, StmtKind, ValueId, ValueKind,
 };
+use crate::hir::walk::operands;
 use crate::oracle::error::ErrorKind;
-
-/// Calls `visit` on the operands of an expression.
-pub(crate) fn operands(kind: &ExprKind, visit: &mut dyn FnMut(ExprId)) {
-    match kind {
-        ExprKind::Const(_)
-        | ExprKind::Size(_)
-        | ExprKind::Scalar(_)
-        | ExprKind::Axis(_)
-        | ExprKind::Value(_) => {}
-        ExprKind::ValueAt(_, list)
-        | ExprKind::Call(_, list)
-        | ExprKind::Load { index: list, .. }
-        | ExprKind::Table { index: list, .. }
-        | ExprKind::Reduce { args: list, .. } => list.iter().copied().for_each(visit),
-        ExprKind::Unary(_, a) | ExprKind::Cast(a) | ExprKind::Scan { arg: a, .. } => visit(*a),
-        ExprKind::Binary(_, a, b) => {
-            visit(*a);
-            visit(*b);
-        }
-        ExprKind::Select(c, a, b) => {
-            visit(*c);
-            visit(*a);
-            visit(*b);
-        }
-    }
-}
 
 /// Which expressions are worth keeping.
 pub(super) fn shared(func: &Func) -> Vec<bool> {
     let mut uses = vec![0u32; func.exprs.len()];
     for (_, e) in func.exprs.iter() {
-        operands(&e.kind, &mut |o| uses[o.index()] += 1);
+        operands(&e.kind, |o| uses[o.index()] += 1);
     }
     let worth = |e: &Expr, uses: u32| match e.kind {
         ExprKind::Const(_)

@@ -14,8 +14,6 @@ mod stmt;
 pub(crate) mod arith;
 pub(crate) mod special;
 
-pub(crate) use self::eval::operands;
-
 use std::collections::BTreeMap;
 
 use rooftile_artifact::{DType, Scalar};

@@ -145,9 +145,9 @@ fn chain(e: &Expr, op: BinaryOp, set: Set) -> Doc {
     for (op, r) in links.into_iter().rev() {
         let operand = operand(r, tier + 1, set);
         docs.push(if set == Set::Tight && tier > COMPARE {
-            concat([text(symbol(op)), operand])
+            concat([text(op.symbol()), operand])
         } else {
-            concat([Doc::Line, text(format!("{} ", symbol(op))), operand])
+            concat([Doc::Line, text(format!("{} ", op.symbol())), operand])
         });
     }
     let least = if tier == COMPARE { tier + 1 } else { tier };
@@ -176,30 +176,6 @@ fn precedence(op: BinaryOp) -> u8 {
         Shl | Shr => 6,
         Add | Sub => 7,
         Mul | Div | Rem => 8,
-    }
-}
-
-fn symbol(op: BinaryOp) -> &'static str {
-    use BinaryOp::*;
-    match op {
-        Or => "||",
-        And => "&&",
-        Eq => "==",
-        Ne => "!=",
-        Lt => "<",
-        Le => "<=",
-        Gt => ">",
-        Ge => ">=",
-        BitOr => "|",
-        BitXor => "^",
-        BitAnd => "&",
-        Shl => "<<",
-        Shr => ">>",
-        Add => "+",
-        Sub => "-",
-        Mul => "*",
-        Div => "/",
-        Rem => "%",
     }
 }
 

@@ -1,0 +1,216 @@
+//! Loops over the levels of an axis: ranges, full blocks and the single points after them, interiors, blocks.
+
+use std::collections::BTreeSet;
+
+use rooftile_artifact::DType;
+
+use super::Emitter;
+use crate::diag::Diagnostic;
+use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
+use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
+use crate::schedule::bounds;
+use crate::schedule::form::operands;
+use crate::schedule::fuse::Tree;
+use crate::schedule::levels::{LevelId, LevelKind};
+
+impl Emitter<'_> {
+    /// The range of a step level where it stands.
+    pub(super) fn bounds(&mut self, level: LevelId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);
+        self.begin(&[lo, hi]);
+        let outer: Vec<LevelId> =
+            self.levels.chain(axis).iter().copied().take_while(|l| *l != level).collect();
+        let hi = self.real(hi)?;
+        let Some(nearest) = outer.last() else { return Ok((self.real(lo)?, hi)) };
+        let base = self.level_base[nearest];
+        let (mut end, mut inner) = (hi, 0);
+        for level in outer.iter().rev() {
+            let LevelKind::Step(step) = self.levels.all[*level].kind else { break };
+            // A tile that its inner tiles do not divide cuts the last of them short.
+            if inner == 0 || step % inner != 0 {
+                let tile = self.b.add_int(self.level_base[level], step);
+                end = self.b.min(tile, end);
+            }
+            inner = step;
+        }
+        Ok((base, end))
+    }
+
+    /// A loop of `f`'s statements over `lo..hi`.
+    pub(super) fn serial(
+        &mut self,
+        level: LevelId,
+        (lo, hi, step): (nest::ExprId, nest::ExprId, i64),
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        if let (Some(a), Some(b)) = (self.b.const_int(lo), self.b.const_int(hi))
+            && a >= b
+        {
+            return Ok(());
+        }
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+        let counter = self.b.var(var);
+        self.enter(level, counter);
+        let body = self.collect(|e| e.trees(body))?;
+        self.axes[axis.index()].base = saved.base;
+        self.level_base.remove(&level);
+        self.out.push(nest::Stmt::Loop { var, lo, hi, step, kind: LoopKind::Serial, body });
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, level: LevelId, step: i64, body: &[Tree]) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let (lo, hi) = self.bounds(level)?;
+        let lo = self.named(lo);
+        let hi = self.named(hi);
+        let promoted = self.promote(level, body)?;
+        let innermost = self.levels.steps(axis).last() == Some(level);
+        let result = if step > 1 && innermost && self.levels.block(axis).is_some() {
+            self.peeled(level, (lo, hi, step), body)
+        } else {
+            self.serial(level, (lo, hi, step), body)
+        };
+        result?;
+        self.demote(promoted)
+    }
+
+    /// Binds an expression to a name unless it is a literal or a name already.
+    pub(super) fn named(&mut self, e: nest::ExprId) -> nest::ExprId {
+        use nest::ExprKind as K;
+        if matches!(self.b.nest().exprs[e].kind, K::Const(_) | K::Var(_) | K::Size(_) | K::Param(_)) {
+            return e;
+        }
+        let (stmt, var) = self.b.bind("t", e);
+        self.out.push(stmt);
+        var
+    }
+
+    fn peeled(
+        &mut self,
+        level: LevelId,
+        (lo, hi, step): (nest::ExprId, nest::ExprId, i64),
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        let inner = self.interior(axis, body, (lo, hi))?;
+        let (first, last) = match inner {
+            Some((a, z)) => {
+                let a = self.named(a);
+                let head = self.b.min(a, hi);
+                self.axes[axis.index()].single = true;
+                self.serial(level, (lo, head, 1), body)?;
+                let z = self.b.max(a, z);
+                (a, z)
+            }
+            None => (lo, self.b.max(lo, hi)),
+        };
+        let length = self.b.sub(last, first);
+        let whole = {
+            let n = self.b.int(step);
+            let blocks = self.b.binary(BinaryOp::DivNonNeg, length, n);
+            self.b.mul(blocks, n)
+        };
+        let middle = self.b.add(first, whole);
+        let middle = self.named(middle);
+        self.axes[axis.index()].single = false;
+        self.axes[axis.index()].interior = inner.is_some();
+        self.serial(level, (first, middle, step), body)?;
+        self.axes[axis.index()].interior = false;
+        self.axes[axis.index()].single = true;
+        self.serial(level, (middle, hi, 1), body)?;
+        self.axes[axis.index()] = saved;
+        Ok(())
+    }
+
+    /// The part of a range where no read below leaves its tensor along the axis; `None` if no read ever does.
+    fn interior(
+        &mut self,
+        axis: AxisId,
+        body: &[Tree],
+        (lo, hi): (nest::ExprId, nest::ExprId),
+    ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let mut edges: Vec<(i64, i64, TensorId, usize)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        while let Some(e) = work.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            let kind = &self.form.func.exprs[e].kind;
+            if let ExprKind::Load { tensor, index, leaves } = kind {
+                for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
+                    if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
+                        edges.push((a, z, *tensor, d));
+                    }
+                }
+            }
+            work.extend(operands(kind));
+        }
+        if edges.is_empty() || self.form.info.iter().any(|i| i.panel.is_some_and(|(a, _)| a == axis)) {
+            return Ok(None);
+        }
+        let (mut first, mut last) = (lo, hi);
+        for (a, z, tensor, d) in edges {
+            let least = self.b.int(-a);
+            first = self.b.max(first, least);
+            let extent = self.pure(self.form.func.tensors[tensor].shape[d])?;
+            let most = self.b.add_int(extent, -z);
+            last = self.b.min(last, most);
+        }
+        Ok(Some((first, last)))
+    }
+
+    pub(super) fn block(
+        &mut self,
+        level: LevelId,
+        count: i64,
+        lanes: bool,
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        if saved.single {
+            self.axes[axis.index()].block = Some(self.b.int(0));
+            self.trees(body)?;
+        } else if !lanes && self.selects_table(axis, body) {
+            for n in 0..count {
+                self.axes[axis.index()].block = Some(self.b.int(n));
+                self.trees(body)?;
+            }
+        } else {
+            let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+            self.axes[axis.index()].block = Some(self.b.var(var));
+            let body = self.collect(|e| e.trees(body))?;
+            let (lo, hi) = (self.b.int(0), self.b.int(count));
+            let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
+            self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
+        }
+        self.axes[axis.index()] = saved;
+        Ok(())
+    }
+
+    /// Whether an axis picks elements of constant tables, so that writing its points out makes them literals.
+    fn selects_table(&self, axis: AxisId, body: &[Tree]) -> bool {
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let mut seen = BTreeSet::new();
+        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        while let Some(e) = work.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            let expr = &self.form.func.exprs[e];
+            if matches!(expr.kind, ExprKind::Table { .. }) && expr.axes.contains(&axis) {
+                return true;
+            }
+            work.extend(operands(&expr.kind));
+        }
+        false
+    }
+}

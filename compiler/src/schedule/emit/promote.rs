@@ -1,0 +1,142 @@
+//! Accumulators in memory that live in registers while a reduced loop adds to them.
+
+use std::collections::BTreeSet;
+
+use rooftile_artifact::DType;
+
+use super::{Emitter, ValueBuffer};
+use crate::diag::Diagnostic;
+use crate::hir::ir::{AxisId, ValueId};
+use crate::nest::ir::{self as nest, LoopKind};
+use crate::schedule::access::{Object, reads};
+use crate::schedule::form::{Action, StmtId};
+use crate::schedule::fuse::Tree;
+use crate::schedule::levels::LevelId;
+use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
+
+/// An accumulator that lives in registers during a loop.
+pub(super) struct Promotion {
+    value: ValueId,
+    memory: ValueBuffer,
+    registers: ValueBuffer,
+}
+
+impl Emitter<'_> {
+    /// Accumulators in memory that a reduced loop only adds to live in registers for its time.
+    ///
+    /// ```text
+    /// for k { acc[i,j] += e }  =>  r = acc[i,j];  for k { r += e };  acc[i,j] = r
+    /// ```
+    pub(super) fn promote(&mut self, level: LevelId, body: &[Tree]) -> Result<Vec<Promotion>, Diagnostic> {
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let axis = self.levels.all[level].axis;
+        let mut out = Vec::new();
+        for s in &stmts {
+            let Action::Accumulate { value, .. } = &self.form.stmts[*s].action else { continue };
+            let axes = self.form.func.values[*value].axes.clone();
+            if axes.contains(&axis) || self.touched_elsewhere(*value, *s, &stmts) {
+                continue;
+            }
+            let Some(Home::Buffer { space, .. }) = &self.homes[value.index()] else { continue };
+            let fixed = axes.iter().all(|a| {
+                self.levels.steps(*a).all(|l| self.level_base.contains_key(&l) && !loops_inside(body, l))
+            });
+            let held = self.buffers.get(value).is_some_and(|b| b.space == HomeSpace::Register);
+            let size: i64 = axes.iter().map(|a| self.levels.block_count(*a)).product();
+            let lanes = axes.iter().filter(|a| self.levels.has_lanes(**a)).count();
+            if *space == HomeSpace::Register || held || !fixed || size > 256 || lanes > 1 {
+                continue;
+            }
+            let memory = self.value_buffer(*value)?;
+            let mut dims: Vec<Dim> = axes
+                .iter()
+                .enumerate()
+                .filter(|(_, a)| self.levels.block(**a).is_some())
+                .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None })
+                .collect();
+            dims.sort_by_key(|d| self.levels.has_lanes(d.axis));
+            let v = &self.form.func.values[*value];
+            let registers = self.make_buffer(&v.name, v.dtype, HomeSpace::Register, dims, v.span)?;
+            let promotion = Promotion { value: *value, memory, registers };
+            self.exchange(&promotion, true)?;
+            self.buffers.insert(*value, promotion.registers.clone());
+            out.push(promotion);
+        }
+        Ok(out)
+    }
+
+    fn touched_elsewhere(&self, value: ValueId, stmt: StmtId, stmts: &[StmtId]) -> bool {
+        stmts.iter().any(|s| {
+            if *s == stmt {
+                return false;
+            }
+            let action = &self.form.stmts[*s].action;
+            let mut found = Vec::new();
+            let mut seen = BTreeSet::new();
+            for e in action.exprs() {
+                reads(self.form, e, &mut seen, &mut found);
+            }
+            action.written_value() == Some(value)
+                || matches!(action, Action::Scan { run, .. } if *run == value)
+                || found.iter().any(|a| a.object == Object::Value(value))
+        })
+    }
+
+    pub(super) fn demote(&mut self, promotions: Vec<Promotion>) -> Result<(), Diagnostic> {
+        for p in promotions {
+            self.exchange(&p, false)?;
+            self.buffers.insert(p.value, p.memory);
+        }
+        Ok(())
+    }
+
+    /// Copies a promoted accumulator between memory and registers, block by block.
+    fn exchange(&mut self, p: &Promotion, load: bool) -> Result<(), Diagnostic> {
+        let axes: Vec<AxisId> = p.registers.dims.iter().map(|d| d.axis).collect();
+        self.over_blocks(&axes, &mut |e: &mut Self| {
+            let (from, to) = if load { (&p.memory, &p.registers) } else { (&p.registers, &p.memory) };
+            let source = e.value_index(from, None)?;
+            let target = e.value_index(to, None)?;
+            for (a, b) in from.parts.iter().zip(&to.parts) {
+                let v = e.b.load(*a, &source);
+                let stmt = e.b.store(*b, &target, v);
+                e.out.push(stmt);
+            }
+            Ok(())
+        })
+    }
+
+    fn over_blocks(
+        &mut self,
+        axes: &[AxisId],
+        f: &mut dyn FnMut(&mut Self) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let Some((axis, rest)) = axes.split_first() else { return f(self) };
+        let saved = self.axes[axis.index()];
+        let Some(level) = self.levels.block(*axis) else { return self.over_blocks(rest, f) };
+        if saved.single {
+            self.axes[axis.index()].block = Some(self.b.int(0));
+            self.over_blocks(rest, f)?;
+        } else {
+            let lanes = self.levels.has_lanes(*axis);
+            let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+            self.axes[axis.index()].block = Some(self.b.var(var));
+            let body = self.collect(|e| e.over_blocks(rest, f))?;
+            let (lo, hi) = (self.b.int(0), self.b.int(self.levels.block_count(*axis)));
+            let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
+            self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
+        }
+        self.axes[axis.index()] = saved;
+        Ok(())
+    }
+}
+
+fn loops_inside(trees: &[Tree], wanted: LevelId) -> bool {
+    trees.iter().any(|t| match t {
+        Tree::Leaf(_) => false,
+        Tree::Loop { level, body, .. } => *level == wanted || loops_inside(body, wanted),
+        Tree::Seq { level, body, .. } => *level == Some(wanted) || loops_inside(body, wanted),
+        Tree::If { then, otherwise, .. } => loops_inside(then, wanted) || loops_inside(otherwise, wanted),
+    })
+}

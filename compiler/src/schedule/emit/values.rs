@@ -1,0 +1,240 @@
+//! Buffers of values: their extents, their indices, reads and writes.
+
+use rooftile_artifact::DType;
+
+use super::{Emitter, Val, ValueBuffer, machine_type};
+use crate::diag::{Diagnostic, Span};
+use crate::hir::ir::{ExprId, ExprKind, ValueId};
+use crate::nest::ir::{self as nest, BinaryOp, BufferId, Space};
+use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
+
+impl Emitter<'_> {
+    /// The index into a dimension of a value's buffer for the current point, or for an index of the axis.
+    fn dim_index(&mut self, dim: &Dim, at: Option<nest::ExprId>) -> Result<Vec<nest::ExprId>, Diagnostic> {
+        let state = self.axes[dim.axis.index()];
+        let zero = self.b.int(0);
+        let block = state.block.unwrap_or(zero);
+        let origin = match dim.base {
+            Base::Block => {
+                return match at {
+                    None => Ok(vec![block]),
+                    // Another point of a block: the block is the whole axis.
+                    Some(at) => {
+                        let lo = self.form.func.axes[dim.axis].lo;
+                        let lo = self.pure(lo)?;
+                        Ok(vec![self.b.sub(at, lo)])
+                    }
+                };
+            }
+            Base::Level(level, _) => self.level_base[&level],
+            Base::Hull(lo, _) => self.pure(lo)?,
+        };
+        let base = match state.base {
+            Some(base) => base,
+            None => {
+                let lo = self.form.func.axes[dim.axis].lo;
+                self.pure(lo)?
+            }
+        };
+        let (start, rest) = match at {
+            Some(at) => (at, zero),
+            None => (base, block),
+        };
+        let offset = self.b.sub(start, origin);
+        let Some(panel) = dim.panel else { return Ok(vec![self.b.add(offset, rest)]) };
+        let n = self.b.int(panel);
+        let outer = self.b.binary(BinaryOp::DivNonNeg, offset, n);
+        let full = at.is_none() && !state.single && self.levels.block_count(dim.axis) == panel;
+        let inner = if full {
+            rest
+        } else {
+            let r = self.b.binary(BinaryOp::RemNonNeg, offset, n);
+            self.b.add(r, rest)
+        };
+        Ok(vec![outer, inner])
+    }
+
+    fn dim_extent(&mut self, dim: &Dim) -> Result<Vec<nest::ExprId>, Diagnostic> {
+        let extent = match dim.base {
+            Base::Block => self.b.int(self.levels.block_count(dim.axis)),
+            Base::Level(_, step) => self.b.int(step),
+            Base::Hull(lo, hi) => {
+                let (lo, hi) = (self.pure(lo)?, self.pure(hi)?);
+                let extent = self.b.sub(hi, lo);
+                let zero = self.b.int(0);
+                if self.is_size(extent) { extent } else { self.b.max(extent, zero) }
+            }
+        };
+        Ok(match dim.panel {
+            None => vec![extent],
+            Some(n) => {
+                let zero = self.b.int(0);
+                let extent = if self.is_size(extent) { extent } else { self.b.max(extent, zero) };
+                vec![self.b.ceil_div(extent, n), self.b.int(n)]
+            }
+        })
+    }
+
+    fn is_size(&self, e: nest::ExprId) -> bool {
+        matches!(self.b.nest().exprs[e].kind, nest::ExprKind::Size(_) | nest::ExprKind::Const(_))
+    }
+
+    /// Puts panels together: the panel number outermost, the place in the panel innermost.
+    fn arrange(dims: &[Dim], parts: Vec<Vec<nest::ExprId>>) -> Vec<nest::ExprId> {
+        let mut front = Vec::new();
+        let mut middle = Vec::new();
+        let mut back = Vec::new();
+        for (dim, mut part) in dims.iter().zip(parts) {
+            if dim.panel.is_some() && part.len() == 2 {
+                back.extend(part.pop());
+                front.extend(part.pop());
+            } else {
+                middle.append(&mut part);
+            }
+        }
+        front.into_iter().chain(middle).chain(back).collect()
+    }
+
+    pub(super) fn value_buffer(&mut self, value: ValueId) -> Result<ValueBuffer, Diagnostic> {
+        if let Some(found) = self.buffers.get(&value) {
+            return Ok(found.clone());
+        }
+        let v = &self.form.func.values[value];
+        let (space, dims) = match &self.homes[value.index()] {
+            Some(Home::Buffer { space, dims }) => (*space, dims.clone()),
+            _ => (HomeSpace::Register, Vec::new()),
+        };
+        let buffer = self.make_buffer(&v.name, v.dtype, space, dims, v.span)?;
+        self.buffers.insert(value, buffer.clone());
+        Ok(buffer)
+    }
+
+    pub(super) fn make_buffer(
+        &mut self,
+        name: &str,
+        dtype: DType,
+        space: HomeSpace,
+        dims: Vec<Dim>,
+        span: Span,
+    ) -> Result<ValueBuffer, Diagnostic> {
+        let element = machine_type(dtype.real(), span)?;
+        let mut shape = Vec::new();
+        for d in &dims {
+            let extent = self.dim_extent(d)?;
+            shape.push(extent);
+        }
+        let shape = Self::arrange(&dims, shape);
+        let count = if dtype.is_complex() { 2 } else { 1 };
+        let mut parts = Vec::new();
+        for n in 0..count {
+            let name = match (count, n) {
+                (2, 0) => format!("{name}.re"),
+                (2, _) => format!("{name}.im"),
+                _ => name.to_owned(),
+            };
+            let place = match space {
+                HomeSpace::Register => Space::Register,
+                HomeSpace::Local => Space::Local,
+                HomeSpace::Global => {
+                    self.next_slot += 1;
+                    Space::Global(self.next_slot - 1)
+                }
+            };
+            let buffer = self.b.add_buffer(&name, element, &shape, place);
+            if space == HomeSpace::Global {
+                self.scratch.push((buffer, element));
+            }
+            parts.push(buffer);
+        }
+        Ok(ValueBuffer { parts, dims, space })
+    }
+
+    pub(super) fn value_index(
+        &mut self,
+        buffer: &ValueBuffer,
+        at: Option<&[Option<nest::ExprId>]>,
+    ) -> Result<Vec<nest::ExprId>, Diagnostic> {
+        let mut parts = Vec::new();
+        for dim in &buffer.dims {
+            let at = at.and_then(|ix| ix[dim.position]);
+            let part = self.dim_index(dim, at)?;
+            parts.push(part);
+        }
+        Ok(Self::arrange(&buffer.dims, parts))
+    }
+
+    /// The indices of an access to a value: `None` where an index is the value's own axis.
+    pub(in crate::schedule) fn value_at(
+        &mut self,
+        value: ValueId,
+        index: &[ExprId],
+    ) -> Result<Vec<Option<nest::ExprId>>, Diagnostic> {
+        let axes = &self.form.func.values[value].axes;
+        let mut out = Vec::new();
+        for (e, axis) in index.iter().zip(axes) {
+            let own = matches!(self.form.func.exprs[*e].kind, ExprKind::Axis(a) if a == *axis);
+            out.push(if own { None } else { Some(self.real(*e)?) });
+        }
+        Ok(out)
+    }
+
+    /// Reads a value at the current point or at indices of its axes.
+    pub(in crate::schedule) fn read_value(
+        &mut self,
+        value: ValueId,
+        at: Option<&[Option<nest::ExprId>]>,
+    ) -> Result<Val, Diagnostic> {
+        if let Some(v) = self.lets.get(&value) {
+            return Ok(*v);
+        }
+        let buffer = self.value_buffer(value)?;
+        let index = self.value_index(&buffer, at)?;
+        Ok(match buffer.parts[..] {
+            [re, im] => Val::Complex(self.b.load(re, &index), self.b.load(im, &index)),
+            _ => Val::Real(self.b.load(buffer.parts[0], &index)),
+        })
+    }
+
+    /// Writes a value at the current point or at indices of its axes.
+    pub(in crate::schedule) fn write_value(
+        &mut self,
+        value: ValueId,
+        at: Option<&[Option<nest::ExprId>]>,
+        v: Val,
+    ) -> Result<(), Diagnostic> {
+        if matches!(self.homes[value.index()], Some(Home::Let)) {
+            let name = self.form.func.values[value].name.clone();
+            let bound = self.bind(&name, v);
+            self.lets.insert(value, bound);
+            return Ok(());
+        }
+        let buffer = self.value_buffer(value)?;
+        let index = self.value_index(&buffer, at)?;
+        self.write_parts(&buffer.parts, &index, v);
+        Ok(())
+    }
+
+    fn write_parts(&mut self, parts: &[BufferId], index: &[nest::ExprId], v: Val) {
+        let values = match v {
+            Val::Real(x) => vec![x],
+            Val::Complex(re, im) => vec![re, im],
+        };
+        for (buffer, value) in parts.iter().zip(values) {
+            let stmt = self.b.store(*buffer, index, value);
+            self.out.push(stmt);
+        }
+    }
+
+    /// Binds a value to names.
+    pub(in crate::schedule) fn bind(&mut self, name: &str, v: Val) -> Val {
+        let one = |e: &mut Self, x: nest::ExprId| {
+            let (stmt, var) = e.b.bind(name, x);
+            e.out.push(stmt);
+            var
+        };
+        match v {
+            Val::Real(x) => Val::Real(one(self, x)),
+            Val::Complex(re, im) => Val::Complex(one(self, re), one(self, im)),
+        }
+    }
+}
