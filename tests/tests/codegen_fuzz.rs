@@ -15,18 +15,20 @@ use rooftile_compiler::nest::interp::{self, InterpError};
 use rooftile_compiler::nest::ir::Stmt;
 use rooftile_compiler::nest::verify_module;
 use rooftile_runtime::{Error, InputError, Instance, InstanceOptions, open};
+use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
 /// Units in the last place that two evaluations of functions may differ by.
 const MATH_ULPS: f64 = 8.0;
 
 #[test]
 fn interpreter_and_code_agree() {
-    let seed = rooftile_tests::fuzz_seed("codegen_fuzz");
-    let time = rooftile_tests::fuzz_time();
+    let seed = fuzz_seed("codegen_fuzz");
+    let time = fuzz_time();
     let start = Instant::now();
     let mut ran = 0u32;
     let mut case_seed = seed;
     while start.elapsed() < time || ran < 20 {
+        mark("codegen_fuzz", &format!("seed {case_seed}"));
         check(case_seed);
         ran += 1;
         case_seed = case_seed.wrapping_add(1);

@@ -278,15 +278,27 @@ impl<'a> Fuser<'a> {
                 runs == c.is_loop && (!runs || (alike() && self.share(&c.items, copy, level)))
             };
             near.pop();
-            if near.iter().all(|copy| together(&out[at], copy)) {
-                let end = out[at].items.len() - 1;
-                out[at].items.splice(end..end, near);
+            let (mut inside, mut outside): (Vec<&'i Item>, Vec<&'i Item>) = (Vec::new(), Vec::new());
+            for copy in near.into_iter().rev() {
+                let needed = outside.iter().any(|o| self.conflict(o, copy));
+                if together(&out[at], copy) && !needed { &mut inside } else { &mut outside }.insert(0, copy);
+            }
+            let mut items = inside;
+            items.extend(out[at].items.pop());
+            let depends = |i: &&Item| outside.iter().any(|copy| self.conflict(i, copy));
+            let mut before = at;
+            if out[at].items.iter().any(depends) {
+                // The copies come between the others of the cluster and the item.
+                before = at + 1;
+                let Cluster { is_loop, lanes, .. } = out[at];
+                out.insert(before, Cluster { is_loop, lanes, items });
             } else {
-                for (n, copy) in near.into_iter().enumerate() {
-                    let is_loop = self.has(copy, level, bound);
-                    let lanes = is_loop && self.lanes(copy, level);
-                    out.insert(at + n, Cluster { is_loop, lanes, items: vec![copy] });
-                }
+                out[at].items.extend(items);
+            }
+            for (n, copy) in outside.into_iter().enumerate() {
+                let is_loop = self.has(copy, level, bound);
+                let lanes = is_loop && self.lanes(copy, level);
+                out.insert(before + n, Cluster { is_loop, lanes, items: vec![copy] });
             }
         }
         for copy in copies {

@@ -57,6 +57,10 @@ fn walk(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, items: V
 }
 
 fn stmt(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, s: StmtId) -> Vec<StmtId> {
+    // A copy that is asked for stays where it is.
+    if form.stmts[s].copies {
+        return Vec::new();
+    }
     let s_levels = levels_of(form, levels, s);
     let action = form.stmts[s].action.clone();
     let roots: Vec<ExprId> = match &action {

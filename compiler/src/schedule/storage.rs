@@ -158,8 +158,13 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     for (position, axis) in axes.iter().enumerate() {
         let panel = info.panel.filter(|(a, _)| a == axis).map(|(_, n)| n);
         if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
-            // One block is one panel.
-            let panel = panel.filter(|_| !matches!(base, Base::Block));
+            // One block is one panel; blocks that start anywhere would lie across panels.
+            let anywhere = !form.func.axes[*axis].parents.is_empty();
+            let panel = panel.filter(|_| match base {
+                Base::Block => false,
+                Base::Level(..) => true,
+                Base::Hull(..) => !anywhere,
+            });
             dims.push(Dim { axis: *axis, position, base, panel });
         }
     }

@@ -258,7 +258,15 @@ fn parts_of_a_split_axis_are_staged() {
     let stage =
         |tensor: &str, at| Verb::Stage { tensor: tensor.to_owned(), at, place: Place::Local, panel: None };
     let order = Verb::Order(vec![at("i", None), at("k", None)]);
+    let panel = Verb::Stage {
+        tensor: "x".to_owned(),
+        at: at("i", None),
+        place: Place::Local,
+        panel: Some(Amount::Int(3)),
+    };
+    let unroll = Verb::Unroll { axis: "k".to_owned(), count: Some(Amount::Int(3)) };
     let cases = [
+        vec![split("k", 4), unroll, panel, order.clone()],
         vec![split("k", 3), stage("A", at("k", None))],
         vec![split("k", 3), stage("A", at("i", None))],
         vec![split("k", 3), parallel.clone(), stage("A", at("i", None))],
