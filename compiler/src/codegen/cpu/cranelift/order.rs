@@ -10,10 +10,9 @@
 //! A vector that repeats one loaded scalar is then handed on to a block of its own as a parameter: Cranelift folds a
 //! load into the broadcast only if the broadcast has a single use, and does not look through block parameters.
 
-use std::collections::{HashMap, HashSet};
-
 use cranelift_codegen::Context;
 use cranelift_codegen::cursor::{Cursor, FuncCursor};
+use cranelift_codegen::entity::{EntitySet, SecondaryMap};
 use cranelift_codegen::ir::{
     Block, BlockArg, Function, Inst, InstBuilder, Opcode, Type, Value, ValueDef, types,
 };
@@ -22,29 +21,24 @@ use cranelift_codegen::ir::{
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written {
     /// The place in memory that a load or store touches; places of different numbers never overlap.
-    places: HashMap<Inst, u32>,
+    places: SecondaryMap<Inst, Option<u32>>,
     /// The block that each instruction was written in.
-    home: Vec<Option<Block>>,
+    home: SecondaryMap<Inst, Option<Block>>,
 }
 
 impl Written {
     /// Notes which place a load or store touches.
     pub(super) fn touches(&mut self, inst: Inst, place: u32) {
-        self.places.insert(inst, place);
+        self.places[inst] = Some(place);
     }
 
     /// Notes where all instructions are, before they are optimised.
     pub(super) fn note_homes(&mut self, func: &Function) {
-        self.home = vec![None; func.dfg.num_insts()];
         for block in func.layout.blocks() {
             for inst in func.layout.block_insts(block) {
-                self.home[inst.as_u32() as usize] = Some(block);
+                self.home[inst] = Some(block);
             }
         }
-    }
-
-    fn home(&self, inst: Inst) -> Option<Block> {
-        self.home.get(inst.as_u32() as usize).copied().flatten()
     }
 }
 
@@ -67,27 +61,25 @@ pub(super) fn arrange(context: &mut Context, written: &Written) {
 
 /// How often, and where, values are used.
 struct Uses {
-    count: HashMap<Value, u32>,
-    /// Whether a value is used outside the block that it is defined in.
-    escapes: HashMap<Value, bool>,
+    count: SecondaryMap<Value, u32>,
+    /// Values that are used outside the block that they are defined in.
+    escape: EntitySet<Value>,
 }
 
 impl Uses {
     fn of(func: &Function) -> Uses {
-        let mut uses = Uses { count: HashMap::new(), escapes: HashMap::new() };
+        let mut uses = Uses { count: SecondaryMap::new(), escape: EntitySet::new() };
         for block in func.layout.blocks() {
             for inst in func.layout.block_insts(block) {
                 for v in func.dfg.inst_values(inst) {
-                    *uses.count.entry(v).or_default() += 1;
-                    *uses.escapes.entry(v).or_default() |= home_of(func, v) != Some(block);
+                    uses.count[v] += 1;
+                    if home_of(func, v) != Some(block) {
+                        uses.escape.insert(v);
+                    }
                 }
             }
         }
         uses
-    }
-
-    fn escapes(&self, v: Value) -> bool {
-        self.escapes.get(&v).copied().unwrap_or(false)
     }
 }
 
@@ -103,7 +95,10 @@ struct Graph {
 impl Graph {
     fn of(func: &Function, block: Block, written: &Written) -> Graph {
         let insts: Vec<Inst> = func.layout.block_insts(block).collect();
-        let at: HashMap<Inst, usize> = insts.iter().enumerate().map(|(n, i)| (*i, n)).collect();
+        let mut at: SecondaryMap<Inst, Option<usize>> = SecondaryMap::new();
+        for (n, inst) in insts.iter().enumerate() {
+            at[*inst] = Some(n);
+        }
         let mut graph = Graph { before: Vec::new(), fixed: Vec::new(), insts };
         let mut last_fixed: Option<usize> = None;
         // Loads since the start of the block, and what was written last, by place.
@@ -114,10 +109,10 @@ impl Graph {
                 .dfg
                 .inst_values(inst)
                 .filter_map(|v| func.dfg.value_def(v).inst())
-                .filter_map(|i| at.get(&i).copied())
+                .filter_map(|i| at[i])
                 .collect();
             let op = func.dfg.insts[inst].opcode();
-            let place = written.places.get(&inst).copied();
+            let place = written.places[inst];
             let meet = |other: Option<u32>| place.is_none() || other.is_none() || place == other;
             let plain_load = op == Opcode::Load;
             if plain_load {
@@ -193,7 +188,7 @@ impl Graph {
                 && self.before[n].iter().all(|b| constant[*b]);
         }
         let mut anchors: Vec<usize> =
-            (0..last).filter(|n| !constant[*n] && written.home(self.insts[*n]) == Some(block)).collect();
+            (0..last).filter(|n| !constant[*n] && written.home[self.insts[*n]] == Some(block)).collect();
         anchors.sort_by_key(|n| self.insts[*n].as_u32());
         self.by_anchors(anchors.into_iter())
     }
@@ -201,26 +196,23 @@ impl Graph {
     /// The largest number of vectors alive at once, without those that live through the whole block.
     fn pressure(&self, func: &Function, uses: &Uses, block: Block, order: &[usize]) -> usize {
         let is_vector = |v: Value| is_vector(func.dfg.value_type(v));
-        let mut left: HashMap<Value, u32> = HashMap::new();
+        let mut left: SecondaryMap<Value, u32> = SecondaryMap::new();
         for &n in order {
             for v in func.dfg.inst_values(self.insts[n]).filter(|v| is_vector(*v)) {
-                *left.entry(v).or_default() += 1;
+                left[v] += 1;
             }
         }
         let params = func.dfg.block_params(block).iter().filter(|v| is_vector(**v)).count();
         let (mut live, mut most) = (params, params);
         for &n in order {
             for v in func.dfg.inst_values(self.insts[n]).filter(|v| is_vector(*v)) {
-                let here = home_of(func, v) == Some(block);
-                if let Some(count) = left.get_mut(&v) {
-                    *count -= 1;
-                    if *count == 0 && here && !uses.escapes(v) {
-                        live -= 1;
-                    }
+                left[v] -= 1;
+                if left[v] == 0 && home_of(func, v) == Some(block) && !uses.escape.contains(v) {
+                    live -= 1;
                 }
             }
             let results = func.dfg.inst_results(self.insts[n]);
-            live += results.iter().filter(|v| is_vector(**v) && uses.count.contains_key(v)).count();
+            live += results.iter().filter(|v| is_vector(**v) && uses.count[**v] > 0).count();
             most = most.max(live);
         }
         most
@@ -255,8 +247,8 @@ fn place(func: &mut Function, block: Block, graph: &Graph, order: &[usize]) {
 
 /// Makes a block parameter of each broadcast of a load that has several uses. Whether there was any.
 fn hand_on_broadcasts(func: &mut Function, uses: &Uses, blocks: &[Block]) -> bool {
-    let mut renamed: HashMap<Value, Value> = HashMap::new();
-    let mut jumps: HashSet<Inst> = HashSet::new();
+    let mut renamed: SecondaryMap<Value, Option<Value>> = SecondaryMap::new();
+    let mut jumps: EntitySet<Inst> = EntitySet::new();
     for &block in blocks {
         let mut current = block;
         for inst in func.layout.block_insts(block).collect::<Vec<_>>() {
@@ -275,17 +267,17 @@ fn hand_on_broadcasts(func: &mut Function, uses: &Uses, blocks: &[Block]) -> boo
             let param = func.dfg.append_block_param(rest, ty);
             let mut cursor = FuncCursor::new(func).at_bottom(current);
             jumps.insert(cursor.ins().jump(rest, &[BlockArg::Value(whole)]));
-            renamed.insert(whole, param);
+            renamed[whole] = Some(param);
             current = rest;
         }
     }
-    if renamed.is_empty() {
+    if jumps.is_empty() {
         return false;
     }
     for block in func.layout.blocks().collect::<Vec<_>>() {
         for inst in func.layout.block_insts(block).collect::<Vec<_>>() {
-            if !jumps.contains(&inst) {
-                func.dfg.map_inst_values(inst, |v| renamed.get(&v).copied().unwrap_or(v));
+            if !jumps.contains(inst) {
+                func.dfg.map_inst_values(inst, |v| renamed[v].unwrap_or(v));
             }
         }
     }
@@ -295,12 +287,12 @@ fn hand_on_broadcasts(func: &mut Function, uses: &Uses, blocks: &[Block]) -> boo
 /// The load that an instruction repeats in all lanes, if nothing else uses it and the whole has several uses.
 fn broadcast_load(func: &Function, uses: &Uses, block: Block, inst: Inst) -> Option<Inst> {
     let data = &func.dfg.insts[inst];
-    if data.opcode() != Opcode::Splat || uses.count.get(&func.dfg.first_result(inst)).is_none_or(|n| *n < 2) {
+    if data.opcode() != Opcode::Splat || uses.count[func.dfg.first_result(inst)] < 2 {
         return None;
     }
     let scalar = func.dfg.inst_args(inst)[0];
     let load = func.dfg.value_def(scalar).inst()?;
     let wide = matches!(func.dfg.value_type(scalar), types::F32 | types::I32 | types::F64 | types::I64);
-    let alone = uses.count.get(&scalar) == Some(&1) && func.layout.inst_block(load) == Some(block);
+    let alone = uses.count[scalar] == 1 && func.layout.inst_block(load) == Some(block);
     (wide && alone && func.dfg.insts[load].opcode() == Opcode::Load).then_some(load)
 }
