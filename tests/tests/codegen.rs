@@ -46,9 +46,21 @@ fn module(nest: Nest, buffers: &[(&str, DType, Vec<HostExpr>, Mode)], sizes: &[&
 
 /// Compiles for this machine, runs on the inputs, and gives every parameter's content.
 fn run(module: Module, sizes: &[i64], inputs: &[Option<HostTensor>], threads: usize) -> Vec<HostTensor> {
+    let target = open("cpu").expect("a CPU").target().clone();
+    run_for(&target, module, sizes, inputs, threads)
+}
+
+/// As [`run`], for a target that this machine includes.
+fn run_for(
+    target: &CpuTarget,
+    module: Module,
+    sizes: &[i64],
+    inputs: &[Option<HostTensor>],
+    threads: usize,
+) -> Vec<HostTensor> {
     let verified = verify_module(module).expect("the nest keeps the rules");
     let device = open("cpu").expect("a CPU");
-    let program = cpu::compile(&verified, device.target(), Generator::Cranelift).expect("code");
+    let program = cpu::compile(&verified, target, Generator::Cranelift).expect("code");
     let loaded = device.load(&program).expect("loads");
     let bindings = Bindings { sizes: sizes.to_vec(), scalars: Vec::new() };
     let options = InstanceOptions { threads, guarded: true, poison: Some(7), ..InstanceOptions::default() };
@@ -194,6 +206,47 @@ fn lanes_with_a_condition() {
 }
 
 /// Counts of the values 0 to 15 by atomics.
+/// Without AVX, operands in memory would have to be aligned.
+#[test]
+fn comparisons_of_elements_anywhere() {
+    for dtype in [DType::F32, DType::F64] {
+        for op in [BinaryOp::Eq, BinaryOp::Ne, BinaryOp::Lt, BinaryOp::Le] {
+            let mut b = Builder::new("compare");
+            let (eight, sixteen) = (b.int(8), b.int(16));
+            let x = b.add_buffer("x", dtype, &[sixteen], Space::Global(0));
+            let y = b.add_buffer("y", DType::I32, &[eight], Space::Global(1));
+            let zero = b.int(0);
+            let body = b.for_loop(LoopKind::Lanes, "l", (zero, eight, 1), |b, l| {
+                let (p, q) = (b.add_int(l, 1), b.add_int(l, 3));
+                let (p, q) = (b.load(x, &[p]), b.load(x, &[q]));
+                let holds = b.binary(op, p, q);
+                let holds = b.cast(DType::I32, holds);
+                vec![b.store(y, &[l], holds)]
+            });
+            b.add_phase(Vec::new(), vec![body]);
+            let buffers =
+                [("x", dtype, vec![16.into()], Mode::In), ("y", DType::I32, vec![8.into()], Mode::Out)];
+            let input = |i: usize| ((i * 5 + 3) % 4) as f64;
+            let inputs = [HostTensor::from_fn(dtype, &[16], |i| Scalar::Float(input(i))).ok(), None];
+            let device = open("cpu").expect("a CPU");
+            let plain = CpuTarget { features: CpuFeatures::default(), ..device.target().clone() };
+            for target in [device.target(), &plain] {
+                let got = run_for(target, module(b.nest().clone(), &buffers, &[]), &[], &inputs, 1);
+                for l in 0..8 {
+                    let (p, q) = (input(l + 1), input(l + 3));
+                    let want = match op {
+                        BinaryOp::Eq => p == q,
+                        BinaryOp::Ne => p != q,
+                        BinaryOp::Lt => p < q,
+                        _ => p <= q,
+                    };
+                    assert_eq!(got[1].get(l), Scalar::Int(i64::from(want)), "{dtype} {op:?} {l}");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn atomics_count() {
     let mut b = Builder::new("histogram");

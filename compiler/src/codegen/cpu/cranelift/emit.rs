@@ -29,6 +29,8 @@ pub(super) struct LaneLoop {
 pub(super) struct Emitter<'a> {
     pub(super) nest: &'a Nest,
     pub(super) fma: bool,
+    /// Vector operands in memory may lie anywhere: all but those of SSE, before AVX.
+    pub(super) unaligned: bool,
     pub(super) b: FunctionBuilder<'a>,
     /// Sizes and scalars, loaded at the entry.
     sizes: Vec<Value>,
@@ -67,6 +69,7 @@ impl<'a> Emitter<'a> {
         Emitter {
             nest,
             fma,
+            unaligned: true,
             b,
             sizes: Vec::new(),
             scalars: Vec::new(),

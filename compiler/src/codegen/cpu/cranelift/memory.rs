@@ -83,11 +83,14 @@ impl Emitter<'_> {
     }
 
     fn load_at(&mut self, ty: Type, buffer: BufferId, base: Value, displacement: i32) -> Value {
-        let v = self.b.ins().load(ty, flags(), base, displacement);
+        // Cranelift folds loads into `cmpps` and `cmppd` without a look at their alignment, but not through a cast.
+        let hidden = !self.unaligned && ty.is_vector() && ty.lane_type().is_float();
+        let loaded = if hidden { ty.as_int() } else { ty };
+        let v = self.b.ins().load(loaded, flags(), base, displacement);
         if let Some(inst) = self.b.func.dfg.value_def(v).inst() {
             self.written.touches(inst, self.memory_place(buffer));
         }
-        v
+        self.cast_bits(ty, v)
     }
 
     fn store_at(&mut self, v: Value, buffer: BufferId, base: Value, displacement: i32) {

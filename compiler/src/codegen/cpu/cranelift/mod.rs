@@ -156,6 +156,7 @@ fn build(
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut frontend);
     let mut emitter = emit::Emitter::new(nest, has_fma(target), builder);
+    emitter.unaligned = !cfg!(target_arch = "x86_64") || target.features.avx;
     emitter.function();
     let mut written = std::mem::take(&mut emitter.written);
     emitter.b.finalize(isa.frontend_config());
