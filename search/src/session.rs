@@ -268,9 +268,17 @@ fn carry_out(
     let winner_text = ground.winner(&report);
     let best = out.join(BEST);
     if let Some(text) = &winner_text {
-        std::fs::write(&best, text).map_err(|source| SearchError::Write { path: best.clone(), source })?;
+        write_whole(&best, text).map_err(|source| SearchError::Write { path: best.clone(), source })?;
     }
     Ok(Finished { report, seed_text: header.text.clone(), winner_text, best })
+}
+
+/// Writes a file so that it appears whole or not at all.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    std::fs::write(&part, text)?;
+    std::fs::rename(&part, path)
 }
 
 /// What the worker process runs: requests on standard input, answers on standard output, until the input ends.

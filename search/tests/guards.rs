@@ -56,6 +56,10 @@ fn code(variant: &str) -> Result<Vec<u8>, Failure> {
         "modify" => with(&[0x41, 0xC7, 0x00, 0, 0, 0, 0]),
         // cmp r10, 64; jle; mov r10d, 64: right only where it is checked first.
         "small_only" => with(&[0x49, 0x83, 0xFA, 0x40, 0x7E, 0x06, 0x41, 0xBA, 0x40, 0, 0, 0]),
+        // ret: whatever is in the buffer is the result.
+        "nothing" => vec![0xC3],
+        // cmp r10, 64; jle; ret: nothing where the check is over, as if the last right answer still stood there.
+        "small_or_nothing" => with(&[0x49, 0x83, 0xFA, 0x40, 0x7E, 0x01, 0xC3]),
         // jmp to itself
         "hang" => vec![0xEB, 0xFE],
         // ud2
@@ -149,6 +153,7 @@ impl Workload for Twice {
         Ok(Case {
             bindings: Bindings { sizes: vec![sizes["N"]], scalars: Vec::new() },
             tensors: vec![Some(x), None],
+            bounds: Vec::new(),
         })
     }
 
@@ -228,6 +233,8 @@ fn labels() {
         ("before", Some(Reason::OutOfBounds)),
         ("modify", Some(Reason::InputModified)),
         ("small_only", Some(Reason::Unwritten)),
+        ("nothing", Some(Reason::Unwritten)),
+        ("small_or_nothing", Some(Reason::Unwritten)),
         ("hang", Some(Reason::Timeout)),
         ("crash", Some(Reason::Crash)),
         ("compile", Some(Reason::Compile)),

@@ -4,6 +4,7 @@
 //! outputs, [`bound`] derives how far rounding can carry a result, [`null_models`] finds tolerances that accept
 //! nonsense, [`frozen`] hashes what a search may never edit, [`sealed`] draws the sizes of the final report.
 
+pub mod bags;
 pub mod bind;
 pub mod bound;
 pub mod dist;

@@ -51,6 +51,8 @@ pub struct Case {
     pub bindings: Bindings,
     /// Content of each parameter; `None` for those that are only written.
     pub tensors: Vec<Option<HostTensor>>,
+    /// For each parameter the largest absolute error that rounding can explain, as far as that is known.
+    pub bounds: Vec<Option<f64>>,
 }
 
 impl Case {
@@ -107,6 +109,13 @@ pub trait Workload {
     /// # Errors
     /// [`Failure`] when it cannot be judged.
     fn expect(&self, sizes: &Sizes, case: &Case) -> Result<Outputs, Failure>;
+
+    /// For each parameter the largest absolute error that rounding can explain in this case; a result that is farther off is
+    /// wrong whatever the task tolerates.
+    fn bounds(&self, case: &Case) -> Vec<Option<f64>> {
+        let _ = case;
+        Vec::new()
+    }
 
     /// Compares every element of every parameter that is written.
     ///

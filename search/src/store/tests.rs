@@ -94,3 +94,20 @@ fn what_is_no_store_is_refused() {
         Err(StoreError::Exists(_))
     ));
 }
+
+/// A run in another format is refused with both numbers, not misread.
+#[test]
+fn other_formats_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("run.sqlite");
+    drop(Store::create(&path, &header(&job(StrategyKind::Random, 0, 0))).expect("created"));
+    let later = schema::VERSION + 1;
+    let db = Connection::open(&path).expect("opens");
+    db.pragma_update(None, "user_version", later).expect("written");
+    drop(db);
+    let error = Store::open(&path).expect_err("another format");
+    assert!(
+        matches!(error, StoreError::Version { found, known } if found == later && known == schema::VERSION)
+    );
+    assert!(error.to_string().contains(&format!("format {later}")), "{error}");
+}
