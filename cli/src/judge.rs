@@ -3,12 +3,12 @@
 use rooftile_artifact::HostTensor;
 use rooftile_artifact::program::Bindings;
 use rooftile_compiler::diag::Diagnostic;
-use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef};
+use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef, TensorId};
 use rooftile_compiler::oracle::interp::{self, Mode, Options};
 use rooftile_compiler::oracle::values::widen;
 use rooftile_compiler::oracle::{ErrorKind, OracleError, Outputs, Values, compiled};
 use rooftile_compiler::task::null_models::{self, passes_null_model};
-use rooftile_compiler::task::{InputSet, Tolerance, judge};
+use rooftile_compiler::task::{InputSet, Tolerance, bags, judge};
 use rooftile_runtime::{Instance, InstanceOptions};
 
 use crate::engine::{Subject, bindings, open_device};
@@ -87,17 +87,30 @@ fn declared(func: &Func) -> Vec<rooftile_artifact::DType> {
 /// On success, the largest relative error.
 pub fn compare(subject: &Subject, want: &Outputs, got: &[(usize, HostTensor)]) -> Result<f64, Failure> {
     let func = subject.func();
-    let names: Vec<&str> = func
+    let ids: Vec<TensorId> = func
         .params
         .iter()
         .filter_map(|p| match p {
-            ParamRef::Tensor(id) => Some(func.tensors[*id].name.as_str()),
+            ParamRef::Tensor(id) => Some(*id),
             ParamRef::Scalar(_) => None,
         })
         .collect();
     let mut largest = 0.0f64;
     for (n, tensor) in got {
-        let (name, want) = (names[*n], &want.tensors[*n]);
+        let name = &func.tensors[ids[*n]].name;
+        let lists =
+            if func.tensors[ids[*n]].bag {
+                // Of lists what they hold is compared, in any order.
+                let counter = bags::counter_of(&subject.checked.hir, subject.entry, ids[*n]);
+                let at = ids.iter().position(|id| Some(*id) == counter);
+                let lists = at.and_then(|at| bags::filled(&want.tensors[*n], tensor, &want.tensors[at]));
+                Some(lists.ok_or_else(|| {
+                    Failure::NotVerified(format!("the lists of `{name}` cannot be compared"))
+                })?)
+            } else {
+                None
+            };
+        let (want, tensor) = lists.as_ref().map_or((&want.tensors[*n], tensor), |(w, g)| (w, g));
         let tolerance = match subject.task() {
             Some(task) => task.tolerance(name, tensor.dtype()),
             None => Tolerance::default_for(tensor.dtype()),

@@ -23,7 +23,7 @@ task bins {
 /// The tolerance alone would accept errors of a tenth.
 const LOOSE: &str = "rooftile 1
 kernel rows(A: in f32[M,K], y: out f32[M]) {
-  for i in tiles(M; bi) {
+  for i in tiles(M; bi) with k in K {
     y[i] = sum[k](A[i,k])
   }
 }
@@ -36,6 +36,7 @@ task rows {
 
 fn task(text: &str, sizes: &[(&str, i64)]) -> (TileTask, Case, Vec<HostTensor>) {
     let checked = check(text);
+    assert!(!checked.has_errors(), "{:?}", checked.diagnostics);
     let entry = checked.entry(None).expect("one kernel");
     let machine = Machine::open("cpu", 1).expect("a processor");
     let task = TileTask::new(checked, entry, machine, false).expect("a task");
