@@ -8,6 +8,11 @@ use super::Mutator;
 use crate::candidate::Class;
 use crate::rng::Rng;
 
+/// Parts of a reduction.
+pub(super) const PARTS: [i64; 7] = [2, 4, 8, 16, 32, 64, 128];
+/// Parts or copies for each core.
+pub(super) const SHARES: [i64; 5] = [1, 2, 4, 8, 16];
+
 impl Mutator {
     /// Sets or drops partial reductions along an axis.
     pub(super) fn split(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
@@ -17,19 +22,16 @@ impl Mutator {
             plan.verbs.retain(|v| !matches!(v, Verb::Split { axis: a, .. } if *a == axis));
             return Some(Class::R);
         }
-        let atomic = self.allowed.atomics && rng.chance(0.3);
-        let merge = if atomic { Merge::Atomic } else { Merge::TwoPass };
-        let parts = Amount::Int(*rng.pick(&[2, 4, 8, 16])?);
-        plan.verbs.push(Verb::Split { axis, parts, merge });
-        Some(if atomic { Class::N } else { Class::R })
+        let parts = Amount::Int(*rng.pick(&PARTS)?);
+        plan.verbs.push(Verb::Split { axis, parts, merge: Merge::TwoPass });
+        Some(Class::R)
     }
 
     /// Sets how a scan runs.
     pub(super) fn scan(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let target = rng.pick(&self.anchors.scans)?.clone();
-        let via = *rng.pick(&[ScanVia::Serial, ScanVia::TwoPass, ScanVia::ThreePass])?;
-        let items =
-            if rng.chance(0.5) { Some(Amount::Int(*rng.pick(&[256, 1024, 4096, 16384])?)) } else { None };
+        let via = *rng.pick(&[ScanVia::Serial, ScanVia::TwoPass, ScanVia::TwoPass])?;
+        let items = Some(Amount::Int(*rng.pick(&SHARES)?)).filter(|_| via != ScanVia::Serial);
         plan.verbs.push(Verb::Scan { target, via, items });
         Some(Class::R)
     }
@@ -38,12 +40,8 @@ impl Mutator {
     /// reassociate, lowering refuses what would.
     pub(super) fn scatter(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let target = rng.pick(&self.anchors.scatters)?.clone();
-        let via = *rng.pick(&[ScatterVia::Global, ScatterVia::Privatize, ScatterVia::Sort])?;
-        let copies = if via == ScatterVia::Privatize && rng.chance(0.7) {
-            Some(Amount::Int(*rng.pick(&[1, 2, 4, 8])?))
-        } else {
-            None
-        };
+        let via = *rng.pick(&[ScatterVia::Global, ScatterVia::Privatize, ScatterVia::Privatize])?;
+        let copies = Some(Amount::Int(*rng.pick(&SHARES)?)).filter(|_| via == ScatterVia::Privatize);
         plan.verbs.push(Verb::Scatter { target, via, copies, place: None });
         Some(if self.allowed.reassoc { Class::R } else { Class::X })
     }
@@ -55,7 +53,7 @@ impl Mutator {
         if had && rng.chance(0.3) {
             plan.verbs.retain(|v| !matches!(v, Verb::Ragged { axis: a, .. } if *a == axis));
         } else {
-            plan.verbs.push(Verb::Ragged { axis, via: *rng.pick(&[RaggedVia::Lane, RaggedVia::Merge])? });
+            plan.verbs.push(Verb::Ragged { axis, via: RaggedVia::Lane });
         }
         Some(Class::R)
     }

@@ -1,5 +1,7 @@
 //! Moves of loops: tiles, order, cores, lanes, register blocks, ends.
 
+use std::collections::BTreeMap;
+
 use rooftile_compiler::schedule::plan::{Amount, AxisRef, Plan, TailStyle, Verb};
 
 use super::Mutator;
@@ -7,8 +9,12 @@ use super::tune::SIZES;
 use crate::candidate::Class;
 use crate::rng::Rng;
 
-const LANES: [i64; 4] = [4, 8, 16, 32];
-const BLOCKS: [i64; 8] = [2, 3, 4, 5, 6, 8, 12, 16];
+/// Lanes.
+pub(super) const LANES: [i64; 6] = [2, 4, 8, 16, 32, 64];
+/// Points written out.
+pub(super) const BLOCKS: [i64; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
+/// Points of a register block that are worth a try: more does not fit any machine's registers.
+const MOST_POINTS: i64 = 256;
 
 impl Mutator {
     /// Sets, deepens or removes the tile sizes of an axis.
@@ -48,7 +54,7 @@ impl Mutator {
     fn levels(&self, plan: &Plan) -> Vec<AxisRef> {
         let mut out: Vec<(u32, usize, AxisRef)> = Vec::new();
         for (n, axis) in self.anchors.axes.iter().enumerate() {
-            if !(axis.tiled || axis.whole) {
+            if !(axis.tiled || axis.whole || axis.reduced) {
                 continue;
             }
             let tiles = plan.verbs.iter().find_map(|v| match v {
@@ -99,9 +105,12 @@ impl Mutator {
                 order.push(level.clone());
             }
         }
-        for _ in 0..=usize::from(fresh) {
+        if fresh || rng.chance(0.4) {
             let moved = order.remove(rng.below(order.len()));
             order.insert(rng.below(order.len() + 1), moved);
+        } else {
+            let at = rng.below(order.len() - 1);
+            order.swap(at, at + 1);
         }
         // Levels of one axis stay in their order: their places are kept, their numbers sorted into them.
         for axis in &self.anchors.axes {
@@ -177,6 +186,72 @@ impl Mutator {
         Some(Class::X)
     }
 
+    /// Moves lanes and the register block of another axis at once: one alone soon leaves the registers.
+    pub(super) fn block(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let vectors: Vec<(String, i64)> = plan
+            .verbs
+            .iter()
+            .filter_map(|v| match v {
+                Verb::Vector { axis, lanes: Amount::Int(n) } => Some((axis.clone(), *n)),
+                _ => None,
+            })
+            .collect();
+        let (lane_axis, old) = rng.pick(&vectors)?.clone();
+        let blocked = plan.verbs.iter().find_map(|v| match v {
+            Verb::Unroll { axis, .. } if *axis != lane_axis => Some(axis.clone()),
+            _ => None,
+        });
+        let others = self.anchors.axes_where(|a| a.unordered() && a.name != lane_axis && !a.ragged);
+        let axis = match blocked {
+            Some(axis) if rng.chance(0.8) => axis,
+            _ => (*rng.pick(&others)?).to_owned(),
+        };
+        let lanes = if rng.chance(0.4) { old } else { *rng.pick(&LANES)? };
+        let fits: Vec<i64> = BLOCKS.into_iter().filter(|n| n * lanes <= MOST_POINTS).collect();
+        let points = *rng.pick(&fits)?;
+        let class = self.cut(&lane_axis);
+        plan.verbs.retain(|v| !matches!(v, Verb::Vector { axis: a, .. } if *a == lane_axis));
+        plan.verbs.retain(|v| !matches!(v, Verb::Unroll { axis: a, .. } if *a == axis));
+        plan.verbs.push(Verb::Vector { axis: lane_axis, lanes: Amount::Int(lanes) });
+        if points > 1 {
+            plan.verbs.push(Verb::Unroll { axis, count: Some(Amount::Int(points)) });
+        }
+        for verb in &mut plan.verbs {
+            if let Verb::Stage { panel: Some(Amount::Int(panel)), .. } = verb
+                && *panel % lanes != 0
+            {
+                *panel = lanes;
+            }
+        }
+        Mutator::fit_tiles(plan);
+        self.allowed.permits(class).then_some(class)
+    }
+
+    /// Rounds tiles to whole blocks, so that only the last tile of an axis has a ragged end.
+    pub(super) fn fit_tiles(plan: &mut Plan) {
+        let mut blocks: BTreeMap<String, i64> = BTreeMap::new();
+        for verb in &plan.verbs {
+            if let Verb::Vector { axis, lanes: Amount::Int(n) }
+            | Verb::Unroll { axis, count: Some(Amount::Int(n)) } = verb
+            {
+                let block = blocks.entry(axis.clone()).or_insert(1);
+                *block = block.saturating_mul((*n).max(1));
+            }
+        }
+        for verb in &mut plan.verbs {
+            let Verb::Tile { axis, sizes } = verb else { continue };
+            let Some(&block) = blocks.get(axis) else { continue };
+            for size in sizes.iter_mut() {
+                if let Amount::Int(n) = size
+                    && *n > 1
+                {
+                    *n = ((*n + block / 2) / block).max(1) * block;
+                }
+            }
+            sizes.dedup();
+        }
+    }
+
     /// Sets or drops how ragged ends run.
     pub(super) fn tail(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let blocked: Vec<String> = self
@@ -225,6 +300,7 @@ impl Mutator {
             }
             if rng.chance(0.5) {
                 let outer = rng.pick(&others).map_or_else(|| (*axis).to_owned(), |a| (*a).to_owned());
+                plan.verbs.retain(|v| !matches!(v, Verb::Parallel { .. }));
                 plan.verbs.push(Verb::Parallel { axes: vec![outer], balance: None });
             }
         }

@@ -17,8 +17,12 @@ impl Mutator {
             plan.verbs.retain(|v| !matches!(v, Verb::Stage { tensor: t, .. } if *t == tensor));
             return Some(Class::X);
         }
-        let loops = self.anchors.axes_where(|a| a.tiled || a.whole || a.ordered);
-        let name = (*rng.pick(&loops)?).to_owned();
+        // A copy is made inside a loop that the tensor's reads follow; the compiler knows which those are.
+        let known = self.plausible.as_ref().and_then(|p| p.tensors.iter().find(|t| t.name == tensor));
+        let name = match known {
+            Some(t) => rng.pick(&t.staged_by)?.clone(),
+            None => (*rng.pick(&self.anchors.axes_where(|a| a.tiled || a.whole || a.ordered))?).to_owned(),
+        };
         let tiles = plan.verbs.iter().find_map(|v| match v {
             Verb::Tile { axis, sizes } if *axis == name => Some(sizes.len()),
             _ => None,
@@ -37,8 +41,7 @@ impl Mutator {
         } else {
             None
         };
-        let place = if rng.chance(0.7) { Place::Local } else { Place::Shared };
-        plan.verbs.push(Verb::Stage { tensor, at: AxisRef { name, level }, place, panel });
+        plan.verbs.push(Verb::Stage { tensor, at: AxisRef { name, level }, place: Place::Local, panel });
         Some(Class::X)
     }
 

@@ -42,6 +42,8 @@ pub enum Operator {
     Vector,
     /// Register blocking.
     Unroll,
+    /// Lanes and register block together, with the tiles and panels that must fit them.
+    Block,
     /// Ragged ends.
     Tail,
     /// Rolling of a whole axis.
@@ -78,7 +80,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 25] = [
+    pub const ALL: [Operator; 26] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -88,6 +90,7 @@ impl Operator {
         Operator::Parallel,
         Operator::Vector,
         Operator::Unroll,
+        Operator::Block,
         Operator::Tail,
         Operator::Roll,
         Operator::Template,
@@ -119,6 +122,7 @@ impl Operator {
             Operator::Parallel => "parallel",
             Operator::Vector => "vector",
             Operator::Unroll => "unroll",
+            Operator::Block => "block",
             Operator::Tail => "tail",
             Operator::Roll => "roll",
             Operator::Template => "template",
@@ -165,6 +169,21 @@ impl Mutator {
         self
     }
 
+    /// How often an operator is worth a try before anything is known of it: small steps from what works, most.
+    #[must_use]
+    pub fn prior(operator: Operator) -> f64 {
+        match operator {
+            Operator::Amount | Operator::Block | Operator::Tune => 1.0,
+            Operator::Tile
+            | Operator::Vector
+            | Operator::Unroll
+            | Operator::Parallel
+            | Operator::Template => 0.6,
+            Operator::Fresh | Operator::Keep | Operator::Sample => 0.15,
+            _ => 0.35,
+        }
+    }
+
     /// Operators that have anything to act on.
     #[must_use]
     pub fn operators(&self) -> &[Operator] {
@@ -197,6 +216,7 @@ impl Mutator {
             Operator::Parallel => self.parallel(&mut child.plan, rng),
             Operator::Vector => self.vector(&mut child.plan, rng),
             Operator::Unroll => self.unroll(&mut child.plan, rng),
+            Operator::Block => self.block(&mut child.plan, rng),
             Operator::Tail => self.tail(&mut child.plan, rng),
             Operator::Roll => self.roll(&mut child.plan, rng),
             Operator::Template => self.template(&mut child.plan, rng),
@@ -271,19 +291,18 @@ impl Mutator {
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
             Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
-            Operator::Tile | Operator::Order | Operator::Tail => a.axes.iter().any(|x| x.tiled || x.whole),
-            Operator::Parallel | Operator::Vector | Operator::Unroll => !a.axes.is_empty(),
-            Operator::Roll => a.axes.iter().any(|x| x.whole),
+            Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
+            Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
+            // On the CPU these change no loop, or none that `tile` does not change as well.
+            Operator::Tail | Operator::Roll | Operator::Layout | Operator::FuseOnline => false,
             Operator::Stage => a.tensors.iter().any(|t| t.read),
             Operator::Keep => !a.values.is_empty(),
             Operator::Recompute => !a.lets.is_empty(),
-            Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
             Operator::Split => allowed.reassoc && a.axes.iter().any(|x| x.reduced),
             Operator::Scan => allowed.reassoc && !a.scans.is_empty(),
             Operator::Scatter => !a.scatters.is_empty(),
             Operator::Ragged => allowed.reassoc && a.axes.iter().any(|x| x.ragged),
             Operator::Append => !a.lists.is_empty(),
-            Operator::FuseOnline => allowed.reassoc && allowed.online && !a.online.is_empty(),
         }
     }
 

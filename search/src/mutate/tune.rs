@@ -3,12 +3,49 @@
 use rooftile_compiler::schedule::plan::{Amount, Plan, Verb};
 
 use super::Mutator;
+use super::anchors::AxisAnchor;
+use super::irregular::{PARTS, SHARES};
+use super::loops::{BLOCKS, LANES};
 use crate::candidate::{Class, Recipe, amounts_mut};
 use crate::rng::Rng;
 
 /// Sizes tried for tiles that no `tune` declares.
-pub(super) const SIZES: [i64; 20] =
-    [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024, 2048, 4096];
+pub(super) const SIZES: [i64; 22] =
+    [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192];
+
+/// Panels of copies.
+const PANELS: [i64; 5] = [4, 8, 16, 32, 64];
+
+/// The values among which the amounts of a verb are moved.
+fn ladder(verb: &Verb) -> &'static [i64] {
+    match verb {
+        Verb::Vector { .. } => &LANES,
+        Verb::Unroll { .. } => &BLOCKS,
+        Verb::Split { .. } => &PARTS,
+        Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
+        Verb::Stage { .. } => &PANELS,
+        _ => &SIZES,
+    }
+}
+
+/// A step up or down a ladder, mostly to the next rung.
+fn step(ladder: &[i64], value: i64, rng: &mut Rng) -> i64 {
+    let above = ladder.iter().position(|x| *x >= value).unwrap_or(ladder.len() - 1);
+    let far = match rng.below(10) {
+        0..7 => 1,
+        7 | 8 => 2,
+        _ => 3,
+    };
+    // Between two rungs the way up begins at the upper one.
+    let up = if ladder[above] > value { above + far - 1 } else { above + far };
+    let down = above.checked_sub(far);
+    let at = match (rng.chance(0.5), down) {
+        (true, _) | (_, None) if up < ladder.len() => up,
+        (_, Some(down)) => down,
+        _ => ladder.len() - 1,
+    };
+    ladder[at]
+}
 
 impl Mutator {
     /// Tunables that can matter: named by the plan, or by a loop of the algorithm.
@@ -75,7 +112,7 @@ impl Mutator {
         names.iter().map(|n| self.class_of(n)).filter(|c| self.allowed.permits(*c)).max()
     }
 
-    /// One literal of the plan doubled, halved, or moved by one step of the usual values.
+    /// One literal of the plan a step up or down; tiles and panels follow lanes and register blocks.
     pub(super) fn amount(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let mut places: Vec<(usize, usize)> = Vec::new();
         for (v, verb) in plan.verbs.iter_mut().enumerate() {
@@ -87,25 +124,30 @@ impl Mutator {
         }
         let &(v, a) = rng.pick(&places)?;
         let verb = &mut plan.verbs[v];
-        let lanes = matches!(verb, Verb::Vector { .. });
         let class = match &*verb {
             Verb::Split { .. } | Verb::Scan { .. } | Verb::Scatter { .. } => Class::R,
             Verb::Tile { axis, .. } | Verb::Roll { axis, .. } | Verb::Vector { axis, .. } => self.cut(axis),
             _ => Class::X,
         };
+        let ladder = ladder(verb);
+        let blocks = matches!(verb, Verb::Vector { .. } | Verb::Unroll { .. });
         let mut amounts = amounts_mut(verb);
         let Amount::Int(value) = &mut *amounts[a] else { return None };
-        *value = match (lanes, rng.below(4)) {
-            (true, 0 | 1) | (false, 0) => (*value * 2).min(4096),
-            (true, _) | (false, 1) => (*value / 2).max(1),
-            (_, 2) => *value + 1,
-            _ => (*value - 1).max(1),
-        };
+        *value = step(ladder, *value, rng);
+        if let Verb::Tile { sizes, .. } = verb {
+            sizes.sort_by(|a, b| b.cmp(a));
+            sizes.dedup();
+        }
+        if blocks {
+            Mutator::fit_tiles(plan);
+        }
         Some(class)
     }
 
     /// The class of cutting an axis.
     pub(super) fn cut(&self, axis: &str) -> Class {
-        if self.anchors.axis(axis).is_some_and(|a| a.reduced) { Class::R } else { Class::X }
+        // Without leave to reassociate, lowering keeps the order of what is reduced, or refuses.
+        let regroups = |a: &AxisAnchor| a.ordered || a.reduced && self.allowed.reassoc;
+        if self.anchors.axis(axis).is_some_and(regroups) { Class::R } else { Class::X }
     }
 }

@@ -21,7 +21,7 @@ impl Evolution {
     pub(super) fn new(mutator: &Mutator) -> Evolution {
         let operators = mutator.operators().to_vec();
         // The last arm is crossover.
-        let bandit = Bandit::new(operators.len() + 1);
+        let bandit = Bandit::new(operators.iter().map(|o| Mutator::prior(*o)).chain([0.35]).collect());
         Evolution { operators, bandit }
     }
 
