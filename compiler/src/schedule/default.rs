@@ -98,8 +98,9 @@ fn propose(
     for a in &shared {
         let spec = &mut specs[a.index()];
         spec.parallel = true;
-        if spec.tiles.is_empty() && spec.lanes.is_some() {
-            spec.tiles.push(8192);
+        if let (true, Some(lanes)) = (spec.tiles.is_empty(), spec.lanes) {
+            // Enough to be worth a call; where each point is a row of work, as many points as run at once.
+            spec.tiles.push(if model.has_rows(*a) { lanes.max(32) } else { 8192 });
         } else if spec.tiles.is_empty() && shared.len() == 1 && spec.unroll.is_none() {
             spec.tiles.push(16);
         }
@@ -219,10 +220,14 @@ impl Model<'_> {
         self.form.is_dimension(axis) && !self.bounding.contains(&axis)
     }
 
-    /// The best axis for lanes of each statement: elements side by side in what it stores and reads.
+    /// The best axis for lanes of each statement: elements side by side in what it stores and reads. Those that run most
+    /// often choose first, and what they run over besides is not given lanes by another: theirs would fill the registers.
     fn lanes(&self) -> BTreeSet<AxisId> {
         let mut out = BTreeSet::new();
-        for (_, stmt) in self.form.stmts.iter() {
+        let mut taken: Vec<(usize, AxisId, &[AxisId])> = Vec::new();
+        let mut stmts: Vec<_> = self.form.stmts.iter().map(|(_, s)| (self.depth(&s.axes), s)).collect();
+        stmts.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
+        for (depth, stmt) in stmts {
             let mut scores: BTreeMap<AxisId, i64> = BTreeMap::new();
             let mut seen = BTreeSet::new();
             let mut work = stmt.action.exprs();
@@ -262,11 +267,23 @@ impl Model<'_> {
                 && bounds::extent(self.form, a).is_none_or(|n| n > SMALL)
                 // Rows whose extent is data are often too short for lanes.
                 && !bounded_by_data(self.form, a)
+                && !taken.iter().any(|(deep, lanes, axes)| *deep > depth && *lanes != a && axes.contains(&a))
             {
+                taken.push((depth, a, &stmt.axes));
                 out.insert(a);
             }
         }
         out
+    }
+
+    /// How many of the axes are long.
+    fn depth(&self, axes: &[AxisId]) -> usize {
+        axes.iter().filter(|a| bounds::extent(self.form, **a).is_none_or(|n| n > SMALL)).count()
+    }
+
+    /// Whether something runs over another long axis at each point of this one.
+    fn has_rows(&self, axis: AxisId) -> bool {
+        self.form.stmts.iter().any(|(_, s)| s.axes.contains(&axis) && self.depth(&s.axes) > 1)
     }
 
     fn score(
