@@ -44,8 +44,8 @@ pub enum Command {
     #[command(after_help = "Example: rooftile resume runs/matmul --budget 60s")]
     Resume(ResumeArgs),
     /// Write the report of a run again.
-    #[command(after_help = "Example: rooftile report runs/matmul")]
-    Report(DirArgs),
+    #[command(after_help = "Example: rooftile report runs/matmul --svg roofline.svg")]
+    Report(ReportArgs),
     /// Show several runs side by side.
     #[command(after_help = "Example: rooftile compare runs/a runs/b --json")]
     Compare(CompareArgs),
@@ -116,6 +116,16 @@ pub struct JsonArgs {
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `rooftile report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The folder that a search wrote.
+    pub dir: PathBuf,
+    /// A file for the roofline plot by itself.
+    #[arg(long)]
+    pub svg: Option<PathBuf>,
 }
 
 /// A run's folder.
@@ -237,7 +247,7 @@ pub struct SearchArgs {
     /// Seed of the search.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// evolution, random, one-plus-one, local, exhaustive.
+    /// evolution, random, one-plus-one, pattern, exhaustive.
     #[arg(long, default_value = "evolution")]
     pub strategy: String,
     /// The kernel's threads; by default all physical cores.

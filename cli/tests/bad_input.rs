@@ -112,6 +112,11 @@ fn a_missing_device_has_its_own_code() {
 }
 
 #[test]
+fn interpreters_are_not_timed() {
+    fail(&["bench", &example("saxpy"), "--size", "N=10", "--device", "oracle"], 2, &["`oracle` interprets"]);
+}
+
+#[test]
 fn json_diagnostics_carry_code_and_place() {
     let path = edited("json", "matmul", "unroll(i, ui)", "unrol(i, ui)");
     let (code, out, _) = run(&["check", "--message-format", "json", &path]);

@@ -34,7 +34,9 @@ fn a_search_ends_with_a_winner_that_can_be_used() {
 
     let page = std::fs::read_to_string(out.join("report.html")).expect("text");
     assert!(page.starts_with("<!doctype html>") && page.contains("sealed"));
-    succeed(&["report", &out.display().to_string()]);
+    let plot = out.join("roofline.svg");
+    succeed(&["report", &out.display().to_string(), "--svg", &plot.display().to_string()]);
+    assert!(std::fs::read_to_string(&plot).expect("a plot").starts_with("<svg"));
     assert_eq!(std::fs::read_to_string(out.join("report.html")).expect("text"), page);
 
     let dir = out.display().to_string();

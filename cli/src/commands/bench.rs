@@ -20,6 +20,10 @@ use crate::{judge, output};
 pub fn run(args: &BenchArgs) -> Outcome {
     let s = &args.subject;
     let subject = Subject::open(&s.file, s.name.as_deref())?;
+    if matches!(s.device.as_str(), "oracle" | "nest") {
+        let message = format!("`{}` interprets, and is never timed; `bench` times `cpu`", s.device);
+        return Err(Failure::Usage(message));
+    }
     let device = engine::open_device(&s.device)?;
     let profile = super::machine::profile(args.profile.as_deref(), false)?;
     let threads = s.threads.unwrap_or(device.target().threads).max(1);

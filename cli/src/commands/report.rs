@@ -6,16 +6,25 @@ use rooftile_search::session::{self, Finished};
 use rooftile_search::store::Store;
 
 use super::run_folder;
-use crate::args::DirArgs;
+use crate::args::ReportArgs;
 use crate::failure::{Failure, Outcome};
 use crate::output;
+use crate::report::charts;
 
 /// Writes the report.
 ///
 /// # Errors
-/// [`Failure::Input`] when there is no run, or it has not ended.
-pub fn run(args: &DirArgs) -> Outcome {
-    run_folder::write_report(&args.dir, &finished(&args.dir)?)?;
+/// [`Failure::Input`] when there is no run, it has not ended, or there is no plot to write.
+pub fn run(args: &ReportArgs) -> Outcome {
+    let finished = finished(&args.dir)?;
+    run_folder::write_report(&args.dir, &finished)?;
+    if let Some(path) = &args.svg {
+        let plot = charts::roofline(&run_folder::page(&finished));
+        if plot.is_empty() {
+            return Err(Failure::Input("nothing was measured, so there is no roofline to draw".to_owned()));
+        }
+        output::write_file(path, plot.as_bytes())?;
+    }
     output::print(&format!("{}\n", args.dir.join(run_folder::REPORT).display()))
 }
 

@@ -123,9 +123,14 @@ pub fn failure(error: SearchError, file: &str) -> Failure {
 /// # Errors
 /// [`Failure::Input`] when it cannot be written.
 pub fn write_report(folder: &Path, finished: &Finished) -> Outcome {
+    output::write_file(&folder.join(REPORT), report::render(&page(finished)).as_bytes())
+}
+
+/// What the page of a run shows.
+#[must_use]
+pub fn page(finished: &Finished) -> report::Report {
     let winner = finished.winner_text.as_deref().unwrap_or_default();
-    let page = report::render(&report::from_run(&finished.report, &finished.seed_text, winner));
-    output::write_file(&folder.join(REPORT), page.as_bytes())
+    report::from_run(&finished.report, &finished.seed_text, winner)
 }
 
 /// Writes the report, prints the result, and says with the failure whether it can be trusted.

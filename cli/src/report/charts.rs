@@ -47,6 +47,11 @@ const LETTER: i32 = 6;
 /// Height of a label.
 const LABEL: i32 = 13;
 
+/// Width of a label with some room behind it.
+fn width(label: &str) -> i32 {
+    LETTER * i32::try_from(label.chars().count()).unwrap_or(0) + 8
+}
+
 /// A rectangle that a label covers: left, top, right, bottom.
 type Covered = (i32, i32, i32, i32);
 
@@ -72,7 +77,7 @@ fn place(
     lines: &[Stroke],
     taken: &mut Vec<Covered>,
 ) -> Option<(i32, i32)> {
-    let width = LETTER * i32::try_from(label.chars().count()).unwrap_or(0) + 8;
+    let width = width(label);
     let around = |(x, y): (i32, i32)| (x, y, x + width, y + LABEL);
     let apart = |a: &Covered, b: &Covered| a.2 <= b.0 || b.2 <= a.0 || a.3 <= b.1 || b.3 <= a.1;
     let free = |at: &(i32, i32)| taken.iter().all(|other| apart(&around(*at), other));
@@ -144,13 +149,16 @@ pub fn roofline(report: &Report) -> String {
         for (n, (label, rate, [from, to])) in slopes.into_iter().enumerate() {
             let ends = [(from, from * rate), (to, to * rate)];
             chart.draw_series(LineSeries::new(ends, ROOF.mix(0.55).stroke_width(1)))?;
-            // Below the line, which rises away from it; farther along where something else is.
-            const STEPS: i32 = 40;
+            // On the line, which it interrupts; farther along where something else is.
+            const STEPS: i32 = 60;
             let along = (1..STEPS).map(|n| from * (to / from).powf(f64::from(n) / f64::from(STEPS)));
-            let places = along.map(|x| {
-                let (left, line) = chart.backend_coord(&(x, x * rate));
-                (left + 2, line + 3)
-            });
+            let edge = chart.backend_coord(&(xs.start, rate)).0;
+            let places = along
+                .map(|x| {
+                    let (middle, line) = chart.backend_coord(&(x, x * rate));
+                    (middle - width(&label) / 2, line - LABEL / 2)
+                })
+                .filter(|at| at.0 > edge + 4);
             let others: Vec<Stroke> =
                 strokes.iter().enumerate().filter(|(m, _)| *m != n).map(|(_, s)| *s).collect();
             labels.extend(place(&label, places, &others, &mut taken).map(|at| (label, at)));
@@ -159,16 +167,19 @@ pub fn roofline(report: &Report) -> String {
             let at = |t: f64| (size.intensity, size.flops / t);
             let dots = size.candidates_s.iter().map(|&t| Circle::new(at(t), 2, CANDIDATE.mix(0.5).filled()));
             chart.draw_series(dots)?;
-            let marks = [(size.naive_s, NAIVE), (size.default_s, DEFAULT), (size.winner_s, WINNER)];
-            for (t, colour) in marks {
-                chart.draw_series(t.map(|t| Circle::new(at(t), 5, colour.filled())))?;
+            // Where the winner is the default, a ring of it shows.
+            let marks = [(size.naive_s, NAIVE, 5), (size.default_s, DEFAULT, 7), (size.winner_s, WINNER, 5)];
+            for (t, colour, radius) in marks {
+                chart.draw_series(t.map(|t| Circle::new(at(t), radius, colour.filled())))?;
             }
             if size.roof_s > 0.0 {
                 chart.draw_series([Cross::new(at(size.roof_s), 5, ROOF.stroke_width(2))])?;
             }
         }
-        for (label, at) in labels {
-            root.draw(&Text::new(label, at, text(11, ROOF)))?;
+        for (label, (x, y)) in labels {
+            let paper = [(x - 2, y - 1), (x + width(&label) - 6, y + LABEL)];
+            root.draw(&Rectangle::new(paper, WHITE.filled()))?;
+            root.draw(&Text::new(label, (x, y), text(11, ROOF)))?;
         }
         key(root)
     });
