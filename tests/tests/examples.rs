@@ -4,12 +4,17 @@
 use std::collections::BTreeSet;
 
 use rooftile_compiler::driver::{self, Checked};
+use rooftile_compiler::nest::verify_module;
+use rooftile_compiler::oracle::cases::inputs_at;
 use rooftile_compiler::oracle::deep::{check_agreement, first_apart};
-use rooftile_compiler::oracle::{Inputs, Mode, Options, compiled, run};
+use rooftile_compiler::oracle::{Inputs, Mode, Options, compiled as evaluator, run};
+use rooftile_compiler::schedule::plan::Assignment;
+use rooftile_compiler::schedule::{Allow, Choice, lower};
+use rooftile_compiler::task::Sizes;
 use rooftile_compiler::{diag, syntax, task};
 use rooftile_runtime::Device;
-use rooftile_tests::backends::{cpu, on_evaluator};
-use rooftile_tests::examples;
+use rooftile_tests::backends::{compiled, cpu, on_cpu, on_evaluator};
+use rooftile_tests::{examples, root};
 
 /// The example that only its own roundings can judge.
 const WITHOUT_REFERENCE: [&str; 1] = ["mandelbrot"];
@@ -154,7 +159,7 @@ fn references_state_what_the_kernels_compute() {
 fn references_are_evaluated_as_they_are_interpreted() {
     for (name, checked) in all() {
         let Some(reference) = checked.hir.reference(&checked.tasks[0].name) else { continue };
-        let program = compiled::compile(&checked.hir, reference, cpu().target())
+        let program = evaluator::compile(&checked.hir, reference, cpu().target())
             .unwrap_or_else(|e| panic!("the reference of {name}: {e}"));
         for case in small(&checked).iter().take(3) {
             let options = Options { mode: Mode::Exact, check_races: false, ..Options::default() };
@@ -166,4 +171,24 @@ fn references_are_evaluated_as_they_are_interpreted() {
             }
         }
     }
+}
+
+/// The ten lines that the README explains are a file that checks, compiles and computes what it says.
+#[test]
+fn the_readmes_kernel_runs() {
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
+    let (_, rest) = readme.split_once("```tile\n").expect("a kernel");
+    let (text, _) = rest.split_once("```").expect("its end");
+    let checked = driver::check(text);
+    assert!(checked.diagnostics.is_empty(), "{}", diag::render(&checked.diagnostics, "README", text, false));
+    let entry = checked.entry(None).expect("one kernel");
+    let plan = checked.schedule(entry, "cpu", &Sizes::new()).expect("a schedule").plan.clone();
+    let choice = Choice::Planned { plan, assignment: Assignment::default(), allow: Allow::default() };
+    let module = lower(&checked.hir, entry, &choice, cpu().target()).expect("a legal schedule");
+    let program = compiled(&verify_module(module).expect("loops that keep the rules")).expect("code");
+    let inputs = inputs_at(&checked.hir, entry, &[7, 37], 1).expect("inputs");
+    let want = run(&checked.hir, entry, &inputs, &Options::default()).expect("a small case");
+    let got = on_cpu(&program, &inputs, 2).expect("a run");
+    let got = rooftile_compiler::oracle::Values::from_host(&got[1]);
+    assert_eq!(first_apart(&got, &want.tensors[1], 1e-5), None);
 }
