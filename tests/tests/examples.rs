@@ -22,8 +22,11 @@ const WITHOUT_REFERENCE: [&str; 1] = ["mandelbrot"];
 /// Steps that the interpreter may take for a small case.
 const BUDGET: u64 = 3_000_000;
 
+/// Values of sizes.
+type Values = &'static [(&'static str, i64)];
+
 /// Published sizes of problems (search, then held out) that the examples must have.
-const PUBLISHED: [(&str, &[&[(&str, i64)]], &[(&str, i64)]); 7] = [
+const PUBLISHED: [(&str, &[Values], Values); 7] = [
     ("saxpy", &[&[("N", 1 << 20)], &[("N", 1 << 24)], &[("N", 1 << 26)]], &[("N", 1 << 22)]),
     (
         "heat2d",
