@@ -131,9 +131,12 @@ impl PairedTest {
             && let Some((_, alpha)) = look
         {
             let (lo, hi) = median_limits(&self.logs, *alpha);
+            // A challenger whose middle pair is no faster than asked for is not worth more pairs: that gives up some power,
+            // but promotes nobody who would not have been, and most challengers are level with the incumbent.
+            let hopeless = hi <= self.threshold || median(&self.logs).is_some_and(|m| m <= self.threshold);
             if lo > self.threshold {
                 self.verdict = Verdict::Faster;
-            } else if hi <= self.threshold || self.logs.len() >= LOOKS[LOOKS.len() - 1].0 {
+            } else if hopeless || self.logs.len() >= LOOKS[LOOKS.len() - 1].0 {
                 self.verdict = Verdict::NotFaster;
             }
         }
@@ -209,6 +212,7 @@ mod tests {
                 test.push(gain + (rng.unit() - 0.5) * 0.01);
             }
             assert_eq!(test.verdict(), want, "{gain}");
+            assert!(want == Verdict::Faster || test.logs().len() <= 12, "{gain}: {}", test.logs().len());
             assert_eq!(test.wanted(), 0);
         }
     }

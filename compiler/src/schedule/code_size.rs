@@ -7,7 +7,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::nest::ir::{BinaryOp, ExprId, ExprKind, LoopKind, Nest, Stmt};
 
 /// Most operations that the blocks of a kernel may become. Generous: what runs fast has some thousands.
-const MOST: u64 = 60_000;
+const MOST: u64 = 16_000;
 
 /// Lanes that one instruction serves.
 const LANES: u64 = 4;
