@@ -74,7 +74,7 @@ pub fn select(
         selection.contestants.push(Contestant { finalist, recipe, score });
     }
     selection.veto(rivals);
-    let winner = selection.winner();
+    let winner = selection.winner(rivals.default);
     (winner, selection.contestants.into_iter().map(|c| c.finalist).collect())
 }
 
@@ -196,8 +196,8 @@ impl Selection<'_> {
     }
 
     /// The best of those that may win: whoever is close to the best is paired with it, and within the noise of the best
-    /// pairs the simplest is taken.
-    fn winner(&mut self) -> Option<CandidateId> {
+    /// pairs the default is taken, else the simplest.
+    fn winner(&mut self, default: Option<CandidateId>) -> Option<CandidateId> {
         let alive: Vec<(usize, f64)> = self
             .contestants
             .iter()
@@ -219,7 +219,7 @@ impl Selection<'_> {
             .iter()
             .filter(|(_, gain)| most - gain <= self.noise.min(0.01))
             .map(|(n, _)| &self.contestants[*n])
-            .min_by_key(|c| (c.recipe.complexity(), c.finalist.id))
+            .min_by_key(|c| (Some(c.finalist.id) != default, c.recipe.complexity(), c.finalist.id))
             .map(|c| c.finalist.id)
     }
 
