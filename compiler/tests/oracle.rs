@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use rooftile_artifact::{DType, HostTensor, Scalar};
-use rooftile_compiler::diag::{Code, Diagnostic, Severity};
+use rooftile_compiler::diag::{Code, Diagnostic, Severity, has_errors};
+use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::hir::ir::{File, FuncId, FuncKind};
 use rooftile_compiler::hir::{check, resolve};
 use rooftile_compiler::oracle::cases::small_inputs;
@@ -12,6 +13,7 @@ use rooftile_compiler::oracle::{
     ErrorKind, Inputs, Mode, Options, OracleError, Outputs, TileDefault, Tiles, run,
 };
 use rooftile_compiler::syntax::parse;
+use rooftile_compiler::task::small_cases;
 
 /// The file, with the errors of the checker.
 fn load(source: &str) -> (File, Vec<Diagnostic>) {
@@ -29,7 +31,7 @@ fn good(source: &str) -> File {
 }
 
 /// All sound samples and examples with their names.
-fn sound() -> Vec<(String, File)> {
+fn sound() -> Vec<(String, Checked)> {
     let mut out = Vec::new();
     for folder in ["../tests/samples", "../dsl-examples"] {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
@@ -37,7 +39,9 @@ fn sound() -> Vec<(String, File)> {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|e| e == "tile") {
                 let source = std::fs::read_to_string(&path).expect("a sample");
-                out.push((path.display().to_string(), good(&source)));
+                let checked = driver::check(&source);
+                assert!(!has_errors(&checked.diagnostics), "{:#?}", checked.diagnostics);
+                out.push((path.display().to_string(), checked));
             }
         }
     }
@@ -50,34 +54,31 @@ fn entries(file: &File) -> Vec<FuncId> {
     file.funcs.iter().filter(|(_, f)| f.kind != FuncKind::Reference).map(|(id, _)| id).collect()
 }
 
-fn cases(file: &File, func: FuncId) -> Vec<Inputs> {
-    (1..4).filter_map(|seed| small_inputs(file, func, seed, 5)).collect()
-}
-
-/// Kernels whose random inputs break what only data promise (coordinates inside a box, indices of neighbours).
+/// Kernels that random inputs may break, where there is no task: coordinates lie inside a box, indices name neighbours.
 const NEED_DATA: [&str; 4] = ["lj", "lj_bin", "lj_neigh", "ising"];
 
 #[test]
 fn samples_run_and_keep_their_obligations() {
     let (mut ran, mut compared) = (0, 0);
-    for (name, file) in sound() {
-        for func in entries(&file) {
+    for (name, checked) in sound() {
+        let file = &checked.hir;
+        for func in entries(file) {
             let title = &file.funcs[func].name;
-            let cases = cases(&file, func);
+            let cases = small_cases(file, checked.task(func), func, 1..4, 5);
             assert!(!cases.is_empty(), "{name}: no inputs for {title}");
             for case in &cases {
-                match run(&file, func, case, &Options::default()) {
+                match run(file, func, case, &Options::default()) {
                     Ok(_) => ran += 1,
                     Err(e) => assert!(NEED_DATA.contains(&title.as_str()), "{name}: {e}"),
                 }
             }
-            let diagnostics = check_invariance(&file, func, &cases, 7);
+            let diagnostics = check_invariance(file, func, &cases, 7);
             assert!(diagnostics.is_empty(), "{name}: {title}: {diagnostics:#?}");
-            let diagnostics = check_agreement(&file, func, &cases);
+            let diagnostics = check_agreement(file, func, &cases);
             assert!(diagnostics.is_empty(), "{name}: {title}: {diagnostics:#?}");
             compared += usize::from(file.reference(title).is_some());
         }
-        assert_eq!(quick(&file), [], "{name}");
+        assert_eq!(quick(file), [], "{name}");
     }
     assert!(ran > 100 && compared >= 20, "{ran} runs, {compared} references");
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use rooftile_artifact::CpuTarget;
 use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
-use rooftile_compiler::oracle::{cases, deep};
+use rooftile_compiler::oracle::deep;
 use rooftile_compiler::schedule::{self, Allow, Choice};
 use rooftile_compiler::{task, tune};
 use serde_json::Value;
@@ -98,11 +98,7 @@ fn obligations(path: &Path, checked: &Checked) -> Vec<Diagnostic> {
     for name in checked.entries() {
         let Some(entry) = checked.hir.entry(name) else { continue };
         let task = checked.task(entry);
-        let small = |seed| match task.and_then(|t| task::small_case(&checked.hir, t, seed, LARGEST)) {
-            Some((_, set)) => Some(set.inputs),
-            None => cases::small_inputs(&checked.hir, entry, seed, LARGEST),
-        };
-        let cases: Vec<_> = (SEED..SEED + CASES).filter_map(small).collect();
+        let cases = task::small_cases(&checked.hir, task, entry, SEED..SEED + CASES, LARGEST);
         out.extend(deep::check_invariance(&checked.hir, entry, &cases, SEED));
         out.extend(deep::check_agreement(&checked.hir, entry, &cases));
     }

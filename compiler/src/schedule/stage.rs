@@ -98,7 +98,9 @@ fn copy(
     };
     let value = form.value(&tensor.name.to_lowercase(), dtype, axes.clone(), tensor.span);
     let info = &mut form.info[value.index()];
-    info.private = outer.iter().map(|l| levels.all[*l].axis).filter(|a| !axes.contains(a)).collect();
+    // Each pass of the loops around has a copy of its own, those included that bound the loops of the copy.
+    let around = outer.iter().chain(&own).map(|l| levels.all[*l].axis);
+    info.private = around.filter(|a| !axes.contains(a)).collect::<BTreeSet<_>>().into_iter().collect();
     info.place = Some(Place::Local);
     let lanes = axes.iter().copied().find(|a| levels.has_lanes(*a)).or(axes.last().copied());
     info.panel = stage.panel.zip(lanes).map(|(n, a)| (a, n));

@@ -73,6 +73,22 @@ pub fn small_case(file: &File, task: &Task, seed: u64, largest: i64) -> Option<(
     Some((sizes, set))
 }
 
+/// One small case a seed, with the task's data where `entry` has a task and they can be made, otherwise with random data.
+#[must_use]
+pub fn small_cases(
+    file: &File,
+    task: Option<&Task>,
+    entry: FuncId,
+    seeds: std::ops::Range<u64>,
+    largest: i64,
+) -> Vec<Inputs> {
+    let case = |seed| match task.and_then(|t| small_case(file, t, seed, largest)) {
+        Some((_, set)) => Some(set.inputs),
+        None => small_inputs(file, entry, seed, largest),
+    };
+    seeds.filter_map(case).collect()
+}
+
 /// As [`generate`], with tensors and scalars of the user's in place of generated ones.
 ///
 /// # Errors

@@ -33,7 +33,7 @@ use crate::syntax::ast;
 pub use bind::{Scalars, Sizes};
 pub use dist::Dist;
 pub use error::TaskError;
-pub use inputs::{Given, InputSet, generate, generate_given, small_case};
+pub use inputs::{Given, InputSet, generate, generate_given, small_case, small_cases};
 pub use read::{build, data_bound, required_sizes};
 pub use tolerance::{Tolerance, Verdict, judge};
 
