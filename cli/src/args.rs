@@ -220,12 +220,38 @@ pub struct BenchArgs {
     /// Empty the caches before each sample.
     #[arg(long)]
     pub cold: bool,
+    /// A kernel of yours, compared with the oracle and timed in turns with ours: `int32_t SYMBOL(void *const *tensors,
+    /// const int64_t *sizes, const uint64_t *scalars, int64_t threads)`, as `docs/measuring.md` says.
+    #[arg(long, value_name = "LIB.so:SYMBOL")]
+    pub against: Option<Against>,
     /// A machine profile to use instead of this machine's.
     #[arg(long)]
     pub profile: Option<PathBuf>,
     /// Print one JSON document.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `LIB.so:SYMBOL`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Against {
+    /// The shared library.
+    pub library: PathBuf,
+    /// The function.
+    pub symbol: String,
+}
+
+impl std::str::FromStr for Against {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Against, String> {
+        match s.rsplit_once(':') {
+            Some((library, symbol)) if !library.is_empty() && !symbol.is_empty() => {
+                Ok(Against { library: library.into(), symbol: symbol.to_owned() })
+            }
+            _ => Err(format!("`{s}` is not LIB.so:SYMBOL")),
+        }
+    }
 }
 
 /// `search`

@@ -140,6 +140,22 @@ pub enum InputError {
         /// The kernel.
         kernel: String,
     },
+    /// A shared library cannot be loaded, or lacks the function.
+    #[error("{}: {why}", path.display())]
+    Library {
+        /// The library.
+        path: std::path::PathBuf,
+        /// What the system's loader says.
+        why: String,
+    },
+    /// A function of a shared library did not return 0.
+    #[error("`{symbol}` returned {status}; 0 is success")]
+    ForeignStatus {
+        /// The function.
+        symbol: String,
+        /// What it returned.
+        status: i32,
+    },
     /// An index that was computed from data lies outside its tensor.
     #[error("{kernel}: an index computed from data is out of bounds")]
     OutOfBounds {

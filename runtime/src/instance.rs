@@ -138,6 +138,21 @@ impl Instance {
         self.threads
     }
 
+    /// Sizes in the program's order.
+    pub(crate) fn sizes(&self) -> &[i64] {
+        &self.sizes
+    }
+
+    /// Scalars in the program's order, as their types hold them.
+    pub(crate) fn scalars(&self) -> &[Scalar] {
+        &self.scalars
+    }
+
+    /// Where the parameters lie now, in order.
+    pub(crate) fn param_pointers(&mut self) -> Vec<*mut u8> {
+        (0..self.program().params.len()).map(|p| self.memory.storage_mut(p).as_mut_ptr()).collect()
+    }
+
     /// Extents of a parameter at these sizes.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! Reading order:
 //! * [`device`]: what can run programs ([`Device`], [`open`], [`devices`]); [`cpu`] and [`null`] are the two so far.
 //! * [`instance`]: a loaded program at fixed sizes ([`Instance`]): inputs, runs, outputs, checks.
+//! * [`mod@foreign`]: the user's own kernel on the same memory ([`Foreign`]).
 //! * [`timing`]: how long runs take ([`measure`], [`measure_paired`]); [`stats`] and [`timer`] are what it is made of.
 //! * [`machine`]: what this machine can do, measured by hand-written probes ([`machine_profile`]); [`roof`]: the least
 //!   time of counted work ([`roof_time`]).
@@ -21,6 +22,7 @@ pub mod error;
 mod event;
 pub mod exec;
 pub mod fingerprint;
+pub mod foreign;
 pub mod instance;
 mod interpret;
 mod launch;
@@ -43,6 +45,7 @@ pub use cpu::CpuDevice;
 pub use device::{Device, DeviceInfo, Loaded, devices, open};
 pub use error::{DeviceError, Error, InputError, InternalError};
 pub use fingerprint::fingerprint;
+pub use foreign::Foreign;
 pub use instance::{Instance, InstanceOptions};
 pub use machine::{ProfileError, machine_profile, measure_profile};
 pub use null::NullDevice;

@@ -143,7 +143,7 @@ impl LaunchValues {
 }
 
 /// A scalar as a launch passes it; see [`rooftile_artifact::abi::LaunchArgs::scalars`].
-fn cell(v: Scalar, dtype: DType) -> u64 {
+pub(crate) fn cell(v: Scalar, dtype: DType) -> u64 {
     match dtype {
         DType::Bool => u64::from(v.is_true()),
         #[expect(clippy::cast_sign_loss, reason = "the cell holds the sign-extended bits")]

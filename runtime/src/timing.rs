@@ -36,6 +36,8 @@ pub struct MeasureOptions {
     /// Done when half the width of the confidence limits, relative to the median, is at most this. Of pairs: half
     /// the width of the limits of the log ratio.
     pub target_rel_ci: f64,
+    /// Of one subject: done once there are `min_samples` and their median exceeds so many seconds.
+    pub enough_beyond: Option<f64>,
     /// Of pairs: done when the 99 % limits of the log ratio clear zero by this much on either side.
     pub decide_beyond: Option<f64>,
     /// State of the caches.
@@ -54,6 +56,7 @@ impl Default for MeasureOptions {
             max_samples: 101,
             budget: Duration::from_secs(1),
             target_rel_ci: 0.02,
+            enough_beyond: None,
             decide_beyond: None,
             cache: Cache::Warm,
             restore: true,
@@ -206,7 +209,9 @@ pub fn measure<S: Subject + ?Sized>(subject: &mut S, options: &MeasureOptions) -
         let done = || {
             let sorted = stats::sorted(&samples);
             let (lo, hi) = stats::median_limits(&sorted, 0.95);
-            (hi - lo) / 2.0 <= options.target_rel_ci * stats::quantile(&sorted, 0.5)
+            let median = stats::quantile(&sorted, 0.5);
+            (hi - lo) / 2.0 <= options.target_rel_ci * median
+                || options.enough_beyond.is_some_and(|most| median > most)
         };
         if finished(samples.len(), &watch, options, done) {
             break;
@@ -293,19 +298,24 @@ impl<'a, S: Subject + ?Sized> Sampler<'a, S> {
         }
         let (cache, restore) = (options.cache, options.restore);
         let mut sampler = Sampler { subject, clock, batch: 1, cache, flusher, restore };
-        sampler.sample()?;
+        let first = sampler.sample()?;
         if cache == Cache::Warm {
-            sampler.calibrate()?;
+            sampler.calibrate(first)?;
         }
         Ok(sampler)
     }
 
-    /// Doubles the batch until a sample is long beside the reading of the clock.
-    fn calibrate(&mut self) -> Result<(), Error> {
+    /// Doubles the batch until a sample is long beside the reading of the clock. A first run that is much longer than that
+    /// would be long enough with warm caches too.
+    fn calibrate(&mut self, first: f64) -> Result<(), Error> {
         const READINGS: f64 = 200.0;
         const SHORTEST: f64 = 20e-6;
         const LARGEST: u32 = 1 << 20;
+        const COLD: f64 = 8.0;
         let enough = (READINGS * self.clock.cost()).max(SHORTEST);
+        if first > COLD * enough {
+            return Ok(());
+        }
         while self.batch < LARGEST && self.sample()? * f64::from(self.batch) < enough {
             self.batch *= 2;
         }

@@ -133,6 +133,8 @@ pub struct Verified {
 pub struct Effort {
     /// A first run longer than this ends the measurement after one sample.
     pub cut_s: Option<f64>,
+    /// No more than `min_samples` are taken of what is slower than this.
+    pub beyond_s: Option<f64>,
     /// Fewest samples.
     pub min_samples: usize,
     /// Most samples.
@@ -142,16 +144,16 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// The first look at a candidate.
+    /// The first look at a candidate: one run for what takes longer than `cut_s`, few for what takes longer than `beyond_s`.
     #[must_use]
-    pub fn short(cut_s: Option<f64>) -> Effort {
-        Effort { cut_s, min_samples: 3, max_samples: 7, budget_s: 0.01 }
+    pub fn short(cut_s: Option<f64>, beyond_s: Option<f64>) -> Effort {
+        Effort { cut_s, beyond_s, min_samples: 3, max_samples: 7, budget_s: 0.006 }
     }
 
     /// Survivors, and what is reported.
     #[must_use]
     pub fn full() -> Effort {
-        Effort { cut_s: None, min_samples: 7, max_samples: 31, budget_s: 0.5 }
+        Effort { cut_s: None, beyond_s: None, min_samples: 7, max_samples: 31, budget_s: 0.5 }
     }
 }
 

@@ -164,6 +164,7 @@ impl Run {
         let options = MeasureOptions {
             min_samples: effort.min_samples,
             max_samples: effort.max_samples,
+            enough_beyond: effort.beyond_s,
             budget: Duration::from_secs_f64(effort.budget_s.clamp(0.0, 1e6)),
             ..MeasureOptions::default()
         };

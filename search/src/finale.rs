@@ -137,7 +137,8 @@ pub fn report_size(
             return Some((one, result.time_s?.0));
         }
         // The rival is checked too, and its first run says how many pairs are affordable.
-        let effort = Effort { cut_s: Some(0.0), min_samples: 1, max_samples: 1, budget_s: 0.0 };
+        let effort =
+            Effort { cut_s: Some(0.0), beyond_s: None, min_samples: 1, max_samples: 1, budget_s: 0.0 };
         let once = *bench.measure(rival, sizes, effort).ok()?.samples.first()?;
         if once > ONCE_S {
             return Some((ratio(&[(once, result.time_s?.0)])?, once));

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 /// decides when all six pairs agree: 1 in 64 by chance.
 pub const LOOKS: [(usize, f64); 4] = [(6, 0.0157), (12, 0.0114), (24, 0.0114), (48, 0.0114)];
 
+/// Pairs after which a challenger may be sent away, but not be promoted.
+const GLANCE: usize = 3;
+
 /// The middle of a list, the mean of the middle two for an even count; `None` of nothing or where a value is not
 /// a number.
 #[must_use]
@@ -126,11 +129,13 @@ impl PairedTest {
     /// Takes log(t_incumbent / t_challenger) of one pair; later values than the verdict's are kept but not judged.
     pub fn push(&mut self, log_ratio: f64) -> Verdict {
         self.logs.push(log_ratio);
-        let look = LOOKS.iter().find(|(n, _)| *n == self.logs.len());
+        let glance = (self.logs.len() == GLANCE).then_some(0.0);
+        let look = LOOKS.iter().find(|(n, _)| *n == self.logs.len()).map(|(_, alpha)| *alpha).or(glance);
         if self.verdict == Verdict::Undecided
-            && let Some((_, alpha)) = look
+            && let Some(alpha) = look
         {
-            let (lo, hi) = median_limits(&self.logs, *alpha);
+            // At the glance the limits are infinite.
+            let (lo, hi) = median_limits(&self.logs, alpha);
             // A challenger whose middle pair is no faster than asked for is not worth more pairs: that gives up some power,
             // but promotes nobody who would not have been, and most challengers are level with the incumbent.
             let hopeless = hi <= self.threshold || median(&self.logs).is_some_and(|m| m <= self.threshold);
@@ -149,7 +154,8 @@ impl PairedTest {
         if self.verdict != Verdict::Undecided {
             return 0;
         }
-        LOOKS.iter().find(|(l, _)| *l > self.logs.len()).map_or(0, |(l, _)| l - self.logs.len())
+        let looks = [GLANCE].into_iter().chain(LOOKS.iter().map(|(n, _)| *n));
+        looks.into_iter().find(|n| *n > self.logs.len()).map_or(0, |n| n - self.logs.len())
     }
 
     /// The verdict so far.

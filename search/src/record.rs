@@ -41,6 +41,10 @@ pub struct Challenge {
     pub incumbent: CandidateId,
     /// log(t_incumbent / t_challenger) of each round, the mean over the search sizes.
     pub logs: Vec<f64>,
+    /// Median seconds of the incumbent in these pairs at each search size: the newest word on how fast it is, on a machine
+    /// that drifts.
+    #[serde(default)]
+    pub incumbent_s: Vec<f64>,
     /// What the lower limit had to clear.
     pub threshold: f64,
     /// The decision.

@@ -15,6 +15,8 @@ pub struct State {
     pub archive: Archive,
     /// The candidate to beat.
     pub incumbent: Option<CandidateId>,
+    /// Its seconds at each search size, as measured last.
+    pub incumbent_s: Vec<Option<f64>>,
     /// What the archive said to the last candidate.
     pub last_offer: Option<Offer>,
     /// Numbers of each kind.
@@ -77,11 +79,12 @@ impl State {
         if record.challenge.is_some() {
             self.counts.challenges += 1;
         }
-        if record.promoted() {
-            self.counts.promotions += 1;
+        self.counts.promotions += u64::from(record.promoted());
+        if record.promoted() || (self.incumbent.is_none() && record.full()) {
             self.incumbent = Some(record.id);
-        } else if self.incumbent.is_none() && record.full() {
-            self.incumbent = Some(record.id);
+            self.incumbent_s.clone_from(&record.times);
+        } else if let Some(challenge) = &record.challenge {
+            self.incumbent_s = challenge.incumbent_s.iter().copied().map(Some).collect();
         }
         self.records.push(record);
     }

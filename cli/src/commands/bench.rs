@@ -1,13 +1,19 @@
 //! `rooftile bench`: how long it takes, how long it would take at the roof.
 
+use rooftile_artifact::CpuTarget;
 use rooftile_artifact::HostTensor;
 use rooftile_compiler::analysis;
+use rooftile_compiler::oracle::Outputs;
+use rooftile_compiler::schedule::Choice;
+use rooftile_compiler::task::InputSet;
 use rooftile_runtime::timer::{Clock, Stopwatch};
-use rooftile_runtime::timing::Cache;
-use rooftile_runtime::{MeasureOptions, measure, roof_time};
+use rooftile_runtime::timing::{self, Cache};
+use rooftile_runtime::{
+    Device, Foreign, MeasureOptions, Measurement, PairedMeasurement, measure, measure_paired, roof_time,
+};
 use serde_json::{Value, json};
 
-use crate::args::BenchArgs;
+use crate::args::{Against, BenchArgs};
 use crate::engine::{self, Subject};
 use crate::failure::{Failure, Outcome};
 use crate::report::charts::si;
@@ -46,15 +52,25 @@ pub fn run(args: &BenchArgs) -> Outcome {
         let mut instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
         instance.save_inputs();
         instance.run()?;
-        let got: Vec<(usize, HostTensor)> = subject
-            .written()
-            .into_iter()
-            .map(|n| Ok((n, instance.read_output(n)?)))
-            .collect::<Result<_, Failure>>()?;
-        let verdict = judge::compare(&subject, &judge::expected(&subject, &set)?, &got);
+        let want = judge::expected(&subject, &set)?;
+        let verdict = compare(&subject, &want, |n| instance.read_output(n))?;
         instance.restore_inputs();
         let cache = if args.cold { Cache::Cold } else { Cache::Warm };
-        let m = measure(&mut instance, &MeasureOptions { cache, ..MeasureOptions::default() })?;
+        let options = MeasureOptions { cache, ..MeasureOptions::default() };
+        let m = measure(&mut instance, &options)?;
+        let rival = match &args.against {
+            None => None,
+            Some(against) => {
+                let mut rival = foreign(&subject, against, device.as_ref(), &target, &set)?;
+                rival.run()?;
+                let verdict = compare(&subject, &want, |n| rival.read_output(n))?;
+                timing::Subject::restore(&mut rival);
+                let pairs = measure_paired(&mut rival, &mut instance, &options)?;
+                let value = rival_json(against, &verdict, &pairs);
+                wrong = verdict.err().or(wrong);
+                Some(value)
+            }
+        };
         let mut work = analysis::work_on(
             &subject.checked.hir,
             subject.entry,
@@ -67,11 +83,11 @@ pub fn run(args: &BenchArgs) -> Outcome {
         }
         let roof = roof_time(&profile, &work, threads);
         let bytes = work.bytes_read + work.bytes_written;
-        results.push(json!({
+        let mut result = json!({
             "size": set.sizes,
             "verified": verdict.is_ok(),
             "max_rel_err": verdict.as_ref().ok(),
-            "time_s": { "median": m.median, "lo": m.lo, "hi": m.hi, "samples": m.samples.len() },
+            "time_s": time_json(&m),
             "flops": work.flops,
             "bytes": bytes,
             "gflops": work.flops / m.median / 1e9,
@@ -79,7 +95,11 @@ pub fn run(args: &BenchArgs) -> Outcome {
             "roof": { "time_s": roof.seconds, "bound": roof.bound, "stable": roof.stable },
             "fraction": roof.seconds / m.median,
             "compile_s": compile_s,
-        }));
+        });
+        if let Some(rival) = rival {
+            result["against"] = rival;
+        }
+        results.push(result);
         wrong = verdict.err().or(wrong);
     }
     if args.json {
@@ -97,10 +117,56 @@ pub fn run(args: &BenchArgs) -> Outcome {
     engine::finish(wrong)
 }
 
+/// Compares what was written with the oracle's values: the largest relative error, or the failure to report at the end.
+fn compare(
+    subject: &Subject,
+    want: &Outputs,
+    read: impl Fn(usize) -> Result<HostTensor, rooftile_runtime::Error>,
+) -> Result<Result<f64, Failure>, Failure> {
+    let written = subject.written().into_iter();
+    let got = written.map(|n| Ok((n, read(n)?))).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(judge::compare(subject, want, &got))
+}
+
+/// The user's kernel on memory of its own, with the same inputs.
+fn foreign(
+    subject: &Subject,
+    against: &Against,
+    device: &dyn Device,
+    target: &CpuTarget,
+    set: &InputSet,
+) -> Result<Foreign, Failure> {
+    // The plain loops want no more memory than the signature does.
+    let program = engine::compile(&subject.module(&Choice::Naive, target)?, target)?;
+    let mut memory = engine::instance(device, subject.func(), &program, set, Some(target.threads))?;
+    memory.save_inputs();
+    Ok(Foreign::open(&against.library, &against.symbol, memory)?)
+}
+
+fn time_json(m: &Measurement) -> Value {
+    json!({ "median": m.median, "lo": m.lo, "hi": m.hi, "samples": m.samples.len() })
+}
+
+/// How the user's kernel did, and how many times as long it took.
+fn rival_json(against: &Against, verdict: &Result<f64, Failure>, pairs: &PairedMeasurement) -> Value {
+    json!({
+        "library": against.library,
+        "symbol": against.symbol,
+        "verified": verdict.is_ok(),
+        "max_rel_err": verdict.as_ref().ok(),
+        "time_s": time_json(&pairs.a),
+        "ratio": { "median": pairs.median.exp(), "lo": pairs.lo.exp(), "hi": pairs.hi.exp() },
+    })
+}
+
 /// Results as a table.
 fn text(results: &[Value]) -> String {
     let cells = ["size", "time", "95 % limits", "Gflop/s", "GB/s", "roof", "bound", "of roof", "verified"];
     let mut rows = vec![cells.map(str::to_owned).to_vec()];
+    let against = results.iter().any(|r| r["against"].is_object());
+    if against {
+        rows[0].extend(["rival's time", "over ours", "rival verified"].map(str::to_owned));
+    }
     for r in results {
         let number = |path: &str| r.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
         let seconds = |path: &str| format!("{}s", si(number(path)));
@@ -116,8 +182,18 @@ fn text(results: &[Value]) -> String {
             seconds("/roof/time_s"),
             r["roof"]["bound"].as_str().unwrap_or_default().to_owned(),
             format!("{:.1} %", number("/fraction") * 100.0),
-            if r["verified"] == true { "yes" } else { "NO" }.to_owned(),
+            yes(&r["verified"]),
         ]);
+        if against && let Some(row) = rows.last_mut() {
+            let ratio = |key: &str| number(&format!("/against/ratio/{key}"));
+            row.push(seconds("/against/time_s/median"));
+            row.push(format!("{:.2}x [{:.2}, {:.2}]", ratio("median"), ratio("lo"), ratio("hi")));
+            row.push(yes(&r["against"]["verified"]));
+        }
     }
     output::table(&rows)
+}
+
+fn yes(verified: &Value) -> String {
+    if *verified == true { "yes" } else { "NO" }.to_owned()
 }

@@ -59,8 +59,8 @@ pub(crate) struct Dim {
 pub(crate) enum Base {
     /// The first point of the block.
     Block,
-    /// The first point of a pass of a loop with this step.
-    Level(LevelId, i64),
+    /// The first point of a pass of a loop with this step; also the ends of the axis anywhere, if sizes tell them.
+    Level(LevelId, i64, Option<(ExprId, ExprId)>),
     /// The first value of the axis anywhere; also one past the last.
     Hull(ExprId, ExprId),
 }
@@ -223,7 +223,7 @@ fn base(
     if fixed > 0 {
         let level = steps[fixed - 1];
         let LevelKind::Step(step) = levels.all[level].kind else { return Ok(None) };
-        return Ok(Some(Base::Level(level, step)));
+        return Ok(Some(Base::Level(level, step, bounds::hull(form, axis))));
     }
     match bounds::hull(form, axis) {
         Some((lo, hi)) => Ok(Some(Base::Hull(lo, hi))),

@@ -97,17 +97,16 @@ fn run(
         return Ok(());
     }
     let incumbent = state.incumbent();
-    if let Some(incumbent) = incumbent {
-        check_bound(&bound_s, &incumbent.times)?;
-    }
+    let rivals = &state.incumbent_s;
+    check_bound(&bound_s, rivals)?;
     record.compiled = true;
     let verified = bench.verify(&recipe, record.id).inspect_err(|f| {
         record.compiled = !matches!(f.reason, Reason::Compile | Reason::Unsupported | Reason::Illegal);
     })?;
     record.compile_s = Some(verified.compile_s);
     for (s, sizes) in course.sizes.iter().enumerate() {
-        let rival = incumbent.and_then(|i| i.times.get(s).copied().flatten());
-        let effort = Effort::short(rival.map(|t| t * CUT));
+        let rival = rivals.get(s).copied().flatten();
+        let effort = Effort::short(rival.map(|t| t * CUT), rival.map(|t| t * SURVIVES));
         let Measured { samples, .. } = bench.measure(&recipe, sizes, effort)?;
         let time = median(&samples)
             .ok_or_else(|| Failure::new(Reason::Internal, "a measurement without samples"))?;
@@ -118,11 +117,11 @@ fn run(
             break;
         }
     }
-    let rival_times = incumbent.map_or_else(|| record.times.clone(), |i| i.times.clone());
-    record.score = fitness::score(&record.times, &course.roofs(), &rival_times);
+    let rival_times = if incumbent.is_some() { rivals } else { &record.times };
+    record.score = fitness::score(&record.times, &course.roofs(), rival_times);
     if let Some(incumbent) = incumbent
         && record.full()
-        && let (Some(new), Some(old)) = (record.score, incumbent.score)
+        && let (Some(new), Some(old)) = (record.score, fitness::score(rivals, &course.roofs(), rivals))
         && (new / old).ln() > course.noise / 2.0
     {
         record.challenge = Some(challenge(bench, course, incumbent, &recipe)?);
@@ -156,35 +155,49 @@ fn challenge(
 ) -> Result<Challenge, Failure> {
     let mut test = PairedTest::new(course.noise);
     let mut spent = 0.0;
+    let mut incumbent_s: Vec<Vec<f64>> = vec![Vec::new(); course.sizes.len()];
     while test.verdict() == Verdict::Undecided {
-        let rounds = test.wanted();
-        let (logs, seconds) = rounds_of(bench, course, &incumbent.proposal.recipe, recipe, rounds)?;
-        for log in logs {
+        let rounds = rounds_of(bench, course, &incumbent.proposal.recipe, recipe, test.wanted())?;
+        for log in rounds.logs {
             test.push(log);
         }
-        spent += seconds;
+        for (all, new) in incumbent_s.iter_mut().zip(rounds.first_s) {
+            all.extend(new);
+        }
+        spent += rounds.seconds;
         if spent > CHALLENGE_S {
             test.give_up();
         }
     }
     Ok(Challenge {
         incumbent: incumbent.id,
+        incumbent_s: incumbent_s.iter().filter_map(|s| median(s)).collect(),
         logs: test.logs().to_vec(),
         threshold: course.noise,
         verdict: test.verdict(),
     })
 }
 
-/// Mean log ratio over the sizes for each of some rounds, and the seconds that they took.
+/// Some rounds of pairs.
+struct Rounds {
+    /// Mean log ratio over the sizes of each round.
+    logs: Vec<f64>,
+    /// Seconds of the first of the two at each size.
+    first_s: Vec<Vec<f64>>,
+    /// Seconds that all took.
+    seconds: f64,
+}
+
+/// Times two candidates in turns at every size.
 fn rounds_of(
     bench: &mut dyn Bench,
     course: &Course,
     a: &crate::candidate::Recipe,
     b: &crate::candidate::Recipe,
     rounds: usize,
-) -> Result<(Vec<f64>, f64), Failure> {
+) -> Result<Rounds, Failure> {
     let mut sums = vec![0.0; rounds];
-    let mut seconds = 0.0;
+    let (mut seconds, mut first_s) = (0.0, Vec::new());
     for sizes in &course.sizes {
         let pairs = bench.pair(a, b, sizes, rounds)?;
         if pairs.len() < rounds {
@@ -194,10 +207,11 @@ fn rounds_of(
             *sum += (a / b).ln();
             seconds += a + b;
         }
+        first_s.push(pairs.iter().map(|p| p.0).collect());
     }
     #[expect(clippy::cast_precision_loss, reason = "a handful of sizes")]
     let n = course.sizes.len().max(1) as f64;
-    Ok((sums.into_iter().map(|s| s / n).collect(), seconds))
+    Ok(Rounds { logs: sums.into_iter().map(|s| s / n).collect(), first_s, seconds })
 }
 
 /// Times a candidate against itself: how far from zero the median log ratio of a first look may lie by chance.
@@ -210,7 +224,7 @@ pub fn calibrate(
     recipe: &crate::candidate::Recipe,
 ) -> Result<f64, Failure> {
     let smallest = Course { sizes: course.sizes[..1.min(course.sizes.len())].to_vec(), ..course.clone() };
-    let (logs, _) = rounds_of(bench, &smallest, recipe, recipe, 24)?;
+    let Rounds { logs, .. } = rounds_of(bench, &smallest, recipe, recipe, 24)?;
     let sixes = logs.chunks(6).filter_map(median).map(f64::abs);
     // At most 5 %: a machine noisier than that is reported as such, not searched with a blunt knife.
     Ok(sixes.fold(0.002, f64::max).min(0.05))

@@ -13,6 +13,10 @@ use crate::state::State;
 const FINALISTS: usize = 6;
 /// Pairs of two finalists at each held-out size.
 const ROUNDS: usize = 8;
+/// Pairs at each held-out size that have to show that a winner is ahead of the default.
+const PROOF: usize = 24;
+/// Seconds that this proof may take.
+const PROOF_S: f64 = 20.0;
 /// The fewest pairs that can prove anything.
 const LEAST: usize = 6;
 /// Seconds that all pairs of a selection may take; when they are spent, medians are compared instead.
@@ -74,7 +78,8 @@ pub fn select(
         selection.contestants.push(Contestant { finalist, recipe, score });
     }
     selection.veto(rivals);
-    let winner = selection.winner(rivals.default);
+    let best = selection.winner(rivals.default);
+    let winner = selection.proven(best, rivals.default);
     (winner, selection.contestants.into_iter().map(|c| c.finalist).collect())
 }
 
@@ -103,7 +108,8 @@ struct Selection<'a> {
 /// log(t_a / t_b) at one size: positive where `b` is faster.
 struct Gain {
     median: f64,
-    /// Its upper limit.
+    /// Its limits.
+    least: f64,
     most: f64,
 }
 
@@ -134,21 +140,26 @@ impl Selection<'_> {
     }
 
     /// Pairs two contestants at one held-out size. Where pairs take too long, their medians must do.
-    fn pair(&mut self, a: usize, b: usize, size: usize) -> Result<Gain, Failure> {
+    fn pair(&mut self, a: usize, b: usize, size: usize, wanted: usize) -> Result<Gain, Failure> {
         let (a, b) = (&self.contestants[a], &self.contestants[b]);
         let time = |c: &Contestant<'_>| c.finalist.times.get(size).copied().unwrap_or(f64::NAN);
         let both = time(a) + time(b);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most eight")]
-        let rounds = (self.left_s / both.max(1e-9)).clamp(0.0, ROUNDS as f64) as usize;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most as many as wanted"
+        )]
+        let rounds = (self.left_s / both.max(1e-9)).clamp(0.0, wanted as f64) as usize;
         if both > ONCE_S || rounds < LEAST {
             let median = (time(a) / time(b)).ln();
-            return Ok(Gain { median, most: median + ROUGH });
+            return Ok(Gain { median, least: median - ROUGH, most: median + ROUGH });
         }
         let pairs = self.bench.pair(a.recipe, b.recipe, &self.heldout[size].0, rounds)?;
         self.left_s -= pairs.iter().map(|(a, b)| a + b).sum::<f64>();
         let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
         let middle = median(&logs).ok_or_else(|| Failure::new(Reason::Internal, "no pairs"))?;
-        Ok(Gain { median: middle, most: median_limits(&logs, 0.025).1 })
+        let (least, most) = median_limits(&logs, 0.025);
+        Ok(Gain { median: middle, least, most })
     }
 
     fn at(&self, id: CandidateId) -> Option<usize> {
@@ -183,7 +194,7 @@ impl Selection<'_> {
         // A rival that failed at a size has no time there.
         let sizes = self.contestants[rival].finalist.times.len();
         for size in 0..sizes.min(self.heldout.len()) {
-            match self.pair(rival, own, size) {
+            match self.pair(rival, own, size, ROUNDS) {
                 Ok(gain) if gain.most < -self.noise => {
                     let text = size_text(&self.heldout[size].0);
                     return Some(format!("slower than the {name} at {text}"));
@@ -223,11 +234,28 @@ impl Selection<'_> {
             .map(|c| c.finalist.id)
     }
 
+    /// The best, if it is ahead of the default beyond doubt: the lower limit of the mean log ratio over the held-out sizes
+    /// clears zero, the limits of the sizes combined as independent. Otherwise the default, if it may win. What was found
+    /// best of several is flattered by the pairs that found it, so these are fresh ones.
+    fn proven(&mut self, best: Option<CandidateId>, default: Option<CandidateId>) -> Option<CandidateId> {
+        let (own, rival) = (self.at(best?)?, default.and_then(|id| self.at(id)));
+        let Some(rival) = rival.filter(|r| *r != own && self.contestants[*r].alive()) else { return best };
+        self.left_s = PROOF_S;
+        let (mut sum, mut square) = (0.0, 0.0);
+        for size in 0..self.heldout.len() {
+            let Ok(gain) = self.pair(rival, own, size, PROOF) else { return default };
+            sum += gain.median;
+            square += (gain.median - gain.least).powi(2);
+        }
+        let ahead = self.heldout.is_empty() || sum > square.sqrt();
+        if ahead { best } else { default }
+    }
+
     /// The mean over the sizes of log(t_a / t_b); `None` without sizes.
     fn gain(&mut self, a: usize, b: usize) -> Option<f64> {
         let sizes = self.heldout.len();
         let gains: Option<Vec<f64>> =
-            (0..sizes).map(|size| self.pair(a, b, size).ok().map(|g| g.median)).collect();
+            (0..sizes).map(|size| self.pair(a, b, size, ROUNDS).ok().map(|g| g.median)).collect();
         #[expect(clippy::cast_precision_loss, reason = "a handful of sizes")]
         let count = sizes as f64;
         gains.map(|g| g.iter().sum::<f64>() / count).filter(|g| g.is_finite())

@@ -9,7 +9,7 @@ use crate::candidate::Class;
 use crate::rng::Rng;
 
 /// Parts of a reduction.
-pub(super) const PARTS: [i64; 7] = [2, 4, 8, 16, 32, 64, 128];
+pub(super) const PARTS: [i64; 5] = [2, 4, 8, 16, 32];
 /// Parts or copies for each core.
 pub(super) const SHARES: [i64; 5] = [1, 2, 4, 8, 16];
 

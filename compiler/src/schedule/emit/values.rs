@@ -8,6 +8,9 @@ use crate::hir::ir::{ExprId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, BufferId, Space};
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
+/// Bytes of a buffer beyond which its extents follow the sizes in every dimension.
+const LARGE: i64 = 1 << 20;
+
 impl Emitter<'_> {
     /// The index into a dimension of a value's buffer for the current point, or for an index of the axis.
     fn dim_index(&mut self, dim: &Dim, at: Option<nest::ExprId>) -> Result<Vec<nest::ExprId>, Diagnostic> {
@@ -26,7 +29,7 @@ impl Emitter<'_> {
                     }
                 };
             }
-            Base::Level(level, _) => self.level_base[&level],
+            Base::Level(level, ..) => self.level_base[&level],
             Base::Hull(lo, _) => self.pure(lo)?,
         };
         let base = match state.base {
@@ -54,16 +57,17 @@ impl Emitter<'_> {
         Ok(vec![outer, inner])
     }
 
-    fn dim_extent(&mut self, dim: &Dim) -> Result<Vec<nest::ExprId>, Diagnostic> {
+    /// The extents of a dimension. The part of an axis that one pass of a loop runs over is as long as the loop's step, or
+    /// where it should be `tight`, no longer than the axis at the sizes at hand.
+    fn dim_extent(&mut self, dim: &Dim, tight: bool) -> Result<Vec<nest::ExprId>, Diagnostic> {
         let extent = match dim.base {
             Base::Block => self.b.int(self.levels.block_count(dim.axis)),
-            Base::Level(_, step) => self.b.int(step),
-            Base::Hull(lo, hi) => {
-                let (lo, hi) = (self.pure(lo)?, self.pure(hi)?);
-                let extent = self.b.sub(hi, lo);
-                let zero = self.b.int(0);
-                if self.is_size(extent) { extent } else { self.b.max(extent, zero) }
+            Base::Level(_, step, Some((lo, hi))) if tight => {
+                let (step, whole) = (self.b.int(step), self.hull_extent(lo, hi)?);
+                self.b.min(step, whole)
             }
+            Base::Level(_, step, _) => self.b.int(step),
+            Base::Hull(lo, hi) => self.hull_extent(lo, hi)?,
         };
         Ok(match dim.panel {
             None => vec![extent],
@@ -73,6 +77,39 @@ impl Emitter<'_> {
                 vec![self.b.ceil_div(extent, n), self.b.int(n)]
             }
         })
+    }
+
+    fn hull_extent(&mut self, lo: ExprId, hi: ExprId) -> Result<nest::ExprId, Diagnostic> {
+        let (lo, hi) = (self.pure(lo)?, self.pure(hi)?);
+        let extent = self.b.sub(hi, lo);
+        let zero = self.b.int(0);
+        Ok(if self.is_size(extent) { extent } else { self.b.max(extent, zero) })
+    }
+
+    /// Which dimensions are to be no longer than their axes. The outermost always is, since no stride depends on it, and
+    /// so is what lies outside a dimension whose length sizes tell. Others have constant extents, for the sake of constant
+    /// strides, unless the buffer would be large.
+    fn tight(&self, dims: &[Dim], dtype: DType) -> Vec<bool> {
+        let points = |d: &Dim| match d.base {
+            Base::Block => self.levels.block_count(d.axis),
+            Base::Level(_, step, _) => step,
+            Base::Hull(..) => 1,
+        };
+        let elements = dims.iter().map(points).fold(1, i64::saturating_mul);
+        let large = elements.saturating_mul(dtype.size() as i64) > LARGE;
+        // As `arrange` puts them: the numbers of panels come first.
+        let mut inward: Vec<usize> = (0..dims.len()).collect();
+        inward.sort_by_key(|n| dims[*n].panel.is_none());
+        let mut tight = vec![large; dims.len()];
+        let mut varies = false;
+        for n in inward.iter().rev() {
+            tight[*n] |= varies;
+            varies |= matches!(dims[*n].base, Base::Hull(..));
+        }
+        if let Some(outermost) = inward.first() {
+            tight[*outermost] = true;
+        }
+        tight
     }
 
     fn is_size(&self, e: nest::ExprId) -> bool {
@@ -118,9 +155,10 @@ impl Emitter<'_> {
         span: Span,
     ) -> Result<ValueBuffer, Diagnostic> {
         let element = machine_type(dtype.real(), span)?;
+        let tight = self.tight(&dims, element);
         let mut shape = Vec::new();
-        for d in &dims {
-            let extent = self.dim_extent(d)?;
+        for (d, tight) in dims.iter().zip(tight) {
+            let extent = self.dim_extent(d, tight)?;
             shape.push(extent);
         }
         let shape = Self::arrange(&dims, shape);
