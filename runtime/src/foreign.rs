@@ -46,7 +46,8 @@ impl Foreign {
     /// [`InputError::Library`] when the library cannot be loaded or has no such function.
     pub fn open(library: &Path, symbol: &str, instance: Instance) -> Result<Foreign, Error> {
         let refused = |why: libloading::Error| {
-            Error::from(InputError::Library { path: library.to_owned(), why: why.to_string() })
+            let why = format!("`{symbol}`: {why}");
+            Error::from(InputError::Library { path: library.to_owned(), why })
         };
         // SAFETY: the user asks for this library by name; its initialisers are trusted as its function is.
         let loaded = unsafe { Library::new(library) }.map_err(refused)?;

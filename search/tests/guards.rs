@@ -217,7 +217,7 @@ fn judge(bench: &mut dyn Bench, variant: &str) -> Result<f64, Reason> {
     let all = |bench: &mut dyn Bench| -> Result<f64, Failure> {
         bench.prepare(&r, &[sizes(1000)])?;
         bench.verify(&r, 3)?;
-        let measured = bench.measure(&r, &sizes(1000), Effort::short(None))?;
+        let measured = bench.measure(&r, &sizes(1000), Effort::short(None, None))?;
         Ok(measured.samples[0])
     };
     all(bench).map_err(|f| f.reason)
@@ -255,7 +255,7 @@ fn labels() {
 
 fn memory_limit() {
     let mut worker = remote(Some(2 << 30));
-    let huge = worker.measure(&recipe("right"), &sizes(1 << 32), Effort::short(None));
+    let huge = worker.measure(&recipe("right"), &sizes(1 << 32), Effort::short(None, None));
     assert_eq!(huge.expect_err("more than the limit").reason, Reason::Memory);
     assert!(judge(&mut worker, "right").is_ok());
 }

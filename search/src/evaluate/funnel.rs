@@ -6,7 +6,7 @@
 use crate::bench::{Bench, Effort, Failure, Measured, Prepared, Reason, SizeInfo, Sizes};
 use crate::candidate::Proposal;
 use crate::fitness;
-use crate::promote::{PairedTest, Verdict, median};
+use crate::promote::{LOOKS, PairedTest, Verdict, median};
 use crate::record::{Challenge, Outcome, Record};
 use crate::rng::Rng;
 use crate::state::State;
@@ -165,7 +165,7 @@ fn challenge(
             all.extend(new);
         }
         spent += rounds.seconds;
-        if spent > CHALLENGE_S {
+        if spent > CHALLENGE_S && test.logs().len() >= LOOKS[0].0 {
             test.give_up();
         }
     }

@@ -103,7 +103,7 @@ fn promotions_are_real() {
 
 fn exact_time(fake: &Fake, record: &Record, m: i64) -> f64 {
     let mut fake = Fake { stage_penalty: fake.stage_penalty, ..Fake::new(0.0) };
-    let effort = crate::bench::Effort::short(None);
+    let effort = crate::bench::Effort::short(None, None);
     fake.measure(&record.proposal.recipe, &crate::fake::sizes(m), effort).expect("runs").samples[0]
 }
 
