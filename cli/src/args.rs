@@ -1,5 +1,6 @@
 //! The command line as data.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -279,6 +280,10 @@ pub struct SearchArgs {
     /// The kernel's threads; by default all physical cores.
     #[arg(long)]
     pub threads: Option<usize>,
+    /// Worker processes that lower, compile and check candidates side by side. Times are taken one at a time, and the
+    /// course of a search does not depend on their number.
+    #[arg(long, default_value = "2")]
+    pub workers: NonZeroUsize,
     /// A `.tile` file whose schedule joins the first population.
     #[arg(long)]
     pub from: Option<PathBuf>,
@@ -304,6 +309,10 @@ pub struct ResumeArgs {
     /// Time to search on; by default what was left.
     #[arg(long, value_parser = duration)]
     pub budget: Option<f64>,
+    /// Worker processes that lower, compile and check candidates side by side. Times are taken one at a time, and the
+    /// course of a search does not depend on their number.
+    #[arg(long, default_value = "2")]
+    pub workers: NonZeroUsize,
     /// Candidates to evaluate in all; by default as at first.
     #[arg(long)]
     pub evals: Option<u64>,

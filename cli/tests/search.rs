@@ -89,10 +89,10 @@ fn the_model_repeats_itself() {
     let folder = scratch("search-model");
     let file = small_task(&folder);
     let mut seen = Vec::new();
-    for name in ["a", "b"] {
+    for (name, workers) in [("a", "1"), ("b", "3")] {
         let out = folder.join(name).display().to_string();
         let args = ["search", &file, "--cost", "model", "--evals", "25", "--seed", "7", "--out", &out];
-        succeed(&args);
+        succeed(&[&args[..], &["--workers", workers]].concat());
         succeed(&["export-run", &out]);
         let text = std::fs::read_to_string(folder.join(name).join("run.json")).expect("exported");
         let data: Value = serde_json::from_str(&text).expect("JSON");

@@ -166,6 +166,15 @@ pub struct Measured {
     pub max_rel_err: f64,
 }
 
+/// A candidate whose turn is near.
+#[derive(Clone, Copy, Debug)]
+pub struct Upcoming<'a> {
+    /// What is to be run.
+    pub recipe: &'a Recipe,
+    /// The number of its random inputs, as [`Bench::verify`] will be given it.
+    pub draw: u64,
+}
+
 /// Runs candidates.
 pub trait Bench {
     /// Roof and work of a size.
@@ -173,6 +182,11 @@ pub trait Bench {
     /// # Errors
     /// [`Failure`] when the size cannot be run or judged at all.
     fn size_info(&mut self, sizes: &Sizes) -> Result<SizeInfo, Failure>;
+
+    /// Told which candidates come next, so that they can be lowered and checked side by side. Whoever does so answers
+    /// [`Bench::prepare`] and [`Bench::verify`] exactly as if it did not. `seen` says whether a nest was evaluated before.
+    fn ahead(&mut self, _sizes: &[Sizes], _upcoming: &[Upcoming<'_>], _seen: &(dyn Fn(&str) -> bool + Sync)) {
+    }
 
     /// Lowers a candidate; makes no code.
     ///

@@ -19,6 +19,7 @@ use crate::bench::{Bench, Clock, Failure, NoClock, Sizes};
 use crate::bench_device::{Machine, WallClock, available_memory, machine_profile};
 use crate::candidate::{Allowed, Base, Class, Proposal, Recipe};
 use crate::evaluate::cache::OracleCache;
+use crate::evaluate::crew::{Crew, Member};
 use crate::evaluate::local::{Cost, Local, Setup};
 use crate::evaluate::protocol;
 use crate::evaluate::remote::{Launch, Remote, Timeouts};
@@ -71,6 +72,8 @@ pub struct Options {
     pub profile: Option<Profile>,
     /// How worker processes are started; without, candidates run in this process.
     pub worker: Option<Launch>,
+    /// Worker processes.
+    pub workers: usize,
     /// Folder for results of the oracle.
     pub cache: Option<PathBuf>,
 }
@@ -165,7 +168,7 @@ pub fn start(
     };
     std::fs::create_dir_all(out).map_err(|source| SearchError::Write { path: out.to_owned(), source })?;
     let store = Store::create(&out.join(STORE), &header)?;
-    let how = How { worker: options.worker.clone(), cache: options.cache.clone() };
+    let how = How { worker: options.worker.clone(), workers: options.workers, cache: options.cache.clone() };
     carry_out(ground, &header, store, &how, out, stop, progress)
 }
 
@@ -174,6 +177,8 @@ pub fn start(
 pub struct How {
     /// How worker processes are started; without, candidates run in this process.
     pub worker: Option<Launch>,
+    /// Worker processes; the search's course does not depend on how many.
+    pub workers: usize,
     /// Folder for results of the oracle.
     pub cache: Option<PathBuf>,
 }
@@ -251,9 +256,14 @@ fn carry_out(
                 clippy::cast_sign_loss,
                 reason = "a part of the memory"
             )]
-            let part = available_memory().map(|b| (b as f64 * MEMORY_PART) as u64);
+            let part =
+                available_memory().map(|b| (b as f64 * MEMORY_PART / how.workers.max(1) as f64) as u64);
             let launch = Launch { memory: launch.memory.or(part), ..launch.clone() };
-            Box::new(Remote::start(launch, task, Timeouts::default()).map_err(SearchError::Device)?)
+            let member = || -> Result<Member, Failure> {
+                Ok(Box::new(Remote::start(launch.clone(), task.clone(), Timeouts::default())?))
+            };
+            let members = (0..how.workers.max(1)).map(|_| member()).collect::<Result<_, _>>();
+            Box::new(members.and_then(Crew::new).map_err(SearchError::Device)?)
         }
         None => open(&task).map_err(SearchError::Device)?,
     };

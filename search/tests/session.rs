@@ -58,6 +58,7 @@ fn options(text: &str, cost: Cost, evals: u64) -> Options {
         // Roofs are nominal: these tests do not measure the machine.
         profile: None,
         worker: None,
+        workers: 1,
         cache: None,
     }
 }

@@ -30,7 +30,11 @@ pub fn run(args: &ResumeArgs) -> Outcome {
         Budget { seconds: header.budget_s, evaluations: header.evals }
     };
     let stop = interrupt::stop_flag();
-    let how = How { worker: Some(run_folder::launch()?), cache: run_folder::oracle_cache() };
+    let how = How {
+        worker: Some(run_folder::launch()?),
+        workers: args.workers.get(),
+        cache: run_folder::oracle_cache(),
+    };
     let mut display = Display::new(&header.entry, budget, args.json);
     let outcome = session::resume(&args.dir, &how, budget.seconds, budget.evaluations, &stop, &mut |event| {
         display.tell(event);

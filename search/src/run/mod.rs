@@ -1,10 +1,11 @@
 //! The loop: propose, evaluate, commit, learn, until a limit is reached; then selection and the report.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rooftile_artifact::Profile;
 
-use crate::bench::{Bench, Clock, Failure, Sizes, size_text};
+use crate::bench::{Bench, Clock, Failure, Sizes, Upcoming, size_text};
 use crate::candidate::{CandidateId, Proposal, Recipe};
 use crate::evaluate::funnel::{Course, calibrate, evaluate};
 use crate::finale::{Baselines, Rivals, Set, report_size, select};
@@ -149,6 +150,7 @@ pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
         course: Course::new(job.search.clone(), infos),
         state: State::default(),
         strategy: job.strategy.start(&job.mutator),
+        queue: VecDeque::new(),
         before_s: 0.0,
         start_s: 0.0,
     };
@@ -183,6 +185,8 @@ struct Search<'a> {
     course: Course,
     state: State,
     strategy: Box<dyn Strategy>,
+    /// Chosen, and not evaluated yet.
+    queue: VecDeque<Proposal>,
     /// Seconds of the earlier parts of a resumed run.
     before_s: f64,
     /// The clock when the first candidate of this part began: inputs and oracle are no part of the budget.
@@ -208,16 +212,38 @@ impl Search<'_> {
         self.strategy.learn(Context { mutator: &self.job.mutator, state: &self.state });
     }
 
+    /// The next candidate of the batch, or of a new one.
     fn propose(&mut self) -> Option<Proposal> {
-        let mut rng = Rng::for_step(self.job.seed, self.state.next_id());
+        if self.queue.is_empty() {
+            for step in (self.state.next_id()..).take(self.strategy.batch()) {
+                let Some(proposal) = self.choose(step) else { break };
+                self.queue.push_back(proposal);
+            }
+        }
+        self.queue.pop_front()
+    }
+
+    /// A candidate that was neither tried nor chosen before.
+    fn choose(&mut self, step: CandidateId) -> Option<Proposal> {
+        let mut rng = Rng::for_step(self.job.seed, step);
         for _ in 0..TRIES {
             let cx = Context { mutator: &self.job.mutator, state: &self.state };
             let proposal = self.strategy.propose(cx, &mut rng)?;
-            if !self.state.seen(&proposal.recipe) {
+            let chosen = self.queue.iter().any(|p| p.recipe.key() == proposal.recipe.key());
+            if !chosen && !self.state.seen(&proposal.recipe) {
                 return Some(proposal);
             }
         }
         None
+    }
+
+    /// Lets whoever evaluates look at a batch before its first candidate has its turn.
+    fn look_ahead(&self, first: &Proposal, hands: &mut Hands<'_>) {
+        let recipes = [first].into_iter().chain(&self.queue).map(|p| &p.recipe);
+        let upcoming: Vec<Upcoming<'_>> =
+            (self.state.next_id()..).zip(recipes).map(|(draw, recipe)| Upcoming { recipe, draw }).collect();
+        let state = &self.state;
+        hands.bench.ahead(&self.course.sizes, &upcoming, &|nest| state.same_nest(nest).is_some());
     }
 
     fn steps(&mut self, hands: &mut Hands<'_>) -> Result<Stop, RunError> {
@@ -240,10 +266,14 @@ impl Search<'_> {
             }
             let proposal = match self.job.seeds.get(n) {
                 Some((_, seed)) => seed.clone(),
-                None => match self.propose() {
-                    Some(proposal) => proposal,
-                    None => return Ok(Stop::Exhausted),
-                },
+                None => {
+                    let fresh = self.queue.is_empty();
+                    let Some(proposal) = self.propose() else { return Ok(Stop::Exhausted) };
+                    if fresh {
+                        self.look_ahead(&proposal, hands);
+                    }
+                    proposal
+                }
             };
             let mut rng = Rng::for_step(self.job.seed, self.state.next_id() | EVALUATION_STREAM);
             let mut record = evaluate(hands.bench, &self.course, &self.state, proposal, &mut rng);

@@ -2,6 +2,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::bench::NoClock;
+use crate::evaluate::crew::{Crew, Member};
 use crate::fake::{Fake, Ticks, header, job, optimum};
 
 struct Done {
@@ -10,7 +11,7 @@ struct Done {
     notes: Vec<Progress>,
 }
 
-fn go(job: &Job, bench: &mut Fake, store: Store, clock: &dyn Clock, stop: &AtomicBool) -> Done {
+fn go(job: &Job, bench: &mut dyn Bench, store: Store, clock: &dyn Clock, stop: &AtomicBool) -> Done {
     let (mut store, mut notes) = (store, Vec::new());
     let mut progress = |p| notes.push(p);
     let report = run(job, &mut Hands { bench, store: &mut store, clock, stop, progress: &mut progress })
@@ -18,7 +19,7 @@ fn go(job: &Job, bench: &mut Fake, store: Store, clock: &dyn Clock, stop: &Atomi
     Done { report, store, notes }
 }
 
-fn fresh(job: &Job, bench: &mut Fake) -> Done {
+fn fresh(job: &Job, bench: &mut dyn Bench) -> Done {
     let store = Store::in_memory(&header(job)).expect("memory");
     go(job, bench, store, &NoClock, &AtomicBool::new(false))
 }
@@ -53,6 +54,21 @@ fn runs_repeat() {
     let (a, b, c) = (records(1), records(1), records(2));
     assert_eq!(a.as_ref().expect("read"), b.as_ref().expect("read"));
     assert_ne!(a.expect("read"), c.expect("read"));
+}
+
+/// How many evaluators share the work changes nothing but the time that it takes.
+#[test]
+fn a_crew_finds_what_one_evaluator_does() {
+    for strategy in [StrategyKind::Evolution, StrategyKind::Pattern] {
+        let job = job(strategy, 4, 150);
+        let fake = || Fake { wrong_lanes: Some(16), ..Fake::new(0.0) };
+        let want = fresh(&job, &mut fake()).store.records().expect("read");
+        for members in [1, 3] {
+            let crew: Vec<Member> = (0..members).map(|_| Box::new(fake()) as Member).collect();
+            let got = fresh(&job, &mut Crew::new(crew).expect("members")).store.records().expect("read");
+            assert_eq!(got, want, "{strategy} with {members}");
+        }
+    }
 }
 
 /// A run that was cut off anywhere and resumed ends as one that was not, noise-free timings given: for every

@@ -1,7 +1,7 @@
 //! Evolution over the archive: parents from the map of elites, a few typed moves or a crossover, and operators chosen
 //! by what they gained lately.
 
-use super::{Context, Strategy, best, mutate};
+use super::{BATCH, Context, Strategy, best, mutate};
 use crate::archive::Offer;
 use crate::bandit::Bandit;
 use crate::candidate::{Class, Proposal};
@@ -79,6 +79,10 @@ impl Strategy for Evolution {
         let (recipe, class) = cx.mutator.apply(Operator::Sample, recipe, rng)?;
         let operator = Operator::Sample.name().to_owned();
         Some(Proposal { recipe, parents: vec![parent], operator, class: class.max(Class::X) })
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
     }
 
     fn learn(&mut self, cx: Context<'_>) {

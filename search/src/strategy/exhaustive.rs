@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Context, Strategy};
+use super::{BATCH, Context, Strategy};
 use crate::candidate::{Class, Proposal, Recipe};
 use crate::rng::Rng;
 
@@ -43,6 +43,10 @@ impl Strategy for Exhaustive {
             }
         }
         None
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
     }
 
     fn learn(&mut self, _cx: Context<'_>) {}

@@ -13,6 +13,10 @@ use crate::mutate::{Mutator, Operator};
 use crate::rng::Rng;
 use crate::state::State;
 
+/// Candidates that strategies choose at once where what one shows matters little to the next: a fixed number, so that a
+/// run does not depend on how many evaluators share them.
+const BATCH: usize = 8;
+
 /// What a strategy sees.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
@@ -27,6 +31,11 @@ pub struct Context<'a> {
 pub trait Strategy {
     /// The next candidate. `None` when the strategy has nothing left to propose.
     fn propose(&mut self, cx: Context<'_>, rng: &mut Rng) -> Option<Proposal>;
+
+    /// How many candidates are chosen before the first of them is evaluated.
+    fn batch(&self) -> usize {
+        1
+    }
 
     /// Tells how the last candidate went; it is the last record of the state.
     fn learn(&mut self, cx: Context<'_>);

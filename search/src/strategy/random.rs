@@ -1,6 +1,6 @@
 //! Random schedules: the baseline that every other strategy must beat.
 
-use super::{Context, Strategy, mutate};
+use super::{BATCH, Context, Strategy, mutate};
 use crate::candidate::Proposal;
 use crate::rng::Rng;
 
@@ -17,6 +17,10 @@ impl Strategy for Random {
         let (recipe, class, operator) =
             mutate(cx.mutator, &seed.proposal.recipe, moves, rng, |rng| rng.pick(operators).copied())?;
         Some(Proposal { recipe, parents: vec![seed.id], operator, class })
+    }
+
+    fn batch(&self) -> usize {
+        BATCH
     }
 
     fn learn(&mut self, _cx: Context<'_>) {}
