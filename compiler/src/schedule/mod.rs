@@ -22,6 +22,7 @@ mod hoist;
 mod host;
 mod inline;
 mod kernel;
+mod layout;
 mod leaf;
 mod levels;
 mod merge;
@@ -38,6 +39,8 @@ pub mod verbs;
 
 #[cfg(test)]
 mod tests;
+
+use std::collections::BTreeMap;
 
 use rooftile_artifact::CpuTarget;
 use serde::{Deserialize, Serialize};
@@ -121,7 +124,11 @@ pub fn lower(
         };
         kernel::lower_form(form, &setup, views)
     };
-    program::program(file, entry, &mut kernels).map_err(|d| vec![d])
+    let orders = match choice {
+        Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
+        Choice::Naive | Choice::Default { .. } => BTreeMap::new(),
+    };
+    program::program(file, entry, &orders, &mut kernels).map_err(|d| vec![d])
 }
 
 /// The cost model's choice as a plan. A kernel's plan gives the loops of [`Choice::Default`] whatever values tunables
@@ -136,7 +143,7 @@ pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &CpuTarget
         plans.push(plan);
         Ok(nest)
     };
-    program::program(file, entry, &mut kernels).ok()?;
+    program::program(file, entry, &BTreeMap::new(), &mut kernels).ok()?;
     Some(merge::merge(&plans, &|plan| {
         let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
         lower(file, entry, &choice, target).is_ok()

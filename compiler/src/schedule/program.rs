@@ -7,6 +7,7 @@ use rooftile_artifact::program::{BufferDecl, Contract, Mode, Program, ScalarPara
 
 use super::host;
 use super::kernel::{KernelNest, ViewShape, ViewShapeDim};
+use super::layout::{self, Order};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId,
@@ -19,11 +20,16 @@ type Steps = BTreeMap<AxisId, usize>;
 /// Makes the loops of a kernel whose parameters lie in their buffers as the views say.
 pub(crate) type Kernels<'a> = dyn FnMut(FuncId, &[Option<ViewShape>]) -> Result<KernelNest, Diagnostic> + 'a;
 
-/// The program of a kernel or pipeline.
+/// The program of a kernel or pipeline, whose tensors lie in the orders given for their numbers.
 ///
 /// # Errors
-/// What the kernels report, and host expressions that cannot be computed.
-pub(crate) fn program(file: &File, entry: FuncId, kernels: &mut Kernels<'_>) -> Result<Module, Diagnostic> {
+/// What the kernels report, host expressions that cannot be computed, and E0504 for orders that do not go together.
+pub(crate) fn program(
+    file: &File,
+    entry: FuncId,
+    orders: &BTreeMap<usize, Order>,
+    kernels: &mut Kernels<'_>,
+) -> Result<Module, Diagnostic> {
     let func = &file.funcs[entry];
     let none = Steps::new();
     let mut params = Vec::new();
@@ -38,7 +44,10 @@ pub(crate) fn program(file: &File, entry: FuncId, kernels: &mut Kernels<'_>) -> 
         if let Some(mode) = mode {
             params.push(TensorParam { name: t.name.clone(), mode, contracts: contracts(func, t)? });
         }
-        let shape = t.shape.iter().map(|e| host::of_hir(func, *e, &none)).collect::<Result<_, _>>()?;
+        let mut shape = extents(func, t)?;
+        if let (Role::Buf, Some(order)) = (t.role, orders.get(&buffers.len())) {
+            shape = order.iter().map(|d| shape[*d].clone()).collect();
+        }
         buffers.push(BufferDecl { name: t.name.clone(), dtype: t.dtype, shape, packed: t.packed });
     }
     let requires = func
@@ -50,20 +59,25 @@ pub(crate) fn program(file: &File, entry: FuncId, kernels: &mut Kernels<'_>) -> 
         file,
         func,
         kernels,
+        orders,
+        places: (0..buffers.len()).collect(),
         made: Vec::new(),
         nests: Vec::new(),
         buffers,
         steps: Steps::new(),
         step_vars: 0,
     };
-    let steps = if func.kind == FuncKind::Pipeline {
+    let (before, after) = maker.reorder()?;
+    let main = if func.kind == FuncKind::Pipeline {
         maker.block(&func.body)?
     } else {
         let sizes = func.sizes.handles().map(|s| HostExpr::Size(s.index())).collect();
         let scalars = func.scalars.handles().map(|s| HostExpr::Scalar(s.index())).collect();
-        let slots = (0..func.tensors.len()).collect();
-        vec![maker.launch(entry, vec![None; func.tensors.len()], slots, sizes, scalars)?]
+        let views = (0..func.tensors.len()).map(|t| maker.whole(t)).collect();
+        let slots = maker.places.clone();
+        vec![maker.launch(entry, views, slots, sizes, scalars)?]
     };
+    let steps = before.into_iter().chain(main).chain(after).collect();
     let program = Program {
         name: func.name.clone(),
         sizes: func.sizes.iter().map(|(_, s)| s.name.clone()).collect(),
@@ -80,6 +94,11 @@ pub(crate) fn program(file: &File, entry: FuncId, kernels: &mut Kernels<'_>) -> 
         steps,
     };
     Ok(Module { program, nests: maker.nests })
+}
+
+/// The extents of a tensor as its signature lists them.
+fn extents(func: &Func, t: &Tensor) -> Result<Vec<HostExpr>, Diagnostic> {
+    t.shape.iter().map(|e| host::of_hir(func, *e, &Steps::new())).collect()
 }
 
 fn contracts(func: &Func, t: &Tensor) -> Result<Vec<Contract>, Diagnostic> {
@@ -111,6 +130,10 @@ struct Maker<'a, 'k> {
     file: &'a File,
     func: &'a Func,
     kernels: &'a mut Kernels<'k>,
+    /// The orders of dimensions that differ from the signature's.
+    orders: &'a BTreeMap<usize, Order>,
+    /// The buffer of each tensor.
+    places: Vec<usize>,
     made: Vec<Made>,
     nests: Vec<Nest>,
     buffers: Vec<BufferDecl>,
@@ -121,6 +144,58 @@ struct Maker<'a, 'k> {
 impl Maker<'_, '_> {
     fn host(&self, e: ExprId) -> Result<HostExpr, Diagnostic> {
         host::of_hir(self.func, e, &self.steps)
+    }
+
+    /// Gives parameters that lie in another order than their callers' buffers of their own: the copies that come first and
+    /// those that come last.
+    fn reorder(&mut self) -> Result<(Vec<Step>, Vec<Step>), Diagnostic> {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for (&t, order) in self.orders {
+            let Some((_, tensor)) = self.func.tensors.iter().nth(t) else { continue };
+            if tensor.role == Role::Buf {
+                continue;
+            }
+            let sizes = extents(self.func, tensor)?;
+            let place = self.buffers.len();
+            self.buffers.push(BufferDecl {
+                name: format!("{}.layout", tensor.name),
+                dtype: tensor.dtype,
+                shape: order.iter().map(|d| sizes[*d].clone()).collect(),
+                packed: None,
+            });
+            self.places[t] = place;
+            let mut copy = |from, to, buffers: [usize; 2]| -> Result<Step, Diagnostic> {
+                self.nests.push(layout::copy(tensor, from, to)?);
+                let kernel = self.nests.len() - 1;
+                let (buffers, sizes) = (buffers.to_vec(), sizes.clone());
+                Ok(Step::Launch { kernel, buffers, sizes, scalars: Vec::new() })
+            };
+            if tensor.role != Role::Out {
+                before.push(copy(None, Some(order), [t, place])?);
+            }
+            if tensor.role != Role::In {
+                after.push(copy(Some(order), None, [place, t])?);
+            }
+        }
+        Ok((before, after))
+    }
+
+    /// A tensor as a whole, where its order is not the signature's.
+    fn whole(&self, tensor: usize) -> Option<ViewShape> {
+        let order = self.orders.get(&tensor)?;
+        Some(ViewShape { dims: order.iter().map(|d| ViewShapeDim::Whole(*d)).collect() })
+    }
+
+    /// Two tensors of which one is to hold what the other held: they must lie alike.
+    fn alike(&self, a: TensorId, b: TensorId) -> Result<(usize, usize), Diagnostic> {
+        if self.orders.get(&a.index()) != self.orders.get(&b.index()) {
+            let (a, b) = (&self.func.tensors[a], &self.func.tensors[b]);
+            let message =
+                format!("`{}` and `{}` take each other's place, but lie in different orders", a.name, b.name);
+            return Err(Diagnostic::error(Code::Illegal, a.span, message)
+                .help(format!("give `layout` for both `{}` and `{}`", a.name, b.name)));
+        }
+        Ok((self.places[a.index()], self.places[b.index()]))
     }
 
     fn block(&mut self, body: &[Stmt]) -> Result<Vec<Step>, Diagnostic> {
@@ -136,7 +211,7 @@ impl Maker<'_, '_> {
                 let var = self.step_vars;
                 self.step_vars += 1;
                 self.steps.insert(*axis, var);
-                let swaps = pingpong.iter().map(|(a, b)| (a.index(), b.index())).collect();
+                let swaps = pingpong.iter().map(|(a, b)| self.alike(*a, *b)).collect::<Result<_, _>>()?;
                 Step::Repeat { var, lo, hi, swaps, body: self.block(body)? }
             }
             StmtKind::If { cond, then, otherwise } => Step::If {
@@ -145,9 +220,12 @@ impl Maker<'_, '_> {
                 otherwise: self.block(otherwise)?,
             },
             StmtKind::Fill { tensor, value } => {
-                Step::Fill { buffer: tensor.index(), value: self.host(*value)? }
+                Step::Fill { buffer: self.places[tensor.index()], value: self.host(*value)? }
             }
-            StmtKind::Copy { from, to } => Step::Copy { from: from.index(), to: to.index() },
+            StmtKind::Copy { from, to } => {
+                let (from, to) = self.alike(*from, *to)?;
+                Step::Copy { from, to }
+            }
             _ => {
                 return Err(Diagnostic::error(Code::Misplaced, stmt.span, "this may stand in a kernel only"));
             }
@@ -180,7 +258,7 @@ impl Maker<'_, '_> {
         let mut views = Vec::new();
         let mut slots = Vec::new();
         for (_, view) in &tensors {
-            slots.push(view.tensor.index());
+            slots.push(self.places[view.tensor.index()]);
             views.push(self.view(view, &mut host_sizes)?);
         }
         let scalars = scalars.into_iter().map(|(_, e)| e).collect();
@@ -199,10 +277,12 @@ impl Maker<'_, '_> {
                 .enumerate()
                 .all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
         if whole {
-            return Ok(None);
+            return Ok(self.whole(tensor.index()));
         }
         let mut dims = Vec::new();
-        for (s, extent) in shape.iter().enumerate() {
+        let plain: Order = (0..shape.len()).collect();
+        for &s in self.orders.get(&tensor.index()).unwrap_or(&plain) {
+            let extent = &shape[s];
             if let Some((_, at)) = view.fixed.iter().find(|(d, _)| *d == s) {
                 sizes.push(self.host(*at)?);
                 sizes.push(self.host(*extent)?);

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
 
-use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
+use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TensorLayout, Verb};
 use super::{Allow, Choice, anchors, default_plan, draw, lower};
 use crate::diag::Diagnostic;
 use crate::hir::check::check;
-use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, TileSize};
+use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, Role, TileSize};
 use crate::nest::canonical_hash;
 use crate::nest::interp::run_for_threads;
 use crate::nest::ir::Module;
@@ -184,6 +184,39 @@ fn judge_all(choice: impl Fn(&File, FuncId, u64) -> Choice, only: Option<&str>) 
     let shown: Vec<String> = failures.iter().map(|(k, v)| format!("{k}: {v}")).collect();
     assert!(failures.is_empty(), "{}", shown.join("\n\n"));
     assert!(only.is_some() || judged.len() >= 40, "judged only {judged:?}");
+}
+
+/// Every tensor that can lie in another order does: buffers of pipelines, parameters with copies first and last.
+#[test]
+fn other_orders_of_dimensions() {
+    for layout in [TensorLayout::Soa, TensorLayout::Transpose] {
+        let choice = |file: &File, id: FuncId, _: u64| {
+            let tensors = file.funcs[id].tensors.iter().map(|(_, t)| t);
+            let list = |t: &crate::hir::ir::Tensor| t.bag && t.role == Role::Out;
+            let eligible = tensors.filter(|t| t.shape.len() > 1 && t.packed.is_none() && !list(t));
+            let verbs = eligible.map(|t| Verb::Layout { tensor: t.name.clone(), layout }).collect();
+            let allow = Allow::default();
+            Choice::Planned { plan: Plan { verbs }, assignment: Default::default(), allow }
+        };
+        judge_all(choice, None);
+    }
+}
+
+/// Tensors that are exchanged lie alike.
+#[test]
+fn orders_that_do_not_go_together() {
+    let (_, file) = samples().into_iter().find(|(n, _)| n == "04_heat2d.tile").expect("a sample");
+    let id = file.entry("heat2d").expect("a pipeline");
+    let refusal = |tensors: &[&str]| {
+        let layout = TensorLayout::Transpose;
+        let verbs = tensors.iter().map(|t| Verb::Layout { tensor: (*t).into(), layout }).collect();
+        let allow = Allow::default();
+        let choice = Choice::Planned { plan: Plan { verbs }, assignment: Default::default(), allow };
+        lower(&file, id, &choice, &CpuTarget::default()).err().map(|d| d[0].message.clone())
+    };
+    let names: Vec<&str> = file.funcs[id].tensors.iter().map(|(_, t)| t.name.as_str()).collect();
+    assert_eq!(refusal(&names), None);
+    assert!(refusal(&names[..1]).is_some_and(|m| m.contains("different orders")), "{names:?}");
 }
 
 #[test]

@@ -294,7 +294,8 @@ impl Mutator {
             Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
             // On the CPU these change no loop, or none that `tile` does not change as well.
-            Operator::Tail | Operator::Roll | Operator::Layout | Operator::FuseOnline => false,
+            Operator::Tail | Operator::Roll | Operator::FuseOnline => false,
+            Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
             Operator::Stage => a.tensors.iter().any(|t| t.read),
             Operator::Keep => !a.values.is_empty(),
             Operator::Recompute => !a.lets.is_empty(),
