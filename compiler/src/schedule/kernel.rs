@@ -9,7 +9,7 @@ use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree};
 use super::levels::{AxisSpec, LevelId, Levels};
-use super::{Allow, code_size, hoist, partial, stage, storage};
+use super::{Allow, bounds, code_size, hoist, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{ExprId, Tensor, ValueId};
 use crate::nest::build::Builder;
@@ -208,6 +208,11 @@ fn phases(
         let mut inner = &tree;
         while let Tree::Loop { level, body, lanes, .. } = inner {
             if !levels.parallel.contains(level) || !lanes {
+                break;
+            }
+            // The host shares out the passes, so it must know how many there are.
+            let axis = &form.func.axes[levels.all[*level].axis];
+            if !bounds::is_host(form, axis.lo) || !bounds::is_host(form, axis.hi) {
                 break;
             }
             check_parallel(form, levels, accesses, inner, *level)?;

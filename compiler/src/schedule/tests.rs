@@ -202,6 +202,18 @@ fn other_orders_of_dimensions() {
     }
 }
 
+/// A loop whose bounds another loop's data give is not shared out with it, only inside it.
+#[test]
+fn loops_that_the_host_cannot_count_are_not_shared_out() {
+    let choice = |_: &File, _: FuncId, _: u64| {
+        let order = Verb::Order(["c", "i"].map(|name| AxisRef { name: name.into(), level: None }).into());
+        let parallel = Verb::Parallel { axes: vec!["s".into(), "i".into()], balance: None };
+        let plan = Plan { verbs: vec![parallel, order] };
+        Choice::Planned { plan, assignment: Default::default(), allow: Allow::default() }
+    };
+    judge_all(choice, Some("lj_force"));
+}
+
 /// Tensors that are exchanged lie alike.
 #[test]
 fn orders_that_do_not_go_together() {
