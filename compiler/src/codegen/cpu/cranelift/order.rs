@@ -47,16 +47,27 @@ pub(super) fn arrange(context: &mut Context, written: &Written) {
     let func = &mut context.func;
     let uses = Uses::of(func);
     let blocks: Vec<Block> = func.layout.blocks().collect();
+    let mut scratch = Scratch::default();
     for &block in &blocks {
-        let graph = Graph::of(func, block, written);
+        let graph = Graph::of(func, block, written, &mut scratch);
         let (late, first) = (graph.late(), graph.as_written(func, block, written));
-        let (p, q) = (graph.pressure(func, &uses, block, &late), graph.pressure(func, &uses, block, &first));
+        let p = graph.pressure(func, &uses, block, &late, &mut scratch);
+        let q = graph.pressure(func, &uses, block, &first, &mut scratch);
         place(func, block, &graph, if p <= q { &late } else { &first });
     }
     if hand_on_broadcasts(func, &uses, &blocks) {
         context.compute_cfg();
         context.compute_domtree();
     }
+}
+
+/// Tables over the whole function, made once: each user leaves them as empty as they were.
+#[derive(Default)]
+struct Scratch {
+    /// Positions in the block at hand.
+    at: SecondaryMap<Inst, Option<usize>>,
+    /// Uses that are still to come.
+    left: SecondaryMap<Value, u32>,
 }
 
 /// How often, and where, values are used.
@@ -93,9 +104,9 @@ struct Graph {
 }
 
 impl Graph {
-    fn of(func: &Function, block: Block, written: &Written) -> Graph {
+    fn of(func: &Function, block: Block, written: &Written, scratch: &mut Scratch) -> Graph {
         let insts: Vec<Inst> = func.layout.block_insts(block).collect();
-        let mut at: SecondaryMap<Inst, Option<usize>> = SecondaryMap::new();
+        let at = &mut scratch.at;
         for (n, inst) in insts.iter().enumerate() {
             at[*inst] = Some(n);
         }
@@ -132,6 +143,9 @@ impl Graph {
             }
             graph.before.push(before);
             graph.fixed.push(fixed);
+        }
+        for inst in &graph.insts {
+            at[*inst] = None;
         }
         graph
     }
@@ -194,9 +208,16 @@ impl Graph {
     }
 
     /// The largest number of vectors alive at once, without those that live through the whole block.
-    fn pressure(&self, func: &Function, uses: &Uses, block: Block, order: &[usize]) -> usize {
+    fn pressure(
+        &self,
+        func: &Function,
+        uses: &Uses,
+        block: Block,
+        order: &[usize],
+        scratch: &mut Scratch,
+    ) -> usize {
         let is_vector = |v: Value| is_vector(func.dfg.value_type(v));
-        let mut left: SecondaryMap<Value, u32> = SecondaryMap::new();
+        let left = &mut scratch.left;
         for &n in order {
             for v in func.dfg.inst_values(self.insts[n]).filter(|v| is_vector(*v)) {
                 left[v] += 1;
