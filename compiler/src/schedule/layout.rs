@@ -12,15 +12,16 @@ use std::collections::BTreeMap;
 use super::emit::machine_type;
 use super::plan::{Plan, TensorLayout, Verb};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{Func, Role, Tensor};
+use crate::hir::ir::{Func, Role, StmtKind, Tensor};
+use crate::hir::walk::for_each_stmt;
 use crate::nest::build::Builder;
 use crate::nest::ir::{ExprId, LoopKind, Nest, Space, Stmt};
 
 /// The dimensions of a tensor, from the outermost to the innermost of its buffer.
 pub(crate) type Order = Vec<usize>;
 
-/// The orders that a plan asks for, by the numbers of a kernel's or pipeline's tensors. Names that it lacks are those of
-/// other kernels.
+/// The orders that a plan asks for, by the numbers of a kernel's or pipeline's tensors. A tensor that takes the place of
+/// another (`pingpong`, `copy`) follows it. Names that the function lacks are those of other kernels.
 ///
 /// # Errors
 /// E0504 for a tensor of one dimension, for one that is packed, and for a list in the caller's storage.
@@ -29,21 +30,9 @@ pub(crate) fn orders(func: &Func, plan: &Plan) -> Result<BTreeMap<usize, Order>,
     for verb in &plan.verbs {
         let Verb::Layout { tensor: name, layout } = verb else { continue };
         let Some((id, tensor)) = func.tensors.iter().find(|(_, t)| t.name == *name) else { continue };
-        let refuse = |why: &str| {
-            let message = format!("`{name}` cannot be stored in another order: {why}");
-            Err(Diagnostic::error(Code::Illegal, tensor.span, message))
-        };
         let rank = tensor.shape.len();
         if rank < 2 {
-            return refuse("it has one dimension");
-        }
-        if tensor.packed.is_some() {
-            return refuse("it is packed");
-        }
-        if tensor.bag && tensor.role == Role::Out {
-            return refuse(
-                "it is a list that is not filled to its end, so it cannot be copied to the caller's storage",
-            );
+            return Err(refuse(tensor, "it has one dimension"));
         }
         let mut order: Order = (0..rank).collect();
         match layout {
@@ -52,7 +41,41 @@ pub(crate) fn orders(func: &Func, plan: &Plan) -> Result<BTreeMap<usize, Order>,
         }
         orders.insert(id.index(), order);
     }
+    let pairs = exchanged(func);
+    let follow = |orders: &BTreeMap<usize, Order>| {
+        let mut either = pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);
+        either.find_map(|(a, b)| orders.get(&a).filter(|_| !orders.contains_key(&b)).map(|o| (b, o.clone())))
+    };
+    while let Some((tensor, order)) = follow(&orders) {
+        orders.insert(tensor, order);
+    }
+    for (_, tensor) in func.tensors.iter().filter(|(id, _)| orders.contains_key(&id.index())) {
+        if tensor.packed.is_some() {
+            return Err(refuse(tensor, "it is packed"));
+        }
+        if tensor.bag && tensor.role == Role::Out {
+            return Err(refuse(tensor, "it is a list, of which only the filled part could be copied back"));
+        }
+    }
     Ok(orders)
+}
+
+fn refuse(tensor: &Tensor, why: &str) -> Diagnostic {
+    let message = format!("`{}` cannot be stored in another order: {why}", tensor.name);
+    Diagnostic::error(Code::Illegal, tensor.span, message)
+}
+
+/// Pairs of tensors of which one takes the other's place; they are of one shape.
+fn exchanged(func: &Func) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for_each_stmt(&func.body, &mut |stmt| match &stmt.kind {
+        StmtKind::Repeat { pingpong, .. } => {
+            pairs.extend(pingpong.iter().map(|(a, b)| (a.index(), b.index())));
+        }
+        StmtKind::Copy { from, to } => pairs.push((from.index(), to.index())),
+        _ => {}
+    });
+    pairs
 }
 
 /// A kernel that copies a tensor from its buffer in one order (slot 0) to another (slot 1); its sizes are the tensor's

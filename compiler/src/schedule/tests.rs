@@ -214,21 +214,27 @@ fn loops_that_the_host_cannot_count_are_not_shared_out() {
     judge_all(choice, Some("lj_force"));
 }
 
-/// Tensors that are exchanged lie alike.
+/// Tensors that are exchanged follow each other, and cannot be told to lie in different orders.
 #[test]
-fn orders_that_do_not_go_together() {
-    let (_, file) = samples().into_iter().find(|(n, _)| n == "04_heat2d.tile").expect("a sample");
-    let id = file.entry("heat2d").expect("a pipeline");
-    let refusal = |tensors: &[&str]| {
-        let layout = TensorLayout::Transpose;
-        let verbs = tensors.iter().map(|t| Verb::Layout { tensor: (*t).into(), layout }).collect();
+fn exchanged_tensors_lie_alike() {
+    let planned = |verbs: Vec<Verb>| {
         let allow = Allow::default();
-        let choice = Choice::Planned { plan: Plan { verbs }, assignment: Default::default(), allow };
-        lower(&file, id, &choice, &CpuTarget::default()).err().map(|d| d[0].message.clone())
+        Choice::Planned { plan: Plan { verbs }, assignment: Default::default(), allow }
     };
-    let names: Vec<&str> = file.funcs[id].tensors.iter().map(|(_, t)| t.name.as_str()).collect();
-    assert_eq!(refusal(&names), None);
-    assert!(refusal(&names[..1]).is_some_and(|m| m.contains("different orders")), "{names:?}");
+    let first = |file: &File, id: FuncId, layout| {
+        let (_, tensor) = file.funcs[id].tensors.iter().next().expect("a tensor");
+        Verb::Layout { tensor: tensor.name.clone(), layout }
+    };
+    for name in ["heat2d", "wave3d"] {
+        judge_all(|file, id, _| planned(vec![first(file, id, TensorLayout::Soa)]), Some(name));
+    }
+    let (_, file) = samples().into_iter().find(|(n, _)| n == "wave3d.tile").expect("an example");
+    let id = file.entry("wave3d").expect("a pipeline");
+    let tensors = file.funcs[id].tensors.iter().map(|(_, t)| t.name.clone());
+    let orders = [TensorLayout::Soa, TensorLayout::Transpose].into_iter().cycle();
+    let verbs = tensors.zip(orders).map(|(tensor, layout)| Verb::Layout { tensor, layout }).collect();
+    let refusal = lower(&file, id, &planned(verbs), &CpuTarget::default()).expect_err("they clash");
+    assert!(refusal[0].message.contains("different orders"), "{refusal:?}");
 }
 
 #[test]
