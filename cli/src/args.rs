@@ -255,6 +255,15 @@ impl std::str::FromStr for Against {
     }
 }
 
+/// `--workers`
+#[derive(Debug, Args)]
+pub struct WorkersArgs {
+    /// Worker processes that lower, compile and check candidates side by side. Times are taken one at a time, and the
+    /// course of a search does not depend on their number.
+    #[arg(long, default_value = "2")]
+    pub workers: NonZeroUsize,
+}
+
 /// `search`
 #[derive(Debug, Args)]
 pub struct SearchArgs {
@@ -280,10 +289,9 @@ pub struct SearchArgs {
     /// The kernel's threads; by default all physical cores.
     #[arg(long)]
     pub threads: Option<usize>,
-    /// Worker processes that lower, compile and check candidates side by side. Times are taken one at a time, and the
-    /// course of a search does not depend on their number.
-    #[arg(long, default_value = "2")]
-    pub workers: NonZeroUsize,
+    /// Who evaluates.
+    #[command(flatten)]
+    pub workers: WorkersArgs,
     /// A `.tile` file whose schedule joins the first population.
     #[arg(long)]
     pub from: Option<PathBuf>,
@@ -309,10 +317,9 @@ pub struct ResumeArgs {
     /// Time to search on; by default what was left.
     #[arg(long, value_parser = duration)]
     pub budget: Option<f64>,
-    /// Worker processes that lower, compile and check candidates side by side. Times are taken one at a time, and the
-    /// course of a search does not depend on their number.
-    #[arg(long, default_value = "2")]
-    pub workers: NonZeroUsize,
+    /// Who evaluates.
+    #[command(flatten)]
+    pub workers: WorkersArgs,
     /// Candidates to evaluate in all; by default as at first.
     #[arg(long)]
     pub evals: Option<u64>,

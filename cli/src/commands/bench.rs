@@ -1,7 +1,6 @@
 //! `rooftile bench`: how long it takes, how long it would take at the roof.
 
-use rooftile_artifact::CpuTarget;
-use rooftile_artifact::HostTensor;
+use rooftile_artifact::{CpuTarget, HostTensor};
 use rooftile_compiler::analysis;
 use rooftile_compiler::oracle::Outputs;
 use rooftile_compiler::schedule::Choice;

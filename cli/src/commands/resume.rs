@@ -32,7 +32,7 @@ pub fn run(args: &ResumeArgs) -> Outcome {
     let stop = interrupt::stop_flag();
     let how = How {
         worker: Some(run_folder::launch()?),
-        workers: args.workers.get(),
+        workers: args.workers.workers.get(),
         cache: run_folder::oracle_cache(),
     };
     let mut display = Display::new(&header.entry, budget, args.json);

@@ -139,7 +139,7 @@ fn one(
         from: settings.from.clone(),
         profile,
         worker: Some(run_folder::launch()?),
-        workers: args.workers.get(),
+        workers: args.workers.workers.get(),
         cache: run_folder::oracle_cache(),
     };
     let mut display = Display::new(&entry_name, settings.budget, args.json);

@@ -192,8 +192,10 @@ impl Maker<'_, '_> {
             let (a, b) = (&self.func.tensors[a], &self.func.tensors[b]);
             let message =
                 format!("`{}` and `{}` take each other's place, but lie in different orders", a.name, b.name);
-            return Err(Diagnostic::error(Code::Illegal, a.span, message)
-                .help(format!("give `layout` for both `{}` and `{}`", a.name, b.name)));
+            return Err(Diagnostic::error(Code::Illegal, a.span, message).help(format!(
+                "give `layout` for one of them, and the other follows; or the same for `{}` and `{}`",
+                a.name, b.name
+            )));
         }
         Ok((self.places[a.index()], self.places[b.index()]))
     }
