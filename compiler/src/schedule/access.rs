@@ -180,7 +180,8 @@ fn is_map(form: &Form, index: &[Ix], maps: &[Vec<ExprId>], axis: AxisId) -> bool
     })
 }
 
-fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
+/// The accesses of a statement.
+pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
     let stmt = &form.stmts[id];
     let mut out = Vec::new();
     let mut seen = BTreeSet::new();

@@ -253,7 +253,7 @@ impl Levels {
 }
 
 /// Whether something is reduced along an axis.
-fn is_reduced(form: &Form, axis: AxisId) -> bool {
+pub(crate) fn is_reduced(form: &Form, axis: AxisId) -> bool {
     form.stmts.iter().any(|(_, s)| match &s.action {
         Action::Accumulate { value, .. } => {
             s.axes.contains(&axis) && !form.func.values[*value].axes.contains(&axis)

@@ -8,10 +8,11 @@ use super::Emitter;
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
+use crate::schedule::access::{self, Ix};
 use crate::schedule::bounds;
-use crate::schedule::form::operands;
+use crate::schedule::form::{Action, operands};
 use crate::schedule::fuse::Tree;
-use crate::schedule::levels::{LevelId, LevelKind};
+use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
 impl Emitter<'_> {
     /// The range of a step level where it stands.
@@ -68,7 +69,14 @@ impl Emitter<'_> {
         let hi = self.named(hi);
         let promoted = self.promote(level, body)?;
         let innermost = self.levels.steps(axis).last() == Some(level);
-        let result = if step > 1 && innermost && self.levels.block(axis).is_some() {
+        let blocked = step > 1 && innermost && self.levels.block(axis).is_some();
+        let result = if blocked && (self.streams(axis, body) || self.sums_at_an_end(axis)) {
+            let saved = self.axes[axis.index()];
+            self.axes[axis.index()].single = true;
+            let result = self.serial(level, (lo, hi, 1), body);
+            self.axes[axis.index()] = saved;
+            result
+        } else if blocked {
             self.peeled(level, (lo, hi, step), body)
         } else {
             self.serial(level, (lo, hi, step), body)
@@ -193,6 +201,34 @@ impl Emitter<'_> {
         }
         self.axes[axis.index()] = saved;
         Ok(())
+    }
+
+    /// Whether points of an axis that are written out side by side would share nothing: every statement runs as lanes of
+    /// another axis and takes each element once, from memory where lanes lie side by side. Writing them out would only
+    /// make more code, of the full blocks and of the points after them.
+    fn streams(&self, axis: AxisId, body: &[Tree]) -> bool {
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        stmts.iter().all(|s| {
+            let stmt = &self.form.stmts[*s];
+            let lane = stmt.axes.iter().find(|a| **a != axis && self.levels.has_lanes(**a));
+            let Some(lane) = lane.filter(|_| matches!(stmt.action, Action::Set { .. } | Action::Store { .. }))
+            else {
+                return false;
+            };
+            let mut read = BTreeSet::new();
+            access::of_stmt(self.form, *s).iter().all(|a| {
+                let once = a.write || read.insert(a.object);
+                let apart = a.index.contains(&Ix::Axis(axis)) && a.index.last() == Some(&Ix::Axis(*lane));
+                once && (apart || a.index.is_empty())
+            })
+        })
+    }
+
+    /// Whether an axis is summed over at the ragged end of another: few points run there, and the sums next to each
+    /// other, not the terms of one sum, are what keeps a processor busy.
+    fn sums_at_an_end(&self, axis: AxisId) -> bool {
+        !self.levels.has_lanes(axis) && is_reduced(self.form, axis) && self.axes.iter().any(|a| a.single)
     }
 
     /// Whether an axis picks elements of constant tables, so that writing its points out makes them literals.

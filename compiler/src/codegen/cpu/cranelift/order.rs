@@ -17,6 +17,9 @@ use cranelift_codegen::ir::{
     Block, BlockArg, Function, Inst, InstBuilder, Opcode, Type, Value, ValueDef, types,
 };
 
+/// Vectors that fit into registers, whatever the order: two less than there are.
+const FEW: usize = 14;
+
 /// What the writer of a function knows of its instructions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Written {
@@ -49,8 +52,18 @@ pub(super) fn arrange(context: &mut Context, written: &Written) {
     let blocks: Vec<Block> = func.layout.blocks().collect();
     let mut scratch = Scratch::default();
     for &block in &blocks {
+        let few = few_vectors(func, block);
+        let is_load = |i| func.dfg.insts[i].opcode() == Opcode::Load;
+        if few && !func.layout.block_insts(block).any(is_load) {
+            continue;
+        }
         let graph = Graph::of(func, block, written, &mut scratch);
-        let (late, first) = (graph.late(), graph.as_written(func, block, written));
+        let late = graph.late();
+        if few {
+            place(func, block, &graph, &late);
+            continue;
+        }
+        let first = graph.as_written(func, block, written);
         let p = graph.pressure(func, &uses, block, &late, &mut scratch);
         let q = graph.pressure(func, &uses, block, &first, &mut scratch);
         place(func, block, &graph, if p <= q { &late } else { &first });
@@ -59,6 +72,14 @@ pub(super) fn arrange(context: &mut Context, written: &Written) {
         context.compute_cfg();
         context.compute_domtree();
     }
+}
+
+/// Whether the vectors of a block fit into registers in any order.
+fn few_vectors(func: &Function, block: Block) -> bool {
+    let is_vector = |v: &&Value| is_vector(func.dfg.value_type(**v));
+    let results = |inst| func.dfg.inst_results(inst).iter().filter(is_vector).count();
+    let made: usize = func.layout.block_insts(block).map(results).sum();
+    made + func.dfg.block_params(block).iter().filter(is_vector).count() <= FEW
 }
 
 /// Tables over the whole function, made once: each user leaves them as empty as they were.
@@ -97,8 +118,10 @@ impl Uses {
 /// The instructions of a block with what each has to follow. The last is the terminator.
 struct Graph {
     insts: Vec<Inst>,
-    /// Positions that come before: operands, and what orders memory.
-    before: Vec<Vec<usize>>,
+    /// Positions that come before: operands, and what orders memory. Those of all instructions, one after the other.
+    before: Vec<usize>,
+    /// Where those of each instruction end.
+    ends: Vec<usize>,
     /// Whether an instruction keeps its place among its like: all with effects besides loads.
     fixed: Vec<bool>,
 }
@@ -110,18 +133,15 @@ impl Graph {
         for (n, inst) in insts.iter().enumerate() {
             at[*inst] = Some(n);
         }
-        let mut graph = Graph { before: Vec::new(), fixed: Vec::new(), insts };
+        let mut graph = Graph { before: Vec::new(), ends: Vec::new(), fixed: Vec::new(), insts };
         let mut last_fixed: Option<usize> = None;
         // Loads since the start of the block, and what was written last, by place.
         let mut loads: Vec<(usize, Option<u32>)> = Vec::new();
         let mut writes: Vec<(usize, Option<u32>)> = Vec::new();
         for (n, &inst) in graph.insts.iter().enumerate() {
-            let mut before: Vec<usize> = func
-                .dfg
-                .inst_values(inst)
-                .filter_map(|v| func.dfg.value_def(v).inst())
-                .filter_map(|i| at[i])
-                .collect();
+            let before = &mut graph.before;
+            let operands = func.dfg.inst_values(inst).filter_map(|v| func.dfg.value_def(v).inst());
+            before.extend(operands.filter_map(|i| at[i]));
             let op = func.dfg.insts[inst].opcode();
             let place = written.places[inst];
             let meet = |other: Option<u32>| place.is_none() || other.is_none() || place == other;
@@ -141,7 +161,7 @@ impl Graph {
                 }
                 last_fixed = Some(n);
             }
-            graph.before.push(before);
+            graph.ends.push(graph.before.len());
             graph.fixed.push(fixed);
         }
         for inst in &graph.insts {
@@ -150,14 +170,20 @@ impl Graph {
         graph
     }
 
+    /// What comes before an instruction.
+    fn before(&self, n: usize) -> &[usize] {
+        let start = if n == 0 { 0 } else { self.ends[n - 1] };
+        &self.before[start..self.ends[n]]
+    }
+
     /// Appends an instruction after all that it has to follow.
-    fn follow(&self, n: usize, done: &mut [bool], out: &mut Vec<usize>) {
-        let mut stack = vec![(n, 0)];
+    fn follow(&self, n: usize, done: &mut [bool], stack: &mut Vec<(usize, usize)>, out: &mut Vec<usize>) {
+        stack.push((n, 0));
         while let Some((n, next)) = stack.pop() {
             if done[n] {
                 continue;
             }
-            match self.before[n].get(next) {
+            match self.before(n).get(next) {
                 Some(&b) => {
                     stack.push((n, next + 1));
                     stack.push((b, 0));
@@ -173,12 +199,13 @@ impl Graph {
     fn by_anchors(&self, anchors: impl Iterator<Item = usize>) -> Vec<usize> {
         let mut done = vec![false; self.insts.len()];
         let mut out = Vec::with_capacity(self.insts.len());
+        let mut stack = Vec::new();
         for n in anchors {
-            self.follow(n, &mut done, &mut out);
+            self.follow(n, &mut done, &mut stack, &mut out);
         }
         // What only other blocks use; the terminator is last.
         for n in 0..self.insts.len() {
-            self.follow(n, &mut done, &mut out);
+            self.follow(n, &mut done, &mut stack, &mut out);
         }
         out
     }
@@ -187,7 +214,7 @@ impl Graph {
     fn late(&self) -> Vec<usize> {
         let last = self.insts.len() - 1;
         let fixed = (0..last).filter(|n| self.fixed[*n]);
-        let carried = self.before[last].iter().copied().filter(|b| !self.fixed[*b]);
+        let carried = self.before(last).iter().copied().filter(|b| !self.fixed[*b]);
         self.by_anchors(fixed.chain(carried))
     }
 
@@ -198,8 +225,8 @@ impl Graph {
         for (n, &inst) in self.insts.iter().enumerate() {
             constant[n] = !self.fixed[n]
                 && func.dfg.insts[inst].opcode() != Opcode::Load
-                && func.dfg.inst_values(inst).count() == self.before[n].len()
-                && self.before[n].iter().all(|b| constant[*b]);
+                && func.dfg.inst_values(inst).count() == self.before(n).len()
+                && self.before(n).iter().all(|b| constant[*b]);
         }
         let mut anchors: Vec<usize> =
             (0..last).filter(|n| !constant[*n] && written.home[self.insts[*n]] == Some(block)).collect();
