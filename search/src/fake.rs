@@ -180,6 +180,7 @@ pub(crate) fn job(strategy: StrategyKind, seed: u64, evaluations: u64) -> Job {
         search: vec![sizes(256), sizes(1024), sizes(512)],
         heldout: vec![sizes(777)],
         sealed: Box::new(|rng| vec![sizes(100 + i64::try_from(rng.below(900)).unwrap_or(0))]),
+        spell: Box::new(|recipe| Some(recipe.clone())),
         profile: None,
     }
 }

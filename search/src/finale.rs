@@ -1,5 +1,6 @@
 //! The end of a search: the winner is chosen on held-out sizes, then reported on sealed ones, each read once.
 
+mod by_size;
 mod select;
 
 use serde::{Deserialize, Serialize};
@@ -9,7 +10,8 @@ use crate::candidate::Recipe;
 use crate::fitness;
 use crate::promote::{Ratio, median, median_limits, ratio};
 
-pub use select::{Finalist, Rivals, select};
+pub use by_size::{Condition, Spell, Variant, choose};
+pub use select::{Finalist, Grounds, Rivals, Selected, select};
 
 /// Seconds that the pairs of one baseline may take at one size; at least three are made.
 const PAIRS_S: f64 = 4.0;

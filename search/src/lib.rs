@@ -3,7 +3,7 @@
 //! Reading order: [`candidate`] (what is varied), [`mutate`] (moves), [`strategy`] (what to try next, with [`bandit`]
 //! and [`archive`]), [`bench`](mod@bench) (what runs candidates), [`evaluate`] (the funnel), [`fitness`] and
 //! [`promote`] (what is better, and when that is believed), [`record`], [`state`] and [`store`] (what is remembered),
-//! [`run`](mod@run) (the loop), [`finale`] and [`report`] (the winner).
+//! [`run`](mod@run) (the loop), [`finale`], [`spell`] and [`report`] (the winner).
 
 pub mod archive;
 pub mod bandit;
@@ -23,6 +23,7 @@ pub mod report;
 pub mod rng;
 pub mod run;
 pub mod session;
+pub mod spell;
 pub mod state;
 pub mod store;
 pub mod strategy;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::Elite;
 use crate::bench::Sizes;
 use crate::candidate::{CandidateId, Class, Recipe};
-use crate::finale::{Finalist, Set, SizeResult};
+use crate::finale::{Finalist, Set, SizeResult, Variant};
 use crate::fitness::geometric_mean;
 use crate::promote::{Ratio, combine};
 
@@ -123,6 +123,9 @@ pub struct RunReport {
     pub winner: Option<CandidateId>,
     /// The winner's recipe.
     pub recipe: Option<Recipe>,
+    /// Schedules that run instead of the winner's where their conditions hold, the first of them that does.
+    #[serde(default)]
+    pub variants: Vec<Variant>,
     /// The seed: the file's schedule, or the default where it has none.
     pub seed_candidate: Option<CandidateId>,
     /// From the seed to the winner.
@@ -190,6 +193,17 @@ impl RunReport {
         };
         let column =
             |f: fn(&SizeResult) -> Option<f64>| -> Vec<Option<f64>> { self.of(Set::Search).map(f).collect() };
+        let variants: Vec<serde_json::Value> = self
+            .variants
+            .iter()
+            .map(|v| {
+                serde_json::json!({
+                    "when": v.when.to_string(),
+                    "candidate": v.candidate,
+                    "over_winner": [v.over_winner.median, v.over_winner.lo, v.over_winner.hi],
+                })
+            })
+            .collect();
         serde_json::json!({
             "file": self.file,
             "task": self.task,
@@ -218,6 +232,7 @@ impl RunReport {
             "search_s": self.search_s,
             "stop": self.stop,
             "warnings": self.warnings,
+            "variants": variants,
             "best": best,
         })
     }

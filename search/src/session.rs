@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use rooftile_artifact::{CpuTarget, Profile};
+use rooftile_compiler::diag::Span;
 use rooftile_compiler::driver::{Checked, EntryError, check};
 use rooftile_compiler::hir::ir::FuncId;
 use rooftile_compiler::schedule::anchors::anchors as plausible;
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
 use rooftile_compiler::schedule::{Allow, default_plan};
-use rooftile_compiler::syntax::ast::ItemKind;
+use rooftile_compiler::syntax::ast::{BinaryOp, Expr, ExprKind, ItemKind};
+use rooftile_compiler::syntax::edit;
 use rooftile_compiler::task::{Task, sealed};
 use rooftile_compiler::tune::cpu_keys;
 use rooftile_compiler::tune::solve::Space;
@@ -25,12 +27,14 @@ use crate::evaluate::protocol;
 use crate::evaluate::remote::{Launch, Remote, Timeouts};
 use crate::evaluate::serve::serve;
 use crate::evaluate::tile::TileTask;
+use crate::finale::Condition;
 use crate::mutate::anchors::Anchors;
 use crate::mutate::space::TuneSpace;
 use crate::mutate::{Mutator, normalise};
 use crate::report::RunReport;
 use crate::rng::Rng;
 use crate::run::{Hands, Job, Limits, Progress, RunError, run};
+use crate::spell::spelled_out;
 use crate::store::{Header, Store, StoreError};
 use crate::strategy::{StrategyKind, UnknownStrategy};
 
@@ -376,7 +380,8 @@ impl Ground {
                 .push((name.to_owned(), Proposal { recipe, parents: Vec::new(), operator, class: Class::X }));
         };
         let first = self.task.search.first().map(|s| s.values.clone()).unwrap_or_default();
-        if let Some(written) = self.checked.schedule(self.entry, "cpu", &first) {
+        let own = self.checked.schedule(self.entry, "cpu", &first);
+        if let Some(written) = own {
             add("file", Base::Planned, written.plan.clone(), &assignment);
         }
         // Written out the default comes first: it is what moves start from, and what a file can hold. Where its loops
@@ -388,6 +393,12 @@ impl Ground {
         }
         add("default", Base::Default, Plan::default(), &assignment);
         add("naive", Base::Naive, Plan::default(), &assignment);
+        // What the file says of other sizes.
+        for other in self.checked.schedules.iter().filter(|s| s.name == self.task.name && s.target == "cpu") {
+            if own.is_none_or(|own| own.when != other.when) {
+                add("file", Base::Planned, other.plan.clone(), &assignment);
+            }
+        }
         if let Some(other) = from.and_then(|text| Ground::new(text, Some(&self.task.name), &self.target).ok())
             && let Some(written) = other.checked.schedule(other.entry, "cpu", &first)
         {
@@ -427,30 +438,58 @@ impl Ground {
                     written.clone()
                 }
             }),
+            spell: {
+                let (file, entry, target) = (self.checked.hir.clone(), self.entry, self.target.clone());
+                let allow = Allow::from(allow);
+                Box::new(move |recipe| spelled_out(&file, entry, recipe, allow, &target))
+            },
             profile: header.profile.clone(),
         })
     }
 
-    /// The file with the winner written in. Where the compiler's own choice won, that is the file without the
-    /// schedules that lost to it.
+    /// The file with the winner written in, and with it those that are better on one side of a size. The schedules that
+    /// lost to them go; where the compiler's own choice won, no schedule takes their place.
     fn winner(&self, report: &RunReport) -> Option<String> {
         let recipe = report.recipe.as_ref()?;
+        let mut text = self.without_schedules(recipe.base == Base::Planned);
+        let mut write = |when: Option<Expr>, recipe: &Recipe| {
+            let file = check(&text);
+            let entry = file.hir.entry(&self.task.name)?;
+            text = file.with_winner(entry, "cpu", when, &recipe.plan, &recipe.assignment);
+            Some(())
+        };
         if recipe.base == Base::Planned {
-            return Some(self.checked.with_winner(self.entry, "cpu", None, &recipe.plan, &recipe.assignment));
+            write(None, recipe)?;
         }
+        for variant in &report.variants {
+            write(Some(condition(&variant.when)), &variant.recipe)?;
+        }
+        Some(text)
+    }
+
+    /// The file without the task's schedules for this device; `keep` says whether the one without a condition stays.
+    fn without_schedules(&self, keep: bool) -> String {
         let mut text = self.checked.source.clone();
         for item in self.checked.ast.items.iter().rev() {
             if let ItemKind::Schedule(schedule) = &item.kind
                 && schedule.name.name == self.task.name
                 && schedule.target.name == "cpu"
+                && !(keep && schedule.when.is_none())
             {
                 let (start, end) = (item.span.start as usize, item.span.end as usize);
                 let end = end + usize::from(text[end..].starts_with('\n'));
                 text.replace_range(start..end, "");
             }
         }
-        Some(text)
+        text
     }
+}
+
+/// A condition as a file writes it.
+fn condition(when: &Condition) -> Expr {
+    let op = if when.from { BinaryOp::Ge } else { BinaryOp::Lt };
+    let (size, than) = (Box::new(edit::name(&when.size)), Box::new(edit::int(when.than)));
+    Expr { kind: ExprKind::Binary(op, size, than), span: Span::default() }
 }
 
 /// The solver's space, as moves see it.
@@ -483,3 +522,6 @@ impl TuneSpace for Solved {
         points.next().is_none().then_some(first)
     }
 }
+
+#[cfg(test)]
+mod tests;

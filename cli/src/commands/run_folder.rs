@@ -7,7 +7,7 @@ use rooftile_compiler::driver::Checked;
 use rooftile_runtime::machine;
 use rooftile_search::bench::{Reason, size_text};
 use rooftile_search::evaluate::remote::Launch;
-use rooftile_search::finale::Set;
+use rooftile_search::finale::{Set, Variant};
 use rooftile_search::promote::Ratio;
 use rooftile_search::report::RunReport;
 use rooftile_search::run::RunError;
@@ -181,6 +181,9 @@ pub fn summary(report: &RunReport, folder: &Path) -> String {
         out.push('\n');
         out += &output::table(&rows(report));
     }
+    for variant in &report.variants {
+        out += &format!("\n{}", variant_line(variant));
+    }
     for warning in &report.warnings {
         out += &format!("warning: {warning}\n");
     }
@@ -191,6 +194,17 @@ pub fn summary(report: &RunReport, folder: &Path) -> String {
         out += &format!("\nreport  {}\n", file(REPORT));
     }
     out
+}
+
+/// Where another schedule than the winner's runs, and what that gains.
+#[must_use]
+pub fn variant_line(variant: &Variant) -> String {
+    format!(
+        "when {}: candidate {}, {} as fast as the winner there\n",
+        variant.when,
+        variant.candidate,
+        times(variant.over_winner)
+    )
 }
 
 /// Why the search ended, in words.

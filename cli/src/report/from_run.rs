@@ -215,6 +215,9 @@ fn facts(run: &RunReport) -> Vec<(String, String)> {
             ),
         ),
     ];
+    for variant in &run.variants {
+        facts.push(fact("by size", run_folder::variant_line(variant).trim_end().to_owned()));
+    }
     if let Some(rate) = run.measured_per_s {
         facts.push(fact("throughput", format!("{rate:.1} compiled, compared and timed per second")));
     }

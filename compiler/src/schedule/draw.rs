@@ -9,7 +9,7 @@ pub type Pick<'a> = dyn FnMut(usize) -> usize + 'a;
 
 const LANES: &[i64] = &[4, 8, 16, 32];
 const POINTS: &[i64] = &[2, 3, 4, 6, 8];
-const TILES: &[i64] = &[4, 8, 16, 32, 64, 128, 256, 512];
+const TILES: &[i64] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 const INNER_TILES: &[i64] = &[8, 16, 32];
 const PARTS: &[i64] = &[2, 4, 8, 16];
 

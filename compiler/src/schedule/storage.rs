@@ -162,8 +162,8 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
             let anywhere = !form.func.axes[*axis].parents.is_empty();
             let panel = panel.filter(|_| match base {
                 Base::Block => false,
-                Base::Level(..) => true,
-                Base::Hull(..) => !anywhere,
+                Base::Level(..) => in_step(levels, *axis, &bound),
+                Base::Hull(..) => !anywhere && in_step(levels, *axis, &bound),
             });
             dims.push(Dim { axis: *axis, position, base, panel });
         }
@@ -195,6 +195,18 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         && info.place != Some(Place::Local);
     let space = if in_registers { HomeSpace::Register } else { HomeSpace::Local };
     Ok(Home::Buffer { space, dims })
+}
+
+/// Whether blocks start at multiples of their length in the part of an axis that the loops around leave open: each tile
+/// that is open holds whole blocks.
+fn in_step(levels: &Levels, axis: AxisId, bound: &[LevelId]) -> bool {
+    let count = levels.block_count(axis);
+    let open = levels.steps(axis).skip_while(|l| bound.contains(l));
+    let steps = open.map(|l| match levels.all[l].kind {
+        LevelKind::Step(step) => step,
+        LevelKind::Block { count, .. } => count,
+    });
+    steps.into_iter().all(|step| step % count == 0)
 }
 
 fn is_own(access: &Access, axes: &[AxisId]) -> bool {

@@ -300,7 +300,7 @@ fn parts_are_phases_of_their_own() {
     assert!(module.nests[0].phases.len() > 1, "{}", module.nests[0]);
 }
 
-/// Copies of what parts of a split axis read, inside and outside their loops.
+/// Copies of what parts of a split axis read, inside and outside their loops; panels that tiles do not fill.
 #[test]
 fn parts_of_a_split_axis_are_staged() {
     let parallel = Verb::Parallel { axes: vec!["i".to_owned()], balance: None };
@@ -317,7 +317,9 @@ fn parts_of_a_split_axis_are_staged() {
     };
     let unroll = Verb::Unroll { axis: "k".to_owned(), count: Some(Amount::Int(3)) };
     let cases = [
-        vec![split("k", 4), unroll, panel, order.clone()],
+        vec![split("k", 4), unroll.clone(), panel.clone(), order.clone()],
+        // Blocks of three in tiles of four: those of the second tile do not start at a panel.
+        vec![tile.clone(), unroll, panel],
         vec![split("k", 3), stage("A", at("k", None))],
         vec![split("k", 3), stage("A", at("i", None))],
         vec![split("k", 3), parallel.clone(), stage("A", at("i", None))],

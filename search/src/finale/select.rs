@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ONCE_S;
+use super::by_size::{Spell, Variant};
 use crate::bench::{Bench, Effort, Failure, Reason, SizeInfo, Sizes, size_text};
 use crate::candidate::{Base, CandidateId, Recipe};
 use crate::fitness;
@@ -14,9 +15,9 @@ const FINALISTS: usize = 6;
 /// Pairs of two finalists at each held-out size.
 const ROUNDS: usize = 8;
 /// Pairs at each held-out size that have to show that a winner is ahead of the default.
-const PROOF: usize = 24;
+pub(super) const PROOF: usize = 24;
 /// Seconds that this proof may take.
-const PROOF_S: f64 = 20.0;
+pub(super) const PROOF_S: f64 = 20.0;
 /// The fewest pairs that can prove anything.
 const LEAST: usize = 6;
 /// Seconds that all pairs of a selection may take; when they are spent, medians are compared instead.
@@ -39,29 +40,56 @@ pub struct Finalist {
     pub veto: Option<String>,
 }
 
-/// Those that a winner may not lose to. Both are always finalists.
+/// Those that a winner may not lose to, and what else the file says. All of them are always finalists.
 #[derive(Clone, Copy, Debug)]
-pub struct Rivals {
+pub struct Rivals<'a> {
     /// What the search started from.
     pub seed: CandidateId,
     /// The compiler's choice, if it was right.
     pub default: Option<CandidateId>,
+    /// The file's schedules for other sizes.
+    pub others: &'a [CandidateId],
+}
+
+/// What a selection says.
+#[derive(Clone, Debug, Default)]
+pub struct Selected {
+    /// The winner.
+    pub winner: Option<CandidateId>,
+    /// Who is better where.
+    pub variants: Vec<Variant>,
+    /// Who was tried.
+    pub finalists: Vec<Finalist>,
+}
+
+/// The sizes that candidates are tried at.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    /// Those that drove the search.
+    pub search: &'a [Sizes],
+    /// Those that select the winner.
+    pub heldout: &'a [(Sizes, SizeInfo)],
 }
 
 /// Chooses the winner: the best among finalists that are right at every held-out size and lose to neither the default
-/// nor the seed at any of them. Those two are always among them, so there is a winner if the seed is right.
+/// nor the seed at any of them. Those two are always among them, so there is a winner if the seed is right. With it
+/// goes whoever is better than it on one side of a size.
 #[must_use]
 pub fn select(
     bench: &mut dyn Bench,
     state: &State,
-    rivals: Rivals,
-    heldout: &[(Sizes, SizeInfo)],
+    rivals: Rivals<'_>,
+    grounds: Grounds<'_>,
     noise: f64,
-) -> (Option<CandidateId>, Vec<Finalist>) {
+    spell: Spell<'_>,
+) -> Selected {
+    let heldout = grounds.heldout;
     let mut ids: Vec<CandidateId> = vec![rivals.seed];
     ids.extend(rivals.default);
+    ids.extend(rivals.others);
     ids.extend(state.incumbent);
     ids.extend(state.archive.ranked().into_iter().filter(|e| e.full).take(FINALISTS).map(|e| e.id));
+    ids.extend(specialists(state, grounds.search.len()));
     let mut selection = Selection { bench, heldout, noise, left_s: SELECTION_S, contestants: Vec::new() };
     for id in ids {
         if selection.contestants.iter().any(|c| c.finalist.id == id) {
@@ -75,19 +103,33 @@ pub fn select(
         }
         let finalist = selection.try_out(id, recipe);
         let score = finalist.fitness.or(record.score);
-        selection.contestants.push(Contestant { finalist, recipe, score });
+        selection.contestants.push(Contestant { finalist, recipe, score, search_s: record.times.clone() });
     }
     selection.veto(rivals);
     let best = selection.winner(rivals.default);
     let winner = selection.proven(best, rivals.default);
-    (winner, selection.contestants.into_iter().map(|c| c.finalist).collect())
+    let variants = winner.map(|w| selection.by_size(w, grounds.search, spell)).unwrap_or_default();
+    Selected { winner, variants, finalists: selection.contestants.into_iter().map(|c| c.finalist).collect() }
 }
 
-struct Contestant<'a> {
-    finalist: Finalist,
-    recipe: &'a Recipe,
+/// Whoever was fastest at each search size, of those that were tried at all of them.
+fn specialists(state: &State, sizes: usize) -> Vec<CandidateId> {
+    (0..sizes)
+        .filter_map(|s| {
+            let full = state.records.iter().filter(|r| r.full());
+            let timed = full.filter_map(|r| Some((r.id, r.times.get(s).copied().flatten()?)));
+            timed.min_by(|a, b| a.1.total_cmp(&b.1)).map(|(id, _)| id)
+        })
+        .collect()
+}
+
+pub(super) struct Contestant<'a> {
+    pub(super) finalist: Finalist,
+    pub(super) recipe: &'a Recipe,
     /// On held-out sizes; without any, on the search sizes.
     score: Option<f64>,
+    /// Median seconds at the search sizes.
+    pub(super) search_s: Vec<Option<f64>>,
 }
 
 impl Contestant<'_> {
@@ -96,21 +138,23 @@ impl Contestant<'_> {
     }
 }
 
-struct Selection<'a> {
+pub(super) struct Selection<'a> {
     bench: &'a mut dyn Bench,
-    heldout: &'a [(Sizes, SizeInfo)],
-    noise: f64,
+    pub(super) heldout: &'a [(Sizes, SizeInfo)],
+    pub(super) noise: f64,
     /// Seconds left for pairs.
-    left_s: f64,
-    contestants: Vec<Contestant<'a>>,
+    pub(super) left_s: f64,
+    pub(super) contestants: Vec<Contestant<'a>>,
 }
 
 /// log(t_a / t_b) at one size: positive where `b` is faster.
-struct Gain {
-    median: f64,
+pub(super) struct Gain {
+    pub(super) median: f64,
     /// Its limits.
-    least: f64,
-    most: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
+    /// How many pairs said so; none where medians did.
+    pub(super) pairs: usize,
 }
 
 impl Selection<'_> {
@@ -139,11 +183,24 @@ impl Selection<'_> {
         finalist
     }
 
-    /// Pairs two contestants at one held-out size. Where pairs take too long, their medians must do.
+    /// Pairs two contestants at one held-out size.
     fn pair(&mut self, a: usize, b: usize, size: usize, wanted: usize) -> Result<Gain, Failure> {
-        let (a, b) = (&self.contestants[a], &self.contestants[b]);
-        let time = |c: &Contestant<'_>| c.finalist.times.get(size).copied().unwrap_or(f64::NAN);
-        let both = time(a) + time(b);
+        let time = |c: usize| self.contestants[c].finalist.times.get(size).copied().unwrap_or(f64::NAN);
+        let times = (time(a), time(b));
+        let heldout = self.heldout;
+        self.compare(a, b, times, &heldout[size].0, wanted)
+    }
+
+    /// Pairs two contestants that take so many seconds at a size. Where pairs take too long, these medians must do.
+    pub(super) fn compare(
+        &mut self,
+        a: usize,
+        b: usize,
+        times: (f64, f64),
+        sizes: &Sizes,
+        wanted: usize,
+    ) -> Result<Gain, Failure> {
+        let both = times.0 + times.1;
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -151,23 +208,24 @@ impl Selection<'_> {
         )]
         let rounds = (self.left_s / both.max(1e-9)).clamp(0.0, wanted as f64) as usize;
         if both > ONCE_S || rounds < LEAST {
-            let median = (time(a) / time(b)).ln();
-            return Ok(Gain { median, least: median - ROUGH, most: median + ROUGH });
+            let median = (times.0 / times.1).ln();
+            return Ok(Gain { median, least: median - ROUGH, most: median + ROUGH, pairs: 0 });
         }
-        let pairs = self.bench.pair(a.recipe, b.recipe, &self.heldout[size].0, rounds)?;
+        let (a, b) = (self.contestants[a].recipe, self.contestants[b].recipe);
+        let pairs = self.bench.pair(a, b, sizes, rounds)?;
         self.left_s -= pairs.iter().map(|(a, b)| a + b).sum::<f64>();
         let logs: Vec<f64> = pairs.iter().map(|(a, b)| (a / b).ln()).collect();
         let middle = median(&logs).ok_or_else(|| Failure::new(Reason::Internal, "no pairs"))?;
         let (least, most) = median_limits(&logs, 0.025);
-        Ok(Gain { median: middle, least, most })
+        Ok(Gain { median: middle, least, most, pairs: pairs.len() })
     }
 
-    fn at(&self, id: CandidateId) -> Option<usize> {
+    pub(super) fn at(&self, id: CandidateId) -> Option<usize> {
         self.contestants.iter().position(|c| c.finalist.id == id)
     }
 
     /// Excludes whoever loses to a rival: at some size it is slower beyond doubt and noise.
-    fn veto(&mut self, rivals: Rivals) {
+    fn veto(&mut self, rivals: Rivals<'_>) {
         let seed = self.at(rivals.seed);
         let default = rivals.default.and_then(|id| self.at(id));
         let mut order: Vec<usize> = (0..self.contestants.len()).collect();

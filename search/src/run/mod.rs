@@ -8,7 +8,7 @@ use rooftile_artifact::Profile;
 use crate::bench::{Bench, Clock, Failure, Sizes, Upcoming, size_text};
 use crate::candidate::{CandidateId, Proposal, Recipe};
 use crate::evaluate::funnel::{Course, calibrate, evaluate};
-use crate::finale::{Baselines, Rivals, Set, report_size, select};
+use crate::finale::{Baselines, Grounds, Rivals, Selected, Set, choose, report_size, select};
 use crate::mutate::Mutator;
 use crate::promote::median;
 use crate::record::{Outcome, Record};
@@ -39,6 +39,9 @@ pub struct Limits {
 /// Draws sizes at random.
 pub type DrawSizes = Box<dyn Fn(&mut Rng) -> Vec<Sizes>>;
 
+/// Writes a recipe as a schedule that stands alone, where there is one.
+pub type SpellOut = Box<dyn Fn(&Recipe) -> Option<Recipe>>;
+
 /// What a run works on.
 pub struct Job {
     /// Names for the report.
@@ -66,6 +69,8 @@ pub struct Job {
     pub heldout: Vec<Sizes>,
     /// Draws the sizes of the report, after the search.
     pub sealed: DrawSizes,
+    /// Writes what wins on one side of a size so that it can stand in a file beside the winner.
+    pub spell: SpellOut,
     /// The machine, for the report.
     pub profile: Option<Profile>,
 }
@@ -365,6 +370,13 @@ impl Search<'_> {
         }
     }
 
+    /// The file's schedules for other sizes than the seed's, those that are right.
+    fn others(&self) -> Vec<CandidateId> {
+        let seeds = self.job.seeds.iter().zip(&self.state.records);
+        let file = seeds.filter(|((name, _), _)| name == "file").map(|(_, record)| record);
+        file.filter(|r| r.full()).map(|r| r.id).collect()
+    }
+
     fn recipe_of(&self, name: &str) -> Option<Recipe> {
         self.named(name).map(|r| r.proposal.recipe.clone())
     }
@@ -378,7 +390,7 @@ impl Search<'_> {
     ) -> Result<RunReport, RunError> {
         let job = self.job;
         let state = &self.state;
-        let (mut winner, mut finalists, mut results) = (None, Vec::new(), Vec::new());
+        let (mut selected, mut results) = (Selected::default(), Vec::new());
         if let Some(seed) = self.seed() {
             (hands.progress)(Progress::Stage("selection"));
             let mut heldout = Vec::new();
@@ -386,9 +398,11 @@ impl Search<'_> {
                 heldout.push((sizes.clone(), info(hands.bench, sizes)?));
             }
             let default = self.named("default").filter(|r| r.full()).map(|r| r.id);
-            let rivals = Rivals { seed: seed.id, default };
-            (winner, finalists) = select(hands.bench, state, rivals, &heldout, self.course.noise);
-            if let Some(record) = winner.and_then(|id| state.record(id)) {
+            let others = self.others();
+            let rivals = Rivals { seed: seed.id, default, others: &others };
+            let grounds = Grounds { search: &job.search, heldout: &heldout };
+            selected = select(hands.bench, state, rivals, grounds, self.course.noise, &job.spell);
+            if let Some(record) = selected.winner.and_then(|id| state.record(id)) {
                 let recipe = &record.proposal.recipe;
                 let baselines = Baselines {
                     naive: self.recipe_of("naive"),
@@ -411,6 +425,7 @@ impl Search<'_> {
                         (hands.progress)(Progress::Stage(set.name()));
                         stage = Some(set);
                     }
+                    let recipe = choose(&selected.variants, recipe, &sizes);
                     results.push(report_size(hands.bench, recipe, &baselines, set, &sizes, info));
                 }
             }
@@ -432,6 +447,7 @@ impl Search<'_> {
                 right.filter_map(|r| r.times.get(s).copied().flatten()).collect()
             })
             .collect();
+        let Selected { winner, variants, finalists } = selected;
         let lineage = winner.map(|id| state.lineage(id)).unwrap_or_default();
         Ok(RunReport {
             file: job.file.clone(),
@@ -455,6 +471,7 @@ impl Search<'_> {
             noise: self.course.noise,
             winner,
             recipe: winner.and_then(|id| state.record(id)).map(|r| r.proposal.recipe.clone()),
+            variants,
             seed_candidate: self.seed().map(|r| r.id),
             lineage: lineage
                 .into_iter()

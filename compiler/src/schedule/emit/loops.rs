@@ -212,7 +212,8 @@ impl Emitter<'_> {
         stmts.iter().all(|s| {
             let stmt = &self.form.stmts[*s];
             let lane = stmt.axes.iter().find(|a| **a != axis && self.levels.has_lanes(**a));
-            let Some(lane) = lane.filter(|_| matches!(stmt.action, Action::Set { .. } | Action::Store { .. }))
+            let Some(lane) =
+                lane.filter(|_| matches!(stmt.action, Action::Set { .. } | Action::Store { .. }))
             else {
                 return false;
             };

@@ -79,8 +79,12 @@ fn state(times: &[(f64, f64)]) -> State {
 fn select_of(times: &[(f64, f64)]) -> (Option<CandidateId>, Vec<Finalist>) {
     let info = SizeInfo { roof_s: 1e-3, bound: String::new(), flops: 1.0, bytes: 1.0 };
     let heldout = [(sizes(7), info.clone()), (sizes(9), info)];
-    let rivals = Rivals { seed: 0, default: Some(1) };
-    select(&mut Table(times.to_vec()), &state(times), rivals, &heldout, 0.01)
+    let rivals = Rivals { seed: 0, default: Some(1), others: &[] };
+    let grounds = Grounds { search: &[sizes(5)], heldout: &heldout };
+    let found =
+        select(&mut Table(times.to_vec()), &state(times), rivals, grounds, 0.01, &|r| Some(r.clone()));
+    assert_eq!(found.variants, [], "all sizes take the same time");
+    (found.winner, found.finalists)
 }
 
 fn veto(finalists: &[Finalist], id: u64) -> Option<&str> {
