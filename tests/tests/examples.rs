@@ -26,7 +26,8 @@ const BUDGET: u64 = 3_000_000;
 type Values = &'static [(&'static str, i64)];
 
 /// Published sizes of problems (search, then held out) that the examples must have.
-const PUBLISHED: [(&str, &[Values], Values); 7] = [
+const PUBLISHED: [(&str, &[Values], Values); 8] = [
+    ("fft3d", &[&[("N", 32)], &[("N", 64)], &[("N", 128)]], &[("N", 256)]),
     ("saxpy", &[&[("N", 1 << 20)], &[("N", 1 << 24)], &[("N", 1 << 26)]], &[("N", 1 << 22)]),
     (
         "heat2d",

@@ -319,7 +319,7 @@ fn parts_of_a_split_axis_are_staged() {
     let cases = [
         vec![split("k", 4), unroll.clone(), panel.clone(), order.clone()],
         // Blocks of three in tiles of four: those of the second tile do not start at a panel.
-        vec![tile.clone(), unroll, panel],
+        vec![tile.clone(), order.clone(), unroll, panel],
         vec![split("k", 3), stage("A", at("k", None))],
         vec![split("k", 3), stage("A", at("i", None))],
         vec![split("k", 3), parallel.clone(), stage("A", at("i", None))],

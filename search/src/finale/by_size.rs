@@ -102,6 +102,7 @@ impl Selection<'_> {
             heldout: Some(at),
             at,
         }));
+        self.left_s = 2.0 * PROOF_S;
         let mut variants = Vec::new();
         while variants.len() < MOST {
             let Some(variant) = self.variant(base, &points, spell) else { break };
@@ -159,12 +160,12 @@ impl Selection<'_> {
     /// The proof: fresh pairs at every size that the condition holds for. Nowhere slower beyond doubt and noise, and
     /// ahead on the whole.
     fn kept(&mut self, when: &Condition, base: usize, other: usize, points: &[Point<'_>]) -> Option<Ratio> {
-        self.left_s = PROOF_S;
         let mut ratios = Vec::new();
         for point in points.iter().filter(|p| when.holds(p.sizes)) {
             let times = (self.time(base, point)?, self.time(other, point)?);
             let gain = self.compare(base, other, times, point.sizes, PROOF).ok()?;
-            if gain.most < -self.noise {
+            // Medians that were looked at before prove nothing.
+            if gain.pairs == 0 || gain.most < -self.noise {
                 return None;
             }
             let (lo, hi) = (gain.least.exp(), gain.most.exp());

@@ -127,6 +127,11 @@ fn a_promise_is_put_to_the_proof() {
 }
 
 #[test]
+fn what_takes_too_long_for_pairs_is_not_believed() {
+    assert_eq!(selected(|id, n, pairs| 3e3 * crossing(id, n, pairs), &as_it_is).variants, []);
+}
+
+#[test]
 fn who_is_wrong_somewhere_runs_nowhere() {
     let times: Times = |id, n, pairs| if id == 1 && n == 900 { f64::NAN } else { crossing(id, n, pairs) };
     assert_eq!(selected(times, &as_it_is).variants, []);
