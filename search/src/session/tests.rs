@@ -1,9 +1,11 @@
 use std::sync::atomic::AtomicBool;
 
-use rooftile_compiler::schedule::plan::{Amount, Verb};
+use rooftile_compiler::schedule::plan::{Amount, Plan, Verb};
 
 use super::*;
-use crate::finale::Variant;
+use crate::bench::Sizes;
+use crate::candidate::{Base, Recipe};
+use crate::finale::{Condition, Variant};
 use crate::promote::Ratio;
 
 const TEXT: &str = "\
