@@ -43,6 +43,27 @@ fn samples_and_examples_are_accepted() {
     }
 }
 
+/// An index that leaves its tensor only from a size of 16 on.
+#[test]
+fn larger_sizes_are_tried_where_nothing_is_proven() {
+    let source = |mask: &str| {
+        format!(
+            "rooftile 1
+kernel k(w: in f32[N], y: out f32[N]) where pow2(N) {{
+  for a in tiles(N; 1) {{
+    let low = a & ((1 << (ilog2(N) / 2)) - 1)
+    y[a] = w[((low * low) << (ilog2(N) - ilog2(N) / 2)){mask}]
+  }}
+}}
+"
+        )
+    };
+    let (_, diagnostics) = checked(&source(""));
+    let messages: Vec<&str> = diagnostics.iter().map(|d| d.message.as_str()).collect();
+    assert_eq!(messages, ["this reads element 16 of 16 when a = 2 (N = 16)"]);
+    assert_eq!(checked(&source(" & (N - 1)")).1, []);
+}
+
 /// What is said about a file, with the codes on a line of their own.
 fn report(path: &Path) -> String {
     let source = std::fs::read_to_string(path).expect("a sample");

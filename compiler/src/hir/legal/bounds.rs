@@ -1,11 +1,11 @@
 //! Rule: every index lies inside, or the tensor says what a read outside gives.
 //!
-//! An index is proven for all sizes ([`super::prove`]) or tried at all points of small sizes. What data decide lies
+//! An index is proven for all sizes ([`super::prove`]) or tried at all points of small sizes and some of larger ones. What data decide lies
 //! anywhere in the declared `range` of the data.
 
 use std::ops::ControlFlow;
 
-use super::abs::Abs;
+use super::abs::{Abs, Eval};
 use super::prove::Prover;
 use super::space::Space;
 use crate::diag::{Code, Diagnostic, Span};
@@ -129,7 +129,7 @@ fn judge(space: &Space<'_>, prover: &mut Prover<'_>, duty: &Duty) -> Verdict {
     roots.extend(conds.iter().map(|&(c, _)| c));
     let relevant = space.relevant(&roots);
     let mut verdict = Verdict::Tried;
-    space.each_setting(&relevant, BUDGET, &mut |eval| {
+    let mut look = |eval: &mut Eval<'_>| {
         space.each_point(eval, &relevant.axes, BUDGET, &mut |eval| {
             let excluded =
                 conds.iter().any(|&(c, want)| matches!(eval.eval(c), Abs::Bool(Some(b)) if b != want));
@@ -156,8 +156,10 @@ fn judge(space: &Space<'_>, prover: &mut Prover<'_>, duty: &Duty) -> Verdict {
             };
             ControlFlow::Break(())
         })
-    });
-
+    };
+    if space.each_setting(&relevant, BUDGET, &mut look) && !relevant.sizes.is_empty() {
+        space.each_larger_setting(&relevant, BUDGET, &mut look);
+    }
     verdict
 }
 

@@ -14,6 +14,10 @@ const SIZES: [i64; 6] = [1, 2, 3, 4, 5, 8];
 const FEW_SIZES: [i64; 3] = [1, 2, 3];
 /// Values tried in addition where conditions refuse all of the above.
 const LARGE_SIZES: [i64; 12] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 6, 12];
+/// Larger values for what small ones cannot show: powers of two, and one that is none.
+const LARGER_SIZES: [i64; 3] = [16, 64, 27];
+/// The same where several sizes matter at once.
+const FEW_LARGER_SIZES: [i64; 2] = [7, 16];
 /// Values tried for each integer scalar.
 const SCALARS: [i64; 7] = [2, 0, 1, 3, 5, -1, -2];
 /// Most combinations of sizes and scalars that are looked at.
@@ -150,6 +154,18 @@ impl<'a> Space<'a> {
             return ended;
         }
         self.settings(relevant, &LARGE_SIZES, &mut eval, budget, f).1
+    }
+
+    /// As [`Space::each_setting`] at larger sizes, as far as the budget goes.
+    pub(super) fn each_larger_setting(
+        &self,
+        relevant: &Relevant,
+        budget: usize,
+        f: &mut dyn FnMut(&mut Eval<'_>) -> ControlFlow<()>,
+    ) {
+        let mut eval = Eval::new(self.func, self.tables, &self.defs);
+        let choices: &[i64] = if relevant.sizes.len() > 2 { &FEW_LARGER_SIZES } else { &LARGER_SIZES };
+        self.settings(relevant, choices, &mut eval, budget, f);
     }
 
     fn settings(
