@@ -182,7 +182,7 @@ pub fn summary(report: &RunReport, folder: &Path) -> String {
         out += &output::table(&rows(report));
     }
     for variant in &report.variants {
-        out += &format!("\n{}", variant_line(variant));
+        out += &format!("\n{}\n", variant_line(variant));
     }
     for warning in &report.warnings {
         out += &format!("warning: {warning}\n");
@@ -200,7 +200,7 @@ pub fn summary(report: &RunReport, folder: &Path) -> String {
 #[must_use]
 pub fn variant_line(variant: &Variant) -> String {
     format!(
-        "when {}: candidate {}, {} as fast as the winner there\n",
+        "when {}: candidate {}, {} as fast as the winner there",
         variant.when,
         variant.candidate,
         times(variant.over_winner)

@@ -19,6 +19,8 @@ pub struct Report {
     pub rates: Vec<(String, f64)>,
     /// Best fitness so far: seconds since the start, evaluations, fitness.
     pub progress: Vec<(f64, u64, f64)>,
+    /// Where other schedules than the winner's run, and what that gains.
+    pub by_size: Vec<String>,
     /// From the seed to the winner.
     pub lineage: Vec<Ancestor>,
     /// The winner against the seed as a unified diff.

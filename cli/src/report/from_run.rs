@@ -29,6 +29,7 @@ pub fn from_run(run: &RunReport, seed: &str, winner: &str) -> Report {
         bandwidths: profile.map(|p| bandwidths(p, run.threads)).unwrap_or_default(),
         rates: profile.map(|p| rates(p, run.threads)).unwrap_or_default(),
         progress: run.progress.iter().filter_map(|g| Some((g.at_s, g.evaluations, g.incumbent?))).collect(),
+        by_size: run.variants.iter().map(run_folder::variant_line).collect(),
         lineage: lineage(run),
         diff: if winner.is_empty() { String::new() } else { unified(seed, winner) },
         winner: winner.to_owned(),
@@ -215,9 +216,6 @@ fn facts(run: &RunReport) -> Vec<(String, String)> {
             ),
         ),
     ];
-    for variant in &run.variants {
-        facts.push(fact("by size", run_folder::variant_line(variant).trim_end().to_owned()));
-    }
     if let Some(rate) = run.measured_per_s {
         facts.push(fact("throughput", format!("{rate:.1} compiled, compared and timed per second")));
     }

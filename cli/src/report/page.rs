@@ -129,6 +129,9 @@ fn lineage(out: &mut String, report: &Report) {
             "" => "<p>It is the seed itself.</p>".to_owned(),
             text => format!("<p>Its difference from the seed:</p><pre>{}</pre>", diff(text)),
         };
+        for line in &report.by_size {
+            let _ = write!(out, "<p>{}</p>", escape(line));
+        }
         let whole = escape(&report.winner);
         let _ = write!(out, "{change}<details><summary>the whole file</summary><pre>{whole}</pre></details>");
     }
@@ -253,9 +256,11 @@ mod tests {
             progress: vec![(0.0, 0, 0.1), (1.0, 10, 0.3)],
             diff: "-a\n+b".into(),
             winner: "kernel".into(),
+            by_size: vec!["when N < 8: candidate 3".into()],
             ..Report::default()
         };
         let page = render(&report);
+        assert!(page.contains("<p>when N &lt; 8: candidate 3</p>"), "{page}");
         assert!(page.contains("<svg") && page.contains("1.00 ms") && page.contains("class=\"add\""));
         for needle in ["http://", "https://", "src=", "@import", "url("] {
             let page = page.replace("http://www.w3.org", "");
