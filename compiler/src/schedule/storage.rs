@@ -201,12 +201,8 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
 /// that is open holds whole blocks.
 fn in_step(levels: &Levels, axis: AxisId, bound: &[LevelId]) -> bool {
     let count = levels.block_count(axis);
-    let open = levels.steps(axis).skip_while(|l| bound.contains(l));
-    let steps = open.map(|l| match levels.all[l].kind {
-        LevelKind::Step(step) => step,
-        LevelKind::Block { count, .. } => count,
-    });
-    steps.into_iter().all(|step| step % count == 0)
+    let mut open = levels.steps(axis).skip_while(|l| bound.contains(l));
+    open.all(|l| matches!(levels.all[l].kind, LevelKind::Step(step) if step % count == 0))
 }
 
 fn is_own(access: &Access, axes: &[AxisId]) -> bool {

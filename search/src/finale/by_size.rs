@@ -72,8 +72,8 @@ pub type Spell<'a> = &'a dyn Fn(&Recipe) -> Option<Recipe>;
 /// A size that candidates were timed at.
 struct Point<'a> {
     sizes: &'a Sizes,
+    heldout: bool,
     /// Its place among the held-out sizes, or among the search sizes.
-    heldout: Option<usize>,
     at: usize,
 }
 
@@ -94,14 +94,10 @@ impl Selection<'_> {
         spell: Spell<'_>,
     ) -> Vec<Variant> {
         let Some(base) = self.at(winner) else { return Vec::new() };
-        let heldout: &[_] = self.heldout;
-        let mut points: Vec<Point<'_>> =
-            search.iter().enumerate().map(|(at, sizes)| Point { sizes, heldout: None, at }).collect();
-        points.extend(heldout.iter().enumerate().map(|(at, (sizes, _))| Point {
-            sizes,
-            heldout: Some(at),
-            at,
-        }));
+        let point = |heldout| move |(at, sizes)| Point { sizes, heldout, at };
+        let heldout = self.heldout.iter().map(|(sizes, _)| sizes);
+        let mut points: Vec<Point<'_>> = search.iter().enumerate().map(point(false)).collect();
+        points.extend(heldout.enumerate().map(point(true)));
         self.left_s = 2.0 * PROOF_S;
         let mut variants = Vec::new();
         while variants.len() < MOST {
@@ -150,11 +146,12 @@ impl Selection<'_> {
     fn time(&self, contestant: usize, point: &Point<'_>) -> Option<f64> {
         let c = &self.contestants[contestant];
         let right = c.finalist.times.len() == self.heldout.len();
-        match point.heldout {
-            Some(at) => c.finalist.times.get(at).copied(),
-            None => c.search_s.get(point.at).copied().flatten(),
-        }
-        .filter(|_| right)
+        let time = if point.heldout {
+            c.finalist.times.get(point.at).copied()
+        } else {
+            c.search_s.get(point.at).copied().flatten()
+        };
+        time.filter(|_| right)
     }
 
     /// The proof: fresh pairs at every size that the condition holds for. Nowhere slower beyond doubt and noise, and
@@ -191,7 +188,7 @@ fn conditions(points: &[Point<'_>]) -> Vec<Condition> {
     }
     out.retain(|c| {
         let on = |p: &&Point<'_>| c.holds(p.sizes);
-        let of = |heldout: bool| points.iter().filter(on).any(|p| p.heldout.is_some() == heldout);
+        let of = |heldout: bool| points.iter().filter(on).any(|p| p.heldout == heldout);
         of(true) && of(false) && !points.iter().all(|p| c.holds(p.sizes))
     });
     out

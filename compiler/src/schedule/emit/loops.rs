@@ -71,11 +71,7 @@ impl Emitter<'_> {
         let innermost = self.levels.steps(axis).last() == Some(level);
         let blocked = step > 1 && innermost && self.levels.block(axis).is_some();
         let result = if blocked && (self.streams(axis, body) || self.sums_at_an_end(axis)) {
-            let saved = self.axes[axis.index()];
-            self.axes[axis.index()].single = true;
-            let result = self.serial(level, (lo, hi, 1), body);
-            self.axes[axis.index()] = saved;
-            result
+            self.points(level, (lo, hi), body)
         } else if blocked {
             self.peeled(level, (lo, hi, step), body)
         } else {
@@ -109,8 +105,7 @@ impl Emitter<'_> {
             Some((a, z)) => {
                 let a = self.named(a);
                 let head = self.b.min(a, hi);
-                self.axes[axis.index()].single = true;
-                self.serial(level, (lo, head, 1), body)?;
+                self.points(level, (lo, head), body)?;
                 let z = self.b.max(a, z);
                 (a, z)
             }
@@ -127,9 +122,21 @@ impl Emitter<'_> {
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
-        self.axes[axis.index()].interior = false;
+        self.axes[axis.index()] = saved;
+        self.points(level, (middle, hi), body)
+    }
+
+    /// A loop over `lo..hi` whose blocks have one point.
+    fn points(
+        &mut self,
+        level: LevelId,
+        (lo, hi): (nest::ExprId, nest::ExprId),
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
         self.axes[axis.index()].single = true;
-        self.serial(level, (middle, hi, 1), body)?;
+        self.serial(level, (lo, hi, 1), body)?;
         self.axes[axis.index()] = saved;
         Ok(())
     }

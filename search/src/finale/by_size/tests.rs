@@ -1,81 +1,30 @@
 use super::*;
-use crate::bench::{Bench, Effort, Failure, Measured, Prepared, Reason, SizeInfo, Verified};
-use crate::candidate::{Class, Proposal};
+use crate::bench::SizeInfo;
+use crate::finale::made_up::{MadeUp, id, recipe, record, size};
 use crate::finale::{Grounds, Rivals, Selected, select};
-use crate::record::{Outcome, Record};
 use crate::state::State;
 
 /// Seconds of a candidate at a size, measured alone or (`true`) in pairs.
 type Times = fn(i64, i64, bool) -> f64;
 
-struct Machine(Times);
-
-fn id(recipe: &Recipe) -> i64 {
-    recipe.assignment["id"]
-}
-
-impl Bench for Machine {
-    fn size_info(&mut self, _: &Sizes) -> Result<SizeInfo, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn prepare(&mut self, _: &Recipe, _: &[Sizes]) -> Result<Prepared, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn verify(&mut self, _: &Recipe, _: u64) -> Result<Verified, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn measure(&mut self, recipe: &Recipe, sizes: &Sizes, _: Effort) -> Result<Measured, Failure> {
-        let time = (self.0)(id(recipe), sizes["N"], false);
-        if time.is_nan() {
-            return Err(Failure::new(Reason::WrongResult, "C[0] differs"));
-        }
-        Ok(Measured { samples: vec![time; 5], max_rel_err: 0.0 })
-    }
-
-    fn pair(&mut self, a: &Recipe, b: &Recipe, sizes: &Sizes, n: usize) -> Result<Vec<(f64, f64)>, Failure> {
-        let time = |r| (self.0)(id(r), sizes["N"], true);
-        Ok(vec![(time(a), time(b)); n])
-    }
-}
-
-fn size(n: i64) -> Sizes {
-    Sizes::from([("N".to_owned(), n)])
-}
-
 /// Three candidates, the first of them seed and default; searched at 100 and 1000, held out 120 and 900.
 fn selected(times: Times, spell: Spell<'_>) -> Selected {
     let mut state = State::default();
-    for n in 0..3u8 {
-        let assignment = [("id".to_owned(), i64::from(n))].into();
-        let at = [100, 1000].map(|size| Some(times(i64::from(n), size, false)));
-        state.apply(Record {
-            id: u64::from(n),
-            proposal: Proposal {
-                recipe: Recipe { assignment, ..Recipe::default() },
-                parents: Vec::new(),
-                operator: String::new(),
-                class: Class::X,
-            },
-            nest: Some(n.to_string()),
-            descriptor: None,
-            outcome: Outcome::Measured,
-            compiled: true,
-            compile_s: None,
-            times: at.to_vec(),
-            samples: Vec::new(),
-            score: Some(0.5),
-            challenge: None,
-            at_s: 0.0,
-        });
+    for n in 0..3 {
+        state.apply(record(n, &[100, 1000].map(|size| times(i64::from(n), size, false)), 0.5));
     }
+    let mut bench = MadeUp {
+        alone: Box::new(move |id, sizes| times(id, sizes["N"], false)),
+        paired: Box::new(move |a, b, sizes, n| {
+            let time = |id| times(id, sizes["N"], true);
+            vec![(time(a), time(b)); n]
+        }),
+    };
     let info = SizeInfo { roof_s: 1e-4, bound: String::new(), flops: 1.0, bytes: 1.0 };
     let heldout = [(size(120), info.clone()), (size(900), info)];
     let grounds = Grounds { search: &[size(100), size(1000)], heldout: &heldout };
     let rivals = Rivals { seed: 0, default: Some(0), others: &[] };
-    select(&mut Machine(times), &state, rivals, grounds, 0.01, spell)
+    select(&mut bench, &state, rivals, grounds, 0.01, spell)
 }
 
 fn as_it_is(recipe: &Recipe) -> Option<Recipe> {
@@ -94,14 +43,8 @@ fn who_is_ahead_on_one_side_runs_there() {
     let [variant] = &found.variants[..] else { panic!("{:?}", found.variants) };
     assert_eq!((variant.candidate, variant.when.to_string().as_str()), (1, "N < 256"));
     assert!((variant.over_winner.median - 1.25).abs() < 1e-9, "{variant:?}");
-    let recipe = |n| {
-        id(choose(
-            &found.variants,
-            &Recipe { assignment: [("id".to_owned(), 0)].into(), ..Recipe::default() },
-            &size(n),
-        ))
-    };
-    assert_eq!((recipe(255), recipe(256)), (1, 0));
+    let runs = |n| id(choose(&found.variants, &recipe(0), &size(n)));
+    assert_eq!((runs(255), runs(256)), (1, 0));
 }
 
 #[test]
@@ -140,11 +83,8 @@ fn who_is_wrong_somewhere_runs_nowhere() {
 #[test]
 fn conditions_have_evidence_on_their_side() {
     let all = [size(100), size(150), size(1000), size(120)];
-    let points: Vec<Point<'_>> = all
-        .iter()
-        .enumerate()
-        .map(|(at, sizes)| Point { sizes, heldout: (at == 3).then_some(0), at })
-        .collect();
+    let points: Vec<Point<'_>> =
+        all.iter().enumerate().map(|(at, sizes)| Point { sizes, heldout: at == 3, at }).collect();
     // One size is held out: every condition holds for it and for one at least that was searched.
     let texts: Vec<String> = conditions(&points).iter().map(ToString::to_string).collect();
     assert_eq!(texts, ["N >= 110", "N < 128", "N < 256"]);

@@ -1,88 +1,37 @@
 use super::*;
-use crate::archive::Descriptor;
-use crate::bench::{Measured, Prepared, Verified};
-use crate::candidate::{Class, Proposal};
-use crate::record::{Outcome, Record};
-
-/// Candidates by number: seconds when measured alone, and in pairs.
-struct Table(Vec<(f64, f64)>);
+use crate::finale::made_up::{MadeUp, record, size};
 
 /// By how much every other pair of these numbers of pairs is off, the other way: a machine whose few pairs look alike.
 const WOBBLE: f64 = 0.05;
 
-impl Table {
-    fn of(&self, recipe: &Recipe) -> (f64, f64) {
-        self.0[usize::try_from(recipe.assignment["id"]).expect("small")]
-    }
-}
-
-impl Bench for Table {
-    fn size_info(&mut self, _: &Sizes) -> Result<SizeInfo, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn prepare(&mut self, _: &Recipe, _: &[Sizes]) -> Result<Prepared, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn verify(&mut self, _: &Recipe, _: u64) -> Result<Verified, Failure> {
-        Err(Failure::new(Reason::Internal, "not asked for"))
-    }
-
-    fn measure(&mut self, recipe: &Recipe, _: &Sizes, _: Effort) -> Result<Measured, Failure> {
-        let time = self.of(recipe).0;
-        if time.is_nan() {
-            return Err(Failure::new(Reason::WrongResult, "C[0] differs"));
-        }
-        Ok(Measured { samples: vec![time; 5], max_rel_err: 0.0 })
-    }
-
-    fn pair(&mut self, a: &Recipe, b: &Recipe, _: &Sizes, n: usize) -> Result<Vec<(f64, f64)>, Failure> {
-        let off = |k: usize| if n > ROUNDS && k.is_multiple_of(2) { 1.0 + WOBBLE } else { 1.0 };
-        Ok((0..n).map(|k| (self.of(a).1, self.of(b).1 * off(k))).collect())
-    }
-}
-
-fn sizes(n: i64) -> Sizes {
-    Sizes::from([("N".to_owned(), n)])
-}
-
-/// A search that found all candidates right, each of a kind of its own.
+/// A search that found all candidates right; by number, their seconds when measured alone, and in pairs.
 fn state(times: &[(f64, f64)]) -> State {
     let mut state = State::default();
     for (n, (alone, _)) in (0u8..).zip(times) {
-        let assignment = [("id".to_owned(), i64::from(n))].into();
-        state.apply(Record {
-            id: u64::from(n),
-            proposal: Proposal {
-                recipe: Recipe { assignment, ..Recipe::default() },
-                parents: Vec::new(),
-                operator: String::new(),
-                class: Class::X,
-            },
-            nest: Some(n.to_string()),
-            descriptor: Some(Descriptor { form: n, ..Descriptor::default() }),
-            outcome: Outcome::Measured,
-            compiled: true,
-            compile_s: None,
-            times: vec![Some(*alone)],
-            samples: vec![vec![*alone]],
-            score: Some(if alone.is_nan() { 0.1 } else { 1e-3 / alone }),
-            challenge: None,
-            at_s: 0.0,
-        });
+        state.apply(record(n, &[*alone], if alone.is_nan() { 0.1 } else { 1e-3 / alone }));
     }
     state
+}
+
+fn bench(times: &[(f64, f64)]) -> MadeUp {
+    let of = |id: i64, times: &[(f64, f64)]| times[usize::try_from(id).expect("small")];
+    let (alone, paired) = (times.to_vec(), times.to_vec());
+    MadeUp {
+        alone: Box::new(move |id, _| of(id, &alone).0),
+        paired: Box::new(move |a, b, _, n| {
+            let off = |k: usize| if n > ROUNDS && k.is_multiple_of(2) { 1.0 + WOBBLE } else { 1.0 };
+            (0..n).map(|k| (of(a, &paired).1, of(b, &paired).1 * off(k))).collect()
+        }),
+    }
 }
 
 /// Seed is candidate 0, default candidate 1.
 fn select_of(times: &[(f64, f64)]) -> (Option<CandidateId>, Vec<Finalist>) {
     let info = SizeInfo { roof_s: 1e-3, bound: String::new(), flops: 1.0, bytes: 1.0 };
-    let heldout = [(sizes(7), info.clone()), (sizes(9), info)];
+    let heldout = [(size(7), info.clone()), (size(9), info)];
     let rivals = Rivals { seed: 0, default: Some(1), others: &[] };
-    let grounds = Grounds { search: &[sizes(5)], heldout: &heldout };
-    let found =
-        select(&mut Table(times.to_vec()), &state(times), rivals, grounds, 0.01, &|r| Some(r.clone()));
+    let grounds = Grounds { search: &[size(5)], heldout: &heldout };
+    let found = select(&mut bench(times), &state(times), rivals, grounds, 0.01, &|r| Some(r.clone()));
     assert_eq!(found.variants, [], "all sizes take the same time");
     (found.winner, found.finalists)
 }

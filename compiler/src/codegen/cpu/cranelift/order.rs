@@ -58,15 +58,15 @@ pub(super) fn arrange(context: &mut Context, written: &Written) {
             continue;
         }
         let graph = Graph::of(func, block, written, &mut scratch);
-        let late = graph.late();
-        if few {
-            place(func, block, &graph, &late);
-            continue;
+        let mut order = graph.late();
+        if !few {
+            let first = graph.as_written(func, block, written);
+            let mut pressure = |order: &[usize]| graph.pressure(func, &uses, block, order, &mut scratch);
+            if pressure(&first) < pressure(&order) {
+                order = first;
+            }
         }
-        let first = graph.as_written(func, block, written);
-        let p = graph.pressure(func, &uses, block, &late, &mut scratch);
-        let q = graph.pressure(func, &uses, block, &first, &mut scratch);
-        place(func, block, &graph, if p <= q { &late } else { &first });
+        place(func, block, &graph, &order);
     }
     if hand_on_broadcasts(func, &uses, &blocks) {
         context.compute_cfg();
