@@ -2,11 +2,12 @@
 //!
 //! Reading order: [`dtype`] and [`scalar`] (element types and values), [`tensor`] (values on the host),
 //! [`host_expr`] (what the host computes before a launch), [`program`] (what a kernel or pipeline compiles to),
-//! [`abi`] (how CPU code is entered), [`work`] (counted operations and bytes), [`target`] and [`profile`]
+//! [`abi`] and [`gpu_abi`] (how code is entered), [`work`] (counted operations and bytes), [`target`] and [`profile`]
 //! (what a machine is and what it was measured to do).
 
 pub mod abi;
 pub mod dtype;
+pub mod gpu_abi;
 pub mod host_expr;
 pub mod profile;
 pub mod program;
@@ -20,5 +21,5 @@ pub use host_expr::HostExpr;
 pub use profile::Profile;
 pub use program::Program;
 pub use scalar::Scalar;
-pub use target::CpuTarget;
+pub use target::{CpuTarget, GpuTarget, Target};
 pub use tensor::HostTensor;

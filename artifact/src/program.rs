@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::CpuFeatures;
+use crate::target::{CpuFeatures, GpuFeatures};
 use crate::{DType, HostExpr, Scalar};
 
 /// A compiled kernel or pipeline, good for every size that it was not specialised against.
@@ -148,7 +148,7 @@ pub struct Kernel {
     pub sizes: usize,
     /// Types of the scalars, in order.
     pub scalars: Vec<DType>,
-    /// Bytes of scratch memory that each thread needs.
+    /// Bytes of scratch memory for each chunk that runs: a thread of a processor, a chunk in flight on a GPU.
     pub local_bytes: HostExpr,
     /// Run in order, with a barrier between neighbours.
     pub phases: Vec<Phase>,
@@ -175,6 +175,33 @@ pub enum Code {
         /// Instruction-set extensions that the code uses.
         features: CpuFeatures,
     },
+    /// A SPIR-V module; see [`crate::gpu_abi`].
+    Spirv(SpirvCode),
+}
+
+/// A SPIR-V module with one entry point a phase.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpirvCode {
+    /// The module's words.
+    pub words: Vec<u32>,
+    /// One for each of the kernel's phases.
+    pub phases: Vec<SpirvPhase>,
+    /// Abilities that the code needs.
+    pub features: GpuFeatures,
+}
+
+/// How a phase is dispatched.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SpirvPhase {
+    /// Name of the entry point.
+    pub entry: String,
+    /// Threads of a group; the module says the same.
+    pub group: u32,
+    /// Chunks that a group runs at once: 1 where its threads work together on a chunk, `group` where each thread has a
+    /// chunk of its own.
+    pub chunks_per_group: u32,
+    /// Bytes of memory that the threads of a group share.
+    pub shared_bytes: u32,
 }
 
 /// The values that a program is run on, besides its tensors.

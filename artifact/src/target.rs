@@ -38,6 +38,66 @@ impl CpuFeatures {
     }
 }
 
+/// What code is made for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Target {
+    /// A processor.
+    Cpu(CpuTarget),
+    /// A GPU that takes SPIR-V.
+    Vulkan(GpuTarget),
+}
+
+impl Target {
+    /// The name that schedules and the command line know it by.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Target::Cpu(_) => "cpu",
+            Target::Vulkan(_) => "vulkan",
+        }
+    }
+
+    /// The processor, if it is one.
+    #[must_use]
+    pub fn cpu(&self) -> Option<&CpuTarget> {
+        match self {
+            Target::Cpu(t) => Some(t),
+            Target::Vulkan(_) => None,
+        }
+    }
+
+    /// The GPU, if it is one.
+    #[must_use]
+    pub fn gpu(&self) -> Option<&GpuTarget> {
+        match self {
+            Target::Vulkan(t) => Some(t),
+            Target::Cpu(_) => None,
+        }
+    }
+
+    /// What runs chunks at the same time: threads of a processor, units of a GPU.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        match self {
+            Target::Cpu(t) => t.threads,
+            Target::Vulkan(t) => t.units as usize,
+        }
+    }
+}
+
+impl From<CpuTarget> for Target {
+    fn from(t: CpuTarget) -> Target {
+        Target::Cpu(t)
+    }
+}
+
+impl From<GpuTarget> for Target {
+    fn from(t: GpuTarget) -> Target {
+        Target::Vulkan(t)
+    }
+}
+
 /// A CPU as the compiler sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CpuTarget {
@@ -68,6 +128,132 @@ impl Default for CpuTarget {
             l3: 16 << 20,
             line: 64,
             vector_bytes: 16,
+        }
+    }
+}
+
+/// Optional abilities of a GPU, each asked from the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a feature of its own")]
+pub struct GpuFeatures {
+    /// Arithmetic on binary16.
+    pub f16: bool,
+    /// Arithmetic on binary64.
+    pub f64: bool,
+    /// Arithmetic on 8-bit integers.
+    pub i8: bool,
+    /// Arithmetic on 16-bit integers.
+    pub i16: bool,
+    /// Arithmetic on 64-bit integers.
+    pub i64: bool,
+    /// Loads and stores of 8-bit elements.
+    pub storage8: bool,
+    /// Loads and stores of 16-bit elements.
+    pub storage16: bool,
+    /// Atomic operations on 64-bit integers in memory of the launch.
+    pub atomics64: bool,
+    /// Atomic additions of binary32 in memory of the launch.
+    pub atomic_add_f32: bool,
+    /// Reductions and scans over a subgroup.
+    pub subgroup_arithmetic: bool,
+    /// Exchange of values within a subgroup.
+    pub subgroup_shuffle: bool,
+    /// Dot products of 8-bit integers.
+    pub dot8: bool,
+}
+
+impl GpuFeatures {
+    /// Every feature with its name.
+    #[must_use]
+    pub fn named(self) -> [(&'static str, bool); 12] {
+        [
+            ("arithmetic on f16", self.f16),
+            ("arithmetic on f64", self.f64),
+            ("arithmetic on 8-bit integers", self.i8),
+            ("arithmetic on 16-bit integers", self.i16),
+            ("arithmetic on 64-bit integers", self.i64),
+            ("8-bit storage", self.storage8),
+            ("16-bit storage", self.storage16),
+            ("atomics on 64-bit integers", self.atomics64),
+            ("atomic additions of f32", self.atomic_add_f32),
+            ("subgroup arithmetic", self.subgroup_arithmetic),
+            ("subgroup shuffles", self.subgroup_shuffle),
+            ("8-bit dot products", self.dot8),
+        ]
+    }
+
+    /// Names of the features of `needed` that are not here, joined by commas; empty when all are.
+    #[must_use]
+    pub fn missing(self, needed: GpuFeatures) -> String {
+        let pairs = self.named().into_iter().zip(needed.named());
+        let names: Vec<&str> =
+            pairs.filter(|((_, has), (_, needs))| *needs && !has).map(|((name, _), _)| name).collect();
+        names.join(", ")
+    }
+}
+
+/// A product of small matrices that a GPU's matrix unit computes: `m x k` by `k x n`, added to `m x n`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct MatrixShape {
+    /// Rows of the result.
+    pub m: u32,
+    /// Columns of the result.
+    pub n: u32,
+    /// Terms of each sum.
+    pub k: u32,
+    /// Element type of the factors.
+    pub factor: crate::DType,
+    /// Element type of the result.
+    pub result: crate::DType,
+}
+
+/// A GPU as the compiler sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GpuTarget {
+    /// What the device calls itself.
+    pub name: String,
+    /// Threads of a subgroup.
+    pub subgroup: u32,
+    /// Most threads of a group.
+    pub group_threads: u32,
+    /// Most groups of a launch.
+    pub max_groups: u32,
+    /// Bytes of memory that the threads of a group share.
+    pub shared_bytes: u32,
+    /// Bytes of the largest buffer.
+    pub buffer_bytes: u64,
+    /// Groups that keep the device busy, as far as known: compute units, or cores of a software device.
+    pub units: u32,
+    /// Optional abilities.
+    pub features: GpuFeatures,
+    /// Shapes of the matrix unit; empty without one.
+    pub matrices: Vec<MatrixShape>,
+}
+
+impl Default for GpuTarget {
+    /// What every device with Vulkan 1.3 has, with common sizes; for tests and for compiling without a device.
+    fn default() -> GpuTarget {
+        GpuTarget {
+            name: "a plain device".to_owned(),
+            subgroup: 32,
+            group_threads: 256,
+            max_groups: 65535,
+            shared_bytes: 16 << 10,
+            buffer_bytes: 1 << 30,
+            units: 16,
+            features: GpuFeatures {
+                i64: true,
+                f64: true,
+                i8: true,
+                i16: true,
+                f16: true,
+                storage8: true,
+                storage16: true,
+                subgroup_arithmetic: true,
+                subgroup_shuffle: true,
+                ..GpuFeatures::default()
+            },
+            matrices: Vec::new(),
         }
     }
 }
