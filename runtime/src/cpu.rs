@@ -48,7 +48,9 @@ impl Device for CpuDevice {
         validate::program(program)?;
         let mut kernels = Vec::with_capacity(program.kernels.len());
         for kernel in &program.kernels {
-            let Code::Cpu { bytes, align, features } = &kernel.code;
+            let Code::Cpu { bytes, align, features } = &kernel.code else {
+                return Err(crate::error::malformed(format!("{} is code for another device", kernel.name)));
+            };
             if !self.target.features.covers(*features) {
                 let missing = missing(self.target.features, *features);
                 return Err(DeviceError::MissingFeatures { kernel: kernel.name.clone(), missing }.into());

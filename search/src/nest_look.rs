@@ -36,7 +36,7 @@ pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &Cp
             let elements: f64 = buffer.shape.iter().map(|e| view.value(*e, &[])).product();
             match buffer.space {
                 #[expect(clippy::cast_precision_loss, reason = "bytes of an element")]
-                Space::Local => local += elements * buffer.dtype.size() as f64,
+                Space::Local | Space::Shared => local += elements * buffer.dtype.size() as f64,
                 Space::Register => registers += elements,
                 Space::Global(_) => {}
             }
@@ -193,7 +193,9 @@ impl View<'_> {
                     around.push((*var, f64::midpoint(lo, hi)));
                     let cost = match kind {
                         LoopKind::Serial => passes * (self.body(body, around, lane) + 2.0),
-                        LoopKind::Unrolled => passes * self.body(body, around, lane),
+                        LoopKind::Unrolled | LoopKind::Threads { .. } => {
+                            passes * self.body(body, around, lane)
+                        }
                         LoopKind::Lanes => {
                             #[expect(clippy::cast_precision_loss, reason = "bytes of a vector")]
                             let per = (self.target.vector_bytes as f64 / 4.0).max(1.0);
@@ -224,7 +226,7 @@ impl View<'_> {
     fn access(&self, buffer: BufferId, index: &[ExprId], lane: Option<VarId>) -> f64 {
         let near = match self.nest.buffers[buffer].space {
             Space::Register => return 0.0,
-            Space::Local => 1.0,
+            Space::Local | Space::Shared => 1.0,
             Space::Global(_) => 1.5,
         };
         let Some(lane) = lane else { return near };

@@ -337,14 +337,7 @@ impl<W: Workload> Bench for Local<W> {
 
     fn verify(&mut self, recipe: &Recipe, draw: u64) -> Result<Verified, Failure> {
         let (code, compile_s) = self.code(recipe)?;
-        let code_bytes = code
-            .program()
-            .kernels
-            .iter()
-            .map(|k| match &k.code {
-                rooftile_artifact::program::Code::Cpu { bytes, .. } => bytes.len(),
-            })
-            .sum();
+        let code_bytes = code.program().kernels.iter().map(|k| k.code.bytes()).sum();
         let mut rng = Rng::for_step(self.setup.seed ^ 0x9e37_79b9, draw);
         let small = self.workload.small_sizes();
         let mut cases: Vec<(usize, u64, Draw)> = (0..small.len()).map(|s| (s, 0, Draw::Task)).collect();
