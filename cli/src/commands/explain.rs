@@ -41,13 +41,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let program = engine::compile(&module, &target)?;
     let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
     let nests: Vec<String> = module.nests().iter().map(|n| (**n).to_string()).collect();
-    let code: usize = program
-        .kernels
-        .iter()
-        .map(|k| match &k.code {
-            rooftile_artifact::program::Code::Cpu { bytes, .. } => bytes.len(),
-        })
-        .sum();
+    let code: usize = program.kernels.iter().map(|k| k.code.bytes()).sum();
     drop(instance);
     let level = format!("{:?}", level_of(&target, work.working_set, threads)).to_lowercase();
     if args.json {
