@@ -147,7 +147,11 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
     if all <= 0.0 {
         return None;
     }
-    let level = level_of(&profile.target, work.working_set.max(all), threads);
+    // The levels of a GPU's memory are not told apart.
+    let level = profile
+        .target
+        .cpu()
+        .map_or(Level::Dram, |target| level_of(target, work.working_set.max(all), threads));
     let of = |wanted: &dyn Fn(Pattern) -> bool| {
         let found = profile.memory.iter().filter(|r| r.level == level && wanted(r.pattern));
         best(found.map(|r| (r.threads, r.rate)), threads)
@@ -252,7 +256,7 @@ mod tests {
         }
         Profile {
             fingerprint: Default::default(),
-            target: CpuTarget { l1d: 32 << 10, l2: 512 << 10, l3: 16 << 20, ..CpuTarget::default() },
+            target: CpuTarget { l1d: 32 << 10, l2: 512 << 10, l3: 16 << 20, ..CpuTarget::default() }.into(),
             compute: vec![
                 roof(OpClass::Fma, DType::F32, 16, 1, 50.0),
                 roof(OpClass::Fma, DType::F32, 32, 1, 100.0),
