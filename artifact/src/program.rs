@@ -179,6 +179,17 @@ pub enum Code {
     Spirv(SpirvCode),
 }
 
+impl Code {
+    /// Length of the code in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Code::Cpu { bytes, .. } => bytes.len(),
+            Code::Spirv(code) => code.words.len() * size_of::<u32>(),
+        }
+    }
+}
+
 /// A SPIR-V module with one entry point a phase.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpirvCode {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use rooftile_artifact::profile::{Figure, Level, Pattern, Profile};
 use rooftile_artifact::work::{OpClass, Work};
-use rooftile_artifact::{CpuTarget, DType};
+use rooftile_artifact::{DType, Target};
 use serde::{Deserialize, Serialize};
 
 /// What bounds the time.
@@ -147,11 +147,7 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
     if all <= 0.0 {
         return None;
     }
-    // The levels of a GPU's memory are not told apart.
-    let level = profile
-        .target
-        .cpu()
-        .map_or(Level::Dram, |target| level_of(target, work.working_set.max(all), threads));
+    let level = level_of(&profile.target, work.working_set.max(all), threads);
     let of = |wanted: &dyn Fn(Pattern) -> bool| {
         let found = profile.memory.iter().filter(|r| r.level == level && wanted(r.pattern));
         best(found.map(|r| (r.threads, r.rate)), threads)
@@ -173,9 +169,11 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
     Some((bound, Ceiling { seconds, stable }))
 }
 
-/// The smallest level that holds so many bytes, of which each thread works on its part.
+/// The smallest level that holds so many bytes, of which each thread works on its part. Levels of a GPU's memory are not
+/// told apart.
 #[must_use]
-pub fn level_of(target: &CpuTarget, working_set: f64, threads: usize) -> Level {
+pub fn level_of(target: &Target, working_set: f64, threads: usize) -> Level {
+    let Target::Cpu(target) = target else { return Level::Dram };
     #[expect(clippy::cast_precision_loss, reason = "cache sizes are far below 2^52")]
     let holds = |bytes: usize| working_set <= bytes as f64;
     if holds(target.l1d.saturating_mul(threads)) {
@@ -228,6 +226,7 @@ fn best(figures: impl Iterator<Item = (usize, Figure)>, threads: usize) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rooftile_artifact::CpuTarget;
     use rooftile_artifact::profile::{ComputeRoof, MemoryRoof};
 
     fn figure(rate: f64) -> Figure {

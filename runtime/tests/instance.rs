@@ -227,7 +227,7 @@ fn sub_byte_parameters_are_packed() {
 #[test]
 fn code_for_another_processor_is_refused() {
     let mut p = storing();
-    let Code::Cpu { features, .. } = &mut p.kernels[0].code;
+    let Code::Cpu { features, .. } = &mut p.kernels[0].code else { unreachable!("made above") };
     features.avx512_bf16 = true;
     let device = CpuDevice::new();
     if !device.target().features.avx512_bf16 {

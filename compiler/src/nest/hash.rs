@@ -117,6 +117,7 @@ impl Walk<'_> {
                     self.int(slot.into());
                 }
                 Space::Local => self.text("local"),
+                Space::Shared => self.text("shared"),
                 Space::Register => self.text("register"),
             }
             self.dtype(buffer.dtype);
@@ -139,6 +140,7 @@ impl Walk<'_> {
                     LoopKind::Serial => "for",
                     LoopKind::Unrolled => "unrolled",
                     LoopKind::Lanes => "lanes",
+                    LoopKind::Threads { .. } => "threads",
                 });
                 self.expr(*lo);
                 self.expr(*hi);

@@ -10,16 +10,28 @@
 //! 1. A variable is bound once, before its uses, in an enclosing block.
 //! 2. Operand types fit their operator as [`ExprKind`] says; indices are `i64`; a store has its buffer's type.
 //! 3. An index list has one entry per extent of its buffer.
-//! 4. `Unrolled` and `Lanes` loops have constant bounds; their trip count is 1 to 64.
+//! 4. `Unrolled` and `Lanes` loops have constant bounds; their trip count is 1 to 64. A `Threads` loop starts at 0, has
+//!    step 1, and ends at its count, or at the smaller of its count and something that is the same for all threads.
 //! 5. A `Lanes` loop contains no loop but `Unrolled` ones, and none of kind `Lanes`; it sits in no other `Lanes` loop.
+//!    The body of a `Threads` loop is one `Threads` loop, or contains none; no `Threads` loop sits in a `Lanes` loop.
 //! 6. A `Register` buffer has constant extents, at most 1024 elements, and its indices are constants, or sums and
 //!    constant multiples of variables of enclosing `Unrolled` and `Lanes` loops, within its extents. A `Lanes`
-//!    variable appears in the last index only, with coefficient 1.
-//! 7. `Local` and `Register` buffers are written before they are read, on every path; they do not outlive a chunk.
+//!    variable appears in the last index only, with coefficient 1. A dimension may also belong to the threads: then
+//!    each of its indices is the variable of a `Threads` loop of the same place in loops of the same counts, and each
+//!    thread has registers of its own; it does not count towards the 1024 elements.
+//! 7. `Local`, `Shared` and `Register` buffers are written before they are read, on every path; they do not outlive a
+//!    chunk.
 //! 8. Extents of `Local` buffers, bounds of core loops and conditions of phases depend on sizes and scalars only.
 //! 9. No two chunks of a phase touch one element of a `Global` buffer unless both only read, or both use `Atomic`.
 //! 10. Every access is within its buffer's extents.
 //! 11. `Global` buffers of different slots overlap only if nobody writes them.
+//! 12. Extents of `Shared` buffers are constant.
+//!
+//! # Threads
+//! A chunk with a `Threads` loop is run by a group of threads. What stands outside those loops is the same for all of
+//! them: each computes it, one makes the stores. Loops and statements keep the order in which they are written; who
+//! makes code puts barriers where one thread needs what another one wrote. Nested `Threads` loops of counts `c0, c1, ..`
+//! number the threads with the innermost counter varying fastest.
 
 use rooftile_artifact::{DType, Scalar};
 
@@ -69,8 +81,10 @@ pub struct Buffer {
 pub enum Space {
     /// Memory of the launch: slot number of [`rooftile_artifact::abi::LaunchArgs::buffers`].
     Global(u32),
-    /// Scratch memory of the thread, for the time of one chunk.
+    /// Scratch memory of the chunk, for the time that it runs.
     Local,
+    /// Near memory of the threads that run a chunk together, for the time that it runs.
+    Shared,
     /// Registers: every element is a value of its own.
     Register,
 }
@@ -116,6 +130,11 @@ pub enum LoopKind {
     Unrolled,
     /// At once, as the lanes of vectors. Passes are independent but for stores to elements that no other lane touches.
     Lanes,
+    /// At once, by the threads of a group. Passes are independent as those of `Lanes`.
+    Threads {
+        /// Most passes.
+        count: u32,
+    },
 }
 
 /// A statement.

@@ -83,6 +83,7 @@ impl<'a> Printer<'a> {
             let space = match buffer.space {
                 Space::Global(slot) => format!("global {slot}"),
                 Space::Local => "local".to_owned(),
+                Space::Shared => "shared".to_owned(),
                 Space::Register => "register".to_owned(),
             };
             write!(self.out, "  {space} {}: {}", self.buffer(id), buffer.dtype)?;
@@ -136,6 +137,7 @@ impl<'a> Printer<'a> {
                     LoopKind::Serial => "for",
                     LoopKind::Unrolled => "unrolled",
                     LoopKind::Lanes => "lanes",
+                    LoopKind::Threads { .. } => "threads",
                 };
                 write!(self.out, "{kind} {}", self.var(*var))?;
                 self.range(*lo, *hi, *step)?;

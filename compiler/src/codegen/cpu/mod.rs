@@ -17,26 +17,7 @@ pub enum Generator {
     Cranelift,
 }
 
-/// Why no code was made.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CodegenError {
-    /// The target cannot run the nest.
-    #[error("kernel `{nest}` cannot run on this target: {what}")]
-    Unsupported {
-        /// Name of the nest.
-        nest: String,
-        /// What is missing.
-        what: String,
-    },
-    /// A bug of the generator.
-    #[error("internal error while generating code for `{nest}`: {what}")]
-    Internal {
-        /// Name of the nest.
-        nest: String,
-        /// What went wrong.
-        what: String,
-    },
-}
+pub use super::CodegenError;
 
 /// Generates the code of every kernel of a module.
 ///

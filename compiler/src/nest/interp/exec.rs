@@ -122,7 +122,7 @@ impl<'a> Run<'a> {
                     }
                     Place::Shared(storage)
                 }
-                Space::Local | Space::Register => Place::Own(Vec::new()),
+                Space::Local | Space::Shared | Space::Register => Place::Own(Vec::new()),
             };
             self.views.push(View { extents, memory });
         }
@@ -182,7 +182,10 @@ impl<'a> Run<'a> {
         match stmt {
             Stmt::Loop { var, lo, hi, step, kind, body } => {
                 let (lo, hi) = (self.int(*lo, "a bound")?, self.int(*hi, "a bound")?);
-                if *kind == LoopKind::Lanes {
+                // Nested loops over threads are one loop over all of them.
+                let at_once = matches!(kind, LoopKind::Lanes | LoopKind::Threads { .. });
+                let outermost = at_once && self.lane.is_none();
+                if outermost {
                     self.lane = Some(Lane { number: 0, touched: BTreeMap::new() });
                 }
                 let mut i = lo;
@@ -190,11 +193,11 @@ impl<'a> Run<'a> {
                     self.vars[var.index()] = Value::Defined(Scalar::Int(i));
                     self.block(body)?;
                     i = i.saturating_add(*step);
-                    if let Some(lane) = self.lane.as_mut().filter(|_| *kind == LoopKind::Lanes) {
+                    if let Some(lane) = self.lane.as_mut().filter(|_| at_once) {
                         lane.number += 1;
                     }
                 }
-                if *kind == LoopKind::Lanes {
+                if outermost {
                     self.lane = None;
                 }
             }
@@ -281,7 +284,7 @@ impl<'a> Run<'a> {
             let entry = lane.touched.entry((buffer.index(), at)).or_insert((lane.number, false, false));
             let other = entry.0 != lane.number || entry.1;
             if other && (entry.2 || wrote) {
-                return Err(race("lanes"));
+                return Err(race("lanes or threads"));
             }
             *entry = (lane.number, entry.1 || entry.0 != lane.number, entry.2 || wrote);
         }

@@ -122,7 +122,9 @@ fn races_of_lanes_are_found() {
         });
         b.add_phase(Vec::new(), vec![body]);
     });
-    assert!(matches!(result(nest, vec![launch()]), Err(InterpError::Race { who, .. }) if who == "lanes"));
+    assert!(
+        matches!(result(nest, vec![launch()]), Err(InterpError::Race { who, .. }) if who == "lanes or threads")
+    );
 }
 
 #[test]

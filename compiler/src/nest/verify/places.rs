@@ -4,23 +4,38 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::affine::Affine;
 use super::super::ir::{BufferId, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
-use super::Report;
+use super::{Report, threads};
 
 /// Most elements of a register buffer.
 const REGISTERS: i64 = 1024;
 /// Most passes of an unrolled or lane loop.
 const PASSES: i64 = 64;
+/// Most threads of a group.
+const THREADS: u32 = 1024;
 
 pub(super) fn check(nest: &Nest, report: &mut Report<'_>) {
-    for (_, buffer) in nest.buffers.iter() {
+    let thread_dims = threads::dims(nest);
+    threads::check(nest, &thread_dims, report);
+    for (id, buffer) in nest.buffers.iter() {
         if let Some(&e) = buffer.shape.iter().find(|&&e| !is_host(nest, e)) {
             report.add(8, format_args!("an extent of `{}` depends on {:?}", buffer.name, nest.exprs[e].kind));
         }
+        if buffer.space == Space::Shared && buffer.shape.iter().any(|&e| nest.const_int(e).is_none()) {
+            report.add(12, format_args!("an extent of shared buffer `{}` is not constant", buffer.name));
+        }
         if buffer.space == Space::Register {
             let extents: Option<Vec<i64>> = buffer.shape.iter().map(|&e| nest.const_int(e)).collect();
+            let own = thread_dims.get(&id);
             let fits = extents.is_some_and(|extents| {
+                let per_thread = extents
+                    .iter()
+                    .enumerate()
+                    .filter(|(d, _)| !own.is_some_and(|own| own.get(*d).is_some_and(Option::is_some)));
                 extents.iter().all(|&e| e >= 0)
-                    && extents.iter().try_fold(1i64, |n, &e| n.checked_mul(e)).is_some_and(|n| n <= REGISTERS)
+                    && per_thread
+                        .map(|(_, &e)| e)
+                        .try_fold(1i64, i64::checked_mul)
+                        .is_some_and(|n| n <= REGISTERS)
             });
             if !fits {
                 report.add(
@@ -53,6 +68,7 @@ pub(super) fn check(nest: &Nest, report: &mut Report<'_>) {
             depends: BTreeMap::new(),
             guards: BTreeSet::new(),
             shared: shared_counters(nest, phase),
+            thread_dims: &thread_dims,
         };
         for core in &phase.cores {
             checker.depends.insert(core.var, BTreeSet::from([core.var]));
@@ -98,6 +114,8 @@ struct Checker<'a, 'r, 'n> {
     guards: BTreeSet<VarId>,
     /// Core counters of more than one pass.
     shared: Vec<VarId>,
+    /// Dimensions of register buffers that belong to the threads.
+    thread_dims: &'a threads::Dims,
 }
 
 impl Checker<'_, '_, '_> {
@@ -150,7 +168,8 @@ impl Checker<'_, '_, '_> {
         let name = &self.nest.vars[var].name;
         let bounds = self.nest.const_int(lo).zip(self.nest.const_int(hi));
         let passes = bounds.map(|(lo, hi)| hi.saturating_sub(lo).max(0).saturating_add(step - 1) / step);
-        if kind != LoopKind::Serial && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
+        let by_threads = matches!(kind, LoopKind::Threads { .. });
+        if !by_threads && kind != LoopKind::Serial && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
             self.report.add(
                 4,
                 format_args!("loop `{name}` does not have a constant number of 1 to {PASSES} passes"),
@@ -159,7 +178,19 @@ impl Checker<'_, '_, '_> {
         if self.in_lanes && kind != LoopKind::Unrolled {
             self.report.add(5, format_args!("loop `{name}` of kind {kind:?} inside a lane loop"));
         }
-        let range = bounds.zip(passes).filter(|(_, n)| *n > 0).map(|((lo, _), n)| (lo, lo + (n - 1) * step));
+        let mut range =
+            bounds.zip(passes).filter(|(_, n)| *n > 0).map(|((lo, _), n)| (lo, lo + (n - 1) * step));
+        let unsure = usize::from(range.is_none());
+        if let LoopKind::Threads { count } = kind {
+            if !(1..=THREADS).contains(&count) || step != 1 || self.nest.const_int(lo) != Some(0) {
+                self.report
+                    .add(4, format_args!("threads `{name}` are not counted from 0 to at most {THREADS}"));
+            }
+            if !threads::ends_at(self.nest, hi, count) {
+                self.report.add(4, format_args!("threads `{name}` may be more than {count}"));
+            }
+            range = Some((0, i64::from(count) - 1));
+        }
         let mut on = self.dependence(lo);
         on.extend(self.dependence(hi));
         self.depends.insert(var, on);
@@ -167,7 +198,6 @@ impl Checker<'_, '_, '_> {
         let was = self.in_lanes;
         self.in_lanes |= kind == LoopKind::Lanes;
         // A loop that may make no pass is like a condition.
-        let unsure = usize::from(range.is_none());
         self.conditions += unsure;
         self.block(body);
         self.conditions -= unsure;
@@ -207,7 +237,9 @@ impl Checker<'_, '_, '_> {
             let bounds = affine.as_ref().and_then(|a| a.bounds(|v| self.loops.get(&v)?.range));
             let extent = nest.const_int(extent).map(i128::from);
             if buffer.space == Space::Register {
-                let form = affine.as_ref().is_some_and(|a| self.is_register_index(a, last));
+                let own =
+                    self.thread_dims.get(&id).is_some_and(|dims| dims.get(n).is_some_and(Option::is_some));
+                let form = own || affine.as_ref().is_some_and(|a| self.is_register_index(a, last));
                 if !form {
                     self.report.add(
                         6,

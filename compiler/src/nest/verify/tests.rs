@@ -117,3 +117,58 @@ fn reads_races_and_bounds() {
     b.add_buffer("dyn", DType::F32, &[dynamic], Space::Local);
     assert_eq!(broken(b), [8, 7, 9, 10]);
 }
+
+const BY_THREADS: LoopKind = LoopKind::Threads { count: 8 };
+
+#[test]
+fn threads_have_registers_of_their_own() {
+    let (mut b, n, zero, eight, y) = start();
+    let two = b.int(2);
+    let acc = b.add_buffer("acc", DType::F32, &[two, eight], Space::Register);
+    let (core, i) = b.core_loop("i", (zero, n, 8));
+    let one = b.constant(Scalar::Float(1.0), DType::F32);
+    let init = b.for_loop(BY_THREADS, "t", (zero, eight, 1), |b, t| vec![b.store(acc, &[zero, t], one)]);
+    let left = b.sub(n, i);
+    let rest = b.min(left, eight);
+    let store = b.for_loop(BY_THREADS, "t", (zero, rest, 1), |b, t| {
+        let at = b.add(i, t);
+        let v = b.load(acc, &[zero, t]);
+        vec![b.store(y, &[at], v)]
+    });
+    b.add_phase(vec![core], vec![init, store]);
+    assert_eq!(broken(b), [0u8; 0]);
+}
+
+#[test]
+fn a_thread_does_not_see_registers_of_another() {
+    let (mut b, n, zero, eight, y) = start();
+    let acc = b.add_buffer("acc", DType::F32, &[eight], Space::Register);
+    let (core, i) = b.core_loop("i", (zero, n, 8));
+    let one = b.constant(Scalar::Float(1.0), DType::F32);
+    let init = b.for_loop(BY_THREADS, "t", (zero, eight, 1), |b, t| vec![b.store(acc, &[t], one)]);
+    let v = b.load(acc, &[zero]);
+    let store = b.store(y, &[i], v);
+    b.add_phase(vec![core], vec![init, store]);
+    assert_eq!(broken(b), [6]);
+}
+
+#[test]
+fn threads_are_counted_and_nest() {
+    let (mut b, n, zero, eight, y) = start();
+    let one = b.constant(Scalar::Float(1.0), DType::F32);
+    let uncounted = b.for_loop(BY_THREADS, "t", (zero, n, 1), |b, t| vec![b.store(y, &[t], one)]);
+    let beside = b.for_loop(BY_THREADS, "t", (zero, eight, 1), |b, t| {
+        let inner = b.for_loop(BY_THREADS, "u", (zero, eight, 1), |_, _| Vec::new());
+        vec![b.store(y, &[t], one), inner]
+    });
+    let ragged = b.for_loop(BY_THREADS, "t", (zero, eight, 1), |b, t| {
+        let end = b.min(t, eight);
+        vec![b.for_loop(BY_THREADS, "u", (zero, end, 1), |b, u| vec![b.store(y, &[u], one)])]
+    });
+    let shared = b.add_buffer("s", DType::F32, &[n], Space::Shared);
+    let fill = b.store(shared, &[zero], one);
+    b.add_phase(Vec::new(), vec![uncounted, beside, ragged, fill]);
+    let mut rules = broken(b);
+    rules.sort_unstable();
+    assert_eq!(rules, [4, 4, 5, 12]);
+}

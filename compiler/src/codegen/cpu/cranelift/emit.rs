@@ -188,7 +188,7 @@ impl<'a> Emitter<'a> {
             let base = match buffer.space {
                 Space::Global(slot) => Some(self.b.ins().load(types::I64, flags, buffers, 8 * slot as i32)),
                 Space::Register => None,
-                Space::Local => {
+                Space::Local | Space::Shared => {
                     let base = next_local;
                     // Rounded up as `host::local_bytes` does.
                     let align = BUFFER_ALIGN as i64;

@@ -184,6 +184,10 @@ fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> 
             }
         }
     };
+    if nest.phases.iter().any(|p| verify::threads::has_threads(p.body.iter())) {
+        let what = "a processor has no groups of threads".to_owned();
+        return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
+    }
     let mut stack = Vec::new();
     for phase in &nest.phases {
         for_each_stmt(&phase.body, &mut |s: &Stmt| s.for_each_expr(|e| check(e, &mut stack)));

@@ -21,7 +21,8 @@ impl Emitter<'_> {
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Loop { var, lo, hi, step, kind, body } => match kind {
-                LoopKind::Serial => self.serial(*var, (*lo, *hi, *step), body),
+                // Nests with threads are refused before.
+                LoopKind::Serial | LoopKind::Threads { .. } => self.serial(*var, (*lo, *hi, *step), body),
                 LoopKind::Unrolled => self.unrolled(*var, (*lo, *hi, *step), body),
                 LoopKind::Lanes => self.lane_loop(*var, (*lo, *hi, *step), body),
             },

@@ -1,0 +1,203 @@
+//! Loops over the threads of a group: how they nest, where they end, and which registers belong to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
+use super::Report;
+
+/// The place of a loop over threads: the counts of the loops that it is nested with, from the outside in, and which of
+/// them it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Counts of the chain of loops.
+    pub counts: Vec<u32>,
+    /// Position in the chain.
+    pub depth: usize,
+}
+
+/// For each register buffer that has any: its dimensions that belong to the threads, by the place of their loop.
+pub type Dims = BTreeMap<BufferId, Vec<Option<Place>>>;
+
+/// The counters of the loops over threads of a nest, with their places.
+#[must_use]
+pub fn counters(nest: &Nest) -> BTreeMap<VarId, Place> {
+    let mut out = BTreeMap::new();
+    for phase in &nest.phases {
+        chains(&phase.body, &mut Vec::new(), &mut out);
+    }
+    out
+}
+
+fn chains(block: &[Stmt], around: &mut Vec<(VarId, u32)>, out: &mut BTreeMap<VarId, Place>) {
+    for stmt in block {
+        let by_threads = match stmt {
+            Stmt::Loop { var, kind: LoopKind::Threads { count }, .. } => Some((*var, *count)),
+            _ => None,
+        };
+        around.extend(by_threads);
+        if by_threads.is_some() && !has_threads(stmt.blocks().flatten()) {
+            let counts: Vec<u32> = around.iter().map(|(_, c)| *c).collect();
+            for (depth, (var, _)) in around.iter().enumerate() {
+                out.insert(*var, Place { counts: counts.clone(), depth });
+            }
+        }
+        for inner in stmt.blocks() {
+            chains(inner, around, out);
+        }
+        if by_threads.is_some() {
+            around.pop();
+        }
+    }
+}
+
+/// Whether any of the statements is, or contains, a loop over threads.
+pub fn has_threads<'a>(mut stmts: impl Iterator<Item = &'a Stmt>) -> bool {
+    stmts.any(|s| {
+        matches!(s, Stmt::Loop { kind: LoopKind::Threads { .. }, .. }) || has_threads(s.blocks().flatten())
+    })
+}
+
+/// The dimensions of register buffers that belong to the threads: those whose index is, wherever it is not constant or
+/// written out, the counter of a loop over threads.
+#[must_use]
+pub fn dims(nest: &Nest) -> Dims {
+    let counters = counters(nest);
+    let mut out = Dims::new();
+    if counters.is_empty() {
+        return out;
+    }
+    each_access(nest, &mut |buffer, index| {
+        if nest.buffers[buffer].space != Space::Register {
+            return;
+        }
+        for (d, e) in index.iter().enumerate() {
+            if let ExprKind::Var(v) = &nest.exprs[*e].kind
+                && let Some(place) = counters.get(v)
+            {
+                let dims = out.entry(buffer).or_insert_with(|| vec![None; nest.buffers[buffer].shape.len()]);
+                if let Some(dim) = dims.get_mut(d) {
+                    dim.get_or_insert_with(|| place.clone());
+                }
+            }
+        }
+    });
+    out
+}
+
+/// Calls `f` with every access to a buffer.
+fn each_access(nest: &Nest, f: &mut impl FnMut(BufferId, &[ExprId])) {
+    fn loads(nest: &Nest, e: ExprId, seen: &mut BTreeSet<ExprId>, f: &mut impl FnMut(BufferId, &[ExprId])) {
+        if !seen.insert(e) {
+            return;
+        }
+        if let ExprKind::Load { buffer, index } = &nest.exprs[e].kind {
+            f(*buffer, index);
+        }
+        let mut operands = Vec::new();
+        nest.exprs[e].for_each_operand(|o| operands.push(o));
+        for o in operands {
+            loads(nest, o, seen, f);
+        }
+    }
+    let mut seen = BTreeSet::new();
+    for phase in &nest.phases {
+        super::super::walk::for_each_stmt(&phase.body, &mut |s| {
+            if let Stmt::Store { buffer, index, .. } | Stmt::Atomic { buffer, index, .. } = s {
+                f(*buffer, index);
+            }
+            let mut exprs = Vec::new();
+            s.for_each_expr(|e| exprs.push(e));
+            for e in exprs {
+                loads(nest, e, &mut seen, f);
+            }
+        });
+    }
+}
+
+/// Whether a loop of at most `count` threads may end here.
+pub(super) fn ends_at(nest: &Nest, hi: ExprId, count: u32) -> bool {
+    let within = |e: ExprId| nest.const_int(e).is_some_and(|n| n <= i64::from(count));
+    match &nest.exprs[hi].kind {
+        ExprKind::Binary(BinaryOp::Min, a, b) => within(*a) || within(*b),
+        _ => within(hi),
+    }
+}
+
+/// Rules 4 to 6 as far as they are about threads.
+pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
+    let counters = counters(nest);
+    for phase in &nest.phases {
+        nesting(nest, &phase.body, false, report);
+        let mut varies: BTreeSet<VarId> = counters.keys().copied().collect();
+        ends(nest, &phase.body, &mut varies, report);
+    }
+    each_access(nest, &mut |buffer, index| {
+        let Some(own) = dims.get(&buffer) else { return };
+        for (place, e) in own.iter().zip(index) {
+            let Some(place) = place else { continue };
+            let fits = matches!(&nest.exprs[*e].kind, ExprKind::Var(v) if counters.get(v) == Some(place));
+            if !fits {
+                let name = &nest.buffers[buffer].name;
+                report.add(6, format_args!("a thread reaches for registers of another one in `{name}`"));
+            }
+        }
+    });
+}
+
+fn nesting(nest: &Nest, block: &[Stmt], in_lanes: bool, report: &mut Report<'_>) {
+    for stmt in block {
+        let mut lanes = in_lanes;
+        if let Stmt::Loop { var, kind, body, .. } = stmt {
+            let name = &nest.vars[*var].name;
+            match kind {
+                LoopKind::Threads { .. } => {
+                    let alone = matches!(&body[..], [Stmt::Loop { kind: LoopKind::Threads { .. }, .. }]);
+                    if lanes || !(alone || !has_threads(body.iter())) {
+                        report
+                            .add(5, format_args!("threads `{name}` do not nest with other threads or lanes"));
+                    }
+                }
+                LoopKind::Lanes => lanes = true,
+                LoopKind::Serial | LoopKind::Unrolled => {}
+            }
+        }
+        for inner in stmt.blocks() {
+            nesting(nest, inner, lanes, report);
+        }
+    }
+}
+
+/// Ends of loops over threads are the same for all threads. `varies` holds what differs from thread to thread.
+fn ends(nest: &Nest, block: &[Stmt], varies: &mut BTreeSet<VarId>, report: &mut Report<'_>) {
+    let differs = |e: ExprId, varies: &BTreeSet<VarId>| {
+        let (mut seen, mut stack) = (BTreeSet::new(), vec![e]);
+        while let Some(e) = stack.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            if matches!(&nest.exprs[e].kind, ExprKind::Var(v) if varies.contains(v)) {
+                return true;
+            }
+            nest.exprs[e].for_each_operand(|o| stack.push(o));
+        }
+        false
+    };
+    for stmt in block {
+        match stmt {
+            Stmt::Loop { var, hi, kind: LoopKind::Threads { .. }, .. } if differs(*hi, varies) => {
+                let name = &nest.vars[*var].name;
+                report.add(4, format_args!("threads `{name}` end at another place for each thread"));
+            }
+            Stmt::Loop { var, lo, hi, .. } if differs(*lo, varies) || differs(*hi, varies) => {
+                varies.insert(*var);
+            }
+            Stmt::Let { var, value } if differs(*value, varies) => {
+                varies.insert(*var);
+            }
+            _ => {}
+        }
+        for inner in stmt.blocks() {
+            ends(nest, inner, varies, report);
+        }
+    }
+}
