@@ -76,6 +76,21 @@ impl Target {
         }
     }
 
+    /// Threads of the host that kernels are launched with.
+    #[must_use]
+    pub fn host_threads(&self) -> usize {
+        self.cpu().map_or(1, |t| t.threads)
+    }
+
+    /// The target with so many threads, if it is a processor.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Target {
+        match self {
+            Target::Cpu(t) => Target::Cpu(CpuTarget { threads: threads.max(1), ..t }),
+            other => other,
+        }
+    }
+
     /// What runs chunks at the same time: threads of a processor, units of a GPU.
     #[must_use]
     pub fn threads(&self) -> usize {

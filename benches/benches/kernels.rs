@@ -16,7 +16,7 @@ const RUNS: [Run; 4] = [
 ];
 
 fn kernels(c: &mut Criterion) {
-    let all = CpuDevice::new().target().threads;
+    let all = CpuDevice::new().target().host_threads();
     for (name, sizes, work) in RUNS {
         let mut group = c.benchmark_group(name);
         group.sample_size(10).measurement_time(std::time::Duration::from_secs(1));

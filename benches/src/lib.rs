@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rooftile_artifact::program::{Bindings, Mode};
-use rooftile_artifact::{CpuTarget, Program};
-use rooftile_compiler::codegen::cpu::{self, Generator};
+use rooftile_artifact::{Program, Target};
+use rooftile_compiler::codegen;
 use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::hir::ir::FuncId;
 use rooftile_compiler::nest::{VerifiedModule, verify_module};
@@ -70,7 +70,7 @@ pub fn default_choice(checked: &Checked, entry: FuncId) -> Choice {
 /// # Panics
 /// If the schedule is refused or the nest breaks its rules.
 #[must_use]
-pub fn module(checked: &Checked, entry: FuncId, choice: &Choice, target: &CpuTarget) -> VerifiedModule {
+pub fn module(checked: &Checked, entry: FuncId, choice: &Choice, target: &Target) -> VerifiedModule {
     let module = lower(&checked.hir, entry, choice, target).expect("a legal schedule");
     verify_module(module).expect("a nest that keeps its rules")
 }
@@ -80,8 +80,8 @@ pub fn module(checked: &Checked, entry: FuncId, choice: &Choice, target: &CpuTar
 /// # Panics
 /// If the generator has none for the nest.
 #[must_use]
-pub fn program(module: &VerifiedModule, target: &CpuTarget) -> Program {
-    cpu::compile(module, target, Generator::Cranelift).expect("code")
+pub fn program(module: &VerifiedModule, target: &Target) -> Program {
+    codegen::compile(module, target).expect("code")
 }
 
 /// An instance at the given sizes with the task's data, ready to run.
@@ -96,7 +96,7 @@ pub fn instance(
     threads: usize,
 ) -> Instance {
     let device = CpuDevice::new();
-    let target = CpuTarget { threads, ..device.target().clone() };
+    let target = device.target().clone().with_threads(threads);
     let program = program(&module(checked, *entry, choice, &target), &target);
     let given: BTreeMap<String, i64> = sizes.iter().map(|&(n, v)| (n.to_owned(), v)).collect();
     let sizes = checked.resolve_sizes(*entry, &given).expect("every size has a value");

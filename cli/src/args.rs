@@ -169,7 +169,7 @@ pub struct SubjectArgs {
     /// Scalar arguments: alpha=0.1.
     #[arg(long = "set", value_name = "X=V,..")]
     pub set: Vec<Pairs>,
-    /// The device: cpu, cranelift, nest, oracle.
+    /// The device: cpu, cranelift, vulkan, vulkan:1, nest, oracle.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// The kernel's threads; by default all physical cores.
@@ -377,6 +377,8 @@ pub enum Stage {
     Clif,
     /// Machine code.
     Asm,
+    /// The SPIR-V of a Vulkan device, disassembled.
+    Spirv,
 }
 
 /// `emit`

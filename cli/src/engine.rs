@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rooftile_artifact::program::Bindings;
-use rooftile_artifact::{CpuTarget, HostTensor, Program, Scalar};
-use rooftile_compiler::codegen::cpu::{self, CodegenError, Generator};
+use rooftile_artifact::{HostTensor, Program, Scalar, Target};
+use rooftile_compiler::codegen::{self, CodegenError};
 use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked, EntryError};
 use rooftile_compiler::hir::ir::{Func, FuncId, ParamRef, Role, TensorId};
@@ -82,21 +82,23 @@ impl Subject {
 
     /// The schedule that is asked for, at sizes.
     #[must_use]
-    pub fn choice(&self, which: ScheduleChoice, sizes: &Sizes) -> Choice {
+    pub fn choice(&self, which: ScheduleChoice, sizes: &Sizes, target: &Target) -> Choice {
         let allow = self.allow();
-        match (which, self.checked.schedule(self.entry, "cpu", sizes)) {
+        match (which, self.checked.schedule(self.entry, target.name(), sizes)) {
             (ScheduleChoice::Naive, _) => Choice::Naive,
-            (ScheduleChoice::File, Some(written)) => {
-                Choice::Planned { plan: written.plan.clone(), assignment: self.assignment(sizes), allow }
-            }
+            (ScheduleChoice::File, Some(written)) => Choice::Planned {
+                plan: written.plan.clone(),
+                assignment: self.assignment(sizes, target),
+                allow,
+            },
             (ScheduleChoice::Default | ScheduleChoice::File, _) => Choice::Default { allow },
         }
     }
 
     /// Values of the tunables: those that the file gives, for others a point of the space.
-    fn assignment(&self, sizes: &Sizes) -> Assignment {
-        let hardware = tune::cpu_keys(&CpuTarget::default());
-        let space = self.checked.space(self.entry, "cpu", &hardware, std::slice::from_ref(sizes));
+    fn assignment(&self, sizes: &Sizes, target: &Target) -> Assignment {
+        let hardware = tune::keys(target);
+        let space = self.checked.space(self.entry, target.name(), &hardware, std::slice::from_ref(sizes));
         space.ok().and_then(|s| s.default(None)).unwrap_or_default()
     }
 
@@ -104,7 +106,7 @@ impl Subject {
     ///
     /// # Errors
     /// [`Failure::Reported`] when the schedule is not legal, [`Failure::Bug`] when the loops break a rule.
-    pub fn module(&self, choice: &Choice, target: &CpuTarget) -> Result<VerifiedModule, Failure> {
+    pub fn module(&self, choice: &Choice, target: &Target) -> Result<VerifiedModule, Failure> {
         let module =
             schedule::lower(&self.checked.hir, self.entry, choice, target).map_err(|diagnostics| {
                 show(&self.path, &self.checked.source, &diagnostics);
@@ -199,8 +201,8 @@ impl Subject {
 ///
 /// # Errors
 /// [`Failure::Input`] for a construct that the target does not have, [`Failure::Bug`] for one of ours.
-pub fn compile(module: &VerifiedModule, target: &CpuTarget) -> Result<Program, Failure> {
-    cpu::compile(module, target, Generator::default()).map_err(codegen_failure)
+pub fn compile(module: &VerifiedModule, target: &Target) -> Result<Program, Failure> {
+    codegen::compile(module, target).map_err(codegen_failure)
 }
 
 /// A code generator's failure as the user sees it.
@@ -219,6 +221,16 @@ pub fn codegen_failure(error: CodegenError) -> Failure {
 pub fn open_device(name: &str) -> Result<Box<dyn Device>, Failure> {
     let name = if name == "cranelift" { "cpu" } else { name };
     rooftile_runtime::open(name).map_err(|e| Failure::Device(e.to_string()))
+}
+
+/// What code for a device may use, with the kernel's threads.
+#[must_use]
+pub fn target(device: &dyn Device, threads: Option<usize>) -> Target {
+    let target = device.target().clone();
+    match threads {
+        Some(n) => target.with_threads(n),
+        None => target,
+    }
 }
 
 /// The sizes and scalars of inputs in a program's order.
@@ -248,7 +260,7 @@ pub fn instance(
     threads: Option<usize>,
 ) -> Result<Instance, Failure> {
     let loaded = device.load(program)?;
-    let threads = threads.unwrap_or(device.target().threads).max(1);
+    let threads = threads.unwrap_or(device.target().host_threads()).max(1);
     let options = InstanceOptions { threads, pin: threads > 1, ..InstanceOptions::default() };
     let mut instance = Instance::new(&loaded, &bindings(func, program, set)?, options)?;
     for (n, tensor) in set.inputs.tensors.iter().enumerate() {

@@ -48,10 +48,10 @@ fn too_long(error: &OracleError) -> bool {
 fn evaluate(subject: &Subject, func: FuncId, set: &InputSet) -> Result<Outputs, Failure> {
     let device = open_device("cpu")?;
     let file = &subject.checked.hir;
-    let program = compiled::compile(file, func, device.target()).map_err(Failure::input)?;
+    let program = compiled::compile(file, func).map_err(Failure::input)?;
     let body = &file.funcs[func];
     let Bindings { sizes, scalars } = bindings(body, &program, set)?;
-    let options = InstanceOptions { threads: device.target().threads, ..InstanceOptions::default() };
+    let options = InstanceOptions { threads: device.target().host_threads(), ..InstanceOptions::default() };
     let mut instance = Instance::new(&device.load(&program)?, &Bindings { sizes, scalars }, options)?;
     for (n, tensor) in set.inputs.tensors.iter().enumerate() {
         if let Some(tensor) = tensor {

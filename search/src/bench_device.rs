@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::work::Work;
-use rooftile_artifact::{CpuTarget, HostTensor, Profile, Program};
+use rooftile_artifact::{HostTensor, Profile, Program, Target};
 use rooftile_runtime as runtime;
 use runtime::timer::{Clock as Time, Stopwatch};
 use runtime::{DeviceError, Error, InputError, InternalError, MeasureOptions};
@@ -25,14 +25,21 @@ impl Machine {
     /// [`Reason::Unsupported`] when it is not here.
     pub fn open(name: &str, threads: usize) -> Result<Machine, Failure> {
         let device = runtime::open(name).map_err(|e| failure(e.into()))?;
-        let threads = if threads == 0 { device.target().threads } else { threads }.max(1);
+        let own = device.target().host_threads();
+        let threads = if threads == 0 || device.target().gpu().is_some() { own } else { threads }.max(1);
         Ok(Machine { device, threads })
     }
 
     /// What code for it may use, with the threads that kernels are to use.
     #[must_use]
-    pub fn target(&self) -> CpuTarget {
-        CpuTarget { threads: self.threads, ..self.device.target().clone() }
+    pub fn target(&self) -> Target {
+        self.device.target().clone().with_threads(self.threads)
+    }
+
+    /// Threads of the host that kernels are launched with.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Takes a program.

@@ -80,6 +80,8 @@ pub fn amounts(verb: &Verb) -> Vec<&Amount> {
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. } => vec![amount],
         Verb::Unroll { count: amount, .. }
+        | Verb::Thread { count: amount, .. }
+        | Verb::Grid { group: amount, .. }
         | Verb::Stage { panel: amount, .. }
         | Verb::Scan { items: amount, .. }
         | Verb::Scatter { copies: amount, .. } => amount.iter().collect(),
@@ -97,6 +99,8 @@ pub fn amounts_mut(verb: &mut Verb) -> Vec<&mut Amount> {
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. } => vec![amount],
         Verb::Unroll { count: amount, .. }
+        | Verb::Thread { count: amount, .. }
+        | Verb::Grid { group: amount, .. }
         | Verb::Stage { panel: amount, .. }
         | Verb::Scan { items: amount, .. }
         | Verb::Scatter { copies: amount, .. } => amount.iter_mut().collect(),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::host_expr::HostEnv;
 use rooftile_artifact::program::Step;
-use rooftile_artifact::{CpuTarget, Program, Scalar};
+use rooftile_artifact::{Program, Scalar, Target};
 use rooftile_compiler::nest::ir::{
     BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, Nest, Space, Stmt, VarId,
 };
@@ -24,7 +24,7 @@ const LAUNCH: f64 = 2000.0;
 
 /// Where a module belongs in the archive. Sizes that are needed for extents are those of `sizes`.
 #[must_use]
-pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &CpuTarget) -> Descriptor {
+pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &Target) -> Descriptor {
     let mut d = Descriptor::default();
     let launches = launches(program, sizes, &[], target);
     for (n, nest) in nests.iter().enumerate() {
@@ -41,8 +41,7 @@ pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &Cp
                 Space::Global(_) => {}
             }
         }
-        #[expect(clippy::cast_precision_loss, reason = "sizes of caches")]
-        let levels = [0.0, target.l1d as f64, target.l2 as f64, target.l3 as f64];
+        let levels = near_memories(target);
         let level = levels.iter().filter(|l| local > **l).count();
         d.level = d.level.max(u8::try_from(level).unwrap_or(4));
         let cores = nest.phases.iter().map(|p| p.cores.len()).max().unwrap_or(0).min(3);
@@ -55,6 +54,24 @@ pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &Cp
         d.registers = d.registers.max(log2(blocks));
     }
     d
+}
+
+/// Bytes that scratch memory may take before it leaves one level of memory for the next.
+#[expect(clippy::cast_precision_loss, reason = "sizes of caches")]
+fn near_memories(target: &Target) -> [f64; 4] {
+    match target {
+        Target::Cpu(t) => [0.0, t.l1d as f64, t.l2 as f64, t.l3 as f64],
+        // Near memory in quarters: what a group takes decides how many run beside it.
+        Target::Vulkan(t) => [0.0, 0.25, 0.5, 1.0].map(|part| part * f64::from(t.shared_bytes)),
+    }
+}
+
+/// Bytes that one instruction works on.
+fn vector_bytes(target: &Target) -> usize {
+    match target {
+        Target::Cpu(t) => t.vector_bytes,
+        Target::Vulkan(t) => t.subgroup as usize * 4,
+    }
 }
 
 fn log2(v: u64) -> u8 {
@@ -99,7 +116,7 @@ pub fn estimate(
     program: &Program,
     sizes: &[i64],
     scalars: &[Scalar],
-    target: &CpuTarget,
+    target: &Target,
 ) -> f64 {
     launches(program, sizes, scalars, target)
         .iter()
@@ -118,12 +135,12 @@ struct Launch {
     sizes: Vec<i64>,
 }
 
-fn launches(program: &Program, sizes: &[i64], scalars: &[Scalar], target: &CpuTarget) -> Vec<Launch> {
+fn launches(program: &Program, sizes: &[i64], scalars: &[Scalar], target: &Target) -> Vec<Launch> {
     let mut out = Vec::new();
     let steps = vec![0; program.step_vars];
     let scalars: Vec<Scalar> =
         if scalars.is_empty() { vec![Scalar::Int(1); program.scalars.len()] } else { scalars.to_vec() };
-    let env = HostEnv { sizes, scalars: &scalars, steps: &steps, threads: target.threads };
+    let env = HostEnv { sizes, scalars: &scalars, steps: &steps, threads: target.threads() };
     walk_steps(&program.steps, &env, 1.0, &mut out);
     out
 }
@@ -153,7 +170,7 @@ fn walk_steps(steps: &[Step], env: &HostEnv<'_>, times: f64, out: &mut Vec<Launc
 struct View<'a> {
     nest: &'a Nest,
     sizes: &'a [i64],
-    target: &'a CpuTarget,
+    target: &'a Target,
 }
 
 /// A loop variable and the value that stands for all of its passes.
@@ -173,7 +190,7 @@ impl View<'_> {
                 around.push((core.var, f64::midpoint(lo, hi)));
             }
             #[expect(clippy::cast_precision_loss, reason = "a few threads")]
-            let threads = self.target.threads.max(1) as f64;
+            let threads = self.target.threads().max(1) as f64;
             // Chunks are shared out whole: two threads need as long for three chunks as for four.
             let rounds = (chunks / threads).ceil();
             total +=
@@ -198,7 +215,7 @@ impl View<'_> {
                         }
                         LoopKind::Lanes => {
                             #[expect(clippy::cast_precision_loss, reason = "bytes of a vector")]
-                            let per = (self.target.vector_bytes as f64 / 4.0).max(1.0);
+                            let per = (vector_bytes(self.target) as f64 / 4.0).max(1.0);
                             (passes / per).ceil() * self.body(body, around, Some(*var))
                         }
                     };
@@ -233,7 +250,7 @@ impl View<'_> {
         let last = index.len().saturating_sub(1);
         let scattered = index[..last].iter().any(|e| self.mentions(*e, lane));
         #[expect(clippy::cast_precision_loss, reason = "lanes")]
-        let lanes = (self.target.vector_bytes as f64 / 4.0).max(1.0);
+        let lanes = (vector_bytes(self.target) as f64 / 4.0).max(1.0);
         if scattered { near * lanes * 2.0 } else { near }
     }
 

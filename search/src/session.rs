@@ -6,7 +6,7 @@ mod ground;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use rooftile_artifact::{CpuTarget, Profile};
+use rooftile_artifact::{CpuTarget, GpuTarget, Profile, Target};
 use rooftile_compiler::driver::{Checked, EntryError, check};
 
 use crate::bench::{Bench, Clock, Failure, NoClock};
@@ -144,7 +144,7 @@ pub fn start(
         task_hash: ground.hash(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         device: options.device.clone(),
-        threads: target.threads,
+        threads: machine.threads(),
         seed: options.seed,
         strategy: options.strategy.to_string(),
         cost: cost_name(options.cost).to_owned(),
@@ -202,7 +202,12 @@ pub fn read(out: &Path) -> Result<Finished, SearchError> {
     let report = store.report()?.ok_or_else(|| {
         StoreError::Damaged("the run has not ended; `rooftile resume` goes on with it".to_owned())
     })?;
-    let ground = Ground::new(&header.text, Some(&header.entry), &CpuTarget::default())?;
+    // The text is written for the device's kind, whatever it was exactly.
+    let target = match header.device.split(':').next() {
+        Some("vulkan") => Target::Vulkan(GpuTarget::default()),
+        _ => Target::Cpu(CpuTarget::default()),
+    };
+    let ground = Ground::new(&header.text, Some(&header.entry), &target)?;
     let winner_text = ground.winner(&report);
     Ok(Finished { report, seed_text: header.text, winner_text, best: out.join(BEST) })
 }

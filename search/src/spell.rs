@@ -1,7 +1,7 @@
 //! A recipe as a schedule that stands alone: a file's tunables have one value each, so of several schedules in one file
 //! at most one can leave its numbers to them.
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 use rooftile_compiler::hir::ir::{AxisKind, File, FuncId, TileSize};
 use rooftile_compiler::nest::canonical_hash;
 use rooftile_compiler::schedule::plan::{Amount, Assignment, Plan, Verb};
@@ -17,7 +17,7 @@ pub fn spelled_out(
     entry: FuncId,
     recipe: &Recipe,
     allow: Allow,
-    target: &CpuTarget,
+    target: &Target,
 ) -> Option<Recipe> {
     if recipe.base != Base::Planned {
         return None;

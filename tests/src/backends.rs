@@ -3,8 +3,8 @@
 use std::sync::OnceLock;
 
 use rooftile_artifact::program::Bindings;
-use rooftile_artifact::{HostTensor, Program};
-use rooftile_compiler::codegen::cpu::{self, Generator};
+use rooftile_artifact::{HostTensor, Program, Target};
+use rooftile_compiler::codegen;
 use rooftile_compiler::nest::{VerifiedModule, interp};
 use rooftile_compiler::oracle::{Inputs, values};
 use rooftile_runtime::{CpuDevice, Device, Instance, InstanceOptions};
@@ -28,22 +28,35 @@ pub fn on_nests(module: &VerifiedModule, inputs: &Inputs, threads: usize) -> Res
     interp::run_for_threads(module, &bindings(inputs), &inputs.tensors, threads).map_err(|e| e.to_string())
 }
 
-/// Machine code for the CPU.
+/// Code for a target.
 ///
 /// # Errors
 /// Why there is none, in words.
-pub fn compiled(module: &VerifiedModule) -> Result<Program, String> {
-    cpu::compile(module, cpu().target(), Generator::Cranelift).map_err(|e| e.to_string())
+pub fn compiled(module: &VerifiedModule, target: &Target) -> Result<Program, String> {
+    codegen::compile(module, target).map_err(|e| e.to_string())
 }
 
-/// Runs a program on the CPU, between guard pages, with outputs and temporaries poisoned. Twice, since the second run
-/// sees what the first left behind.
+/// Runs a program on the CPU; see [`on_device`].
+///
+/// # Errors
+/// As [`on_device`].
+pub fn on_cpu(program: &Program, inputs: &Inputs, threads: usize) -> Result<Vec<HostTensor>, String> {
+    on_device(cpu(), program, inputs, threads)
+}
+
+/// Runs a program between guards, with outputs and temporaries poisoned. Twice, since the second run sees what the first
+/// left behind.
 ///
 /// # Errors
 /// What the runtime reports, in words; a dead canary, a changed input, or two runs that differ are errors as well.
-pub fn on_cpu(program: &Program, inputs: &Inputs, threads: usize) -> Result<Vec<HostTensor>, String> {
+pub fn on_device(
+    device: &dyn Device,
+    program: &Program,
+    inputs: &Inputs,
+    threads: usize,
+) -> Result<Vec<HostTensor>, String> {
     let say = |e: rooftile_runtime::Error| e.to_string();
-    let loaded = cpu().load(program).map_err(say)?;
+    let loaded = device.load(program).map_err(say)?;
     let options =
         InstanceOptions { threads, guarded: true, poison: Some(0x5EED_CAFE), ..InstanceOptions::default() };
     let mut instance = Instance::new(&loaded, &bindings(inputs), options).map_err(say)?;

@@ -1,6 +1,6 @@
 //! The schedules that suites run every kernel and pipeline with.
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 use rooftile_compiler::diag;
 use rooftile_compiler::hir::ir::{Role, StmtKind};
 use rooftile_compiler::hir::walk::for_each_stmt;
@@ -21,24 +21,24 @@ pub fn allowed(entry: Entry) -> Allow {
 
 /// The space of the tunables at the sizes of the task's search; `None` where it cannot be known.
 #[must_use]
-pub fn space(entry: Entry, target: &CpuTarget) -> Option<Space> {
+pub fn space(entry: Entry, target: &Target) -> Option<Space> {
     let checked = &entry.subject.checked;
     let task = checked.task(entry.id);
     let sizes: Vec<Sizes> =
         task.map_or_else(Vec::new, |t| t.search.iter().map(|s| s.values.clone()).collect());
-    checked.space(entry.id, "cpu", &tune::cpu_keys(target), &sizes).ok()
+    checked.space(entry.id, target.name(), &tune::keys(target), &sizes).ok()
 }
 
 /// The values of the tunables that are used without a search.
 #[must_use]
-pub fn assignment(entry: Entry, target: &CpuTarget) -> Assignment {
+pub fn assignment(entry: Entry, target: &Target) -> Assignment {
     space(entry, target).and_then(|space| space.default(None)).unwrap_or_default()
 }
 
-/// The file's schedule of the entry for the CPU, if it has one.
+/// The file's schedule of the entry for the target, if it has one.
 #[must_use]
-pub fn written(entry: Entry, target: &CpuTarget) -> Option<Choice> {
-    let schedule = entry.subject.checked.schedule(entry.id, "cpu", &Sizes::new())?;
+pub fn written(entry: Entry, target: &Target) -> Option<Choice> {
+    let schedule = entry.subject.checked.schedule(entry.id, target.name(), &Sizes::new())?;
     let plan = schedule.plan.clone();
     let allow = match entry.subject.checked.task(entry.id) {
         // What is written needs some permission or other, and there is no task that could give it.
@@ -53,7 +53,7 @@ pub fn written(entry: Entry, target: &CpuTarget) -> Option<Choice> {
 /// # Errors
 /// Diagnostics of lowering, or the rules that the nest breaks, in words. Refusals (the schedule or the target forbids
 /// it) begin with `refused`.
-pub fn lowered(entry: Entry, choice: &Choice, target: &CpuTarget) -> Result<VerifiedModule, String> {
+pub fn lowered(entry: Entry, choice: &Choice, target: &Target) -> Result<VerifiedModule, String> {
     let module = lower(entry.subject.file(), entry.id, choice, target)
         .map_err(|d| format!("refused: {}", shown(&d)))?;
     verify_module(module).map_err(|violations| {

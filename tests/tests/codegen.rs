@@ -46,7 +46,7 @@ fn module(nest: Nest, buffers: &[(&str, DType, Vec<HostExpr>, Mode)], sizes: &[&
 
 /// Compiles for this machine, runs on the inputs, and gives every parameter's content.
 fn run(module: Module, sizes: &[i64], inputs: &[Option<HostTensor>], threads: usize) -> Vec<HostTensor> {
-    let target = open("cpu").expect("a CPU").target().clone();
+    let target = open("cpu").expect("a CPU").target().cpu().expect("a CPU").clone();
     run_for(&target, module, sizes, inputs, threads)
 }
 
@@ -229,8 +229,9 @@ fn comparisons_of_elements_anywhere() {
             let input = |i: usize| ((i * 5 + 3) % 4) as f64;
             let inputs = [HostTensor::from_fn(dtype, &[16], |i| Scalar::Float(input(i))).ok(), None];
             let device = open("cpu").expect("a CPU");
-            let plain = CpuTarget { features: CpuFeatures::default(), ..device.target().clone() };
-            for target in [device.target(), &plain] {
+            let own = device.target().cpu().expect("a CPU");
+            let plain = CpuTarget { features: CpuFeatures::default(), ..own.clone() };
+            for target in [own, &plain] {
                 let got = run_for(target, module(b.nest().clone(), &buffers, &[]), &[], &inputs, 1);
                 for l in 0..8 {
                     let (p, q) = (input(l + 1), input(l + 3));

@@ -58,7 +58,7 @@ fn check(seed: u64) {
     if std::env::var_os("ROOFTILE_FUZZ_CLIF").is_some()
         && let Ok(module) = verify_module(smallest.module.clone())
     {
-        let target = open("cpu").expect("a CPU").target().clone();
+        let target = open("cpu").expect("a CPU").target().cpu().expect("a CPU").clone();
         listing = cpu::emit_clif(&module.nests()[0], &target).unwrap_or_default();
     }
     panic!("seed {seed}: {what}\n{}\n{listing}", smallest.module);
@@ -106,7 +106,7 @@ fn compare(case: &Case, seed: u64) -> Result<(), String> {
         other => Ok(other.map_err(|e| format!("interpreter: {e}"))?),
     };
     let device = open("cpu").expect("a CPU");
-    let mut target = device.target().clone();
+    let mut target = device.target().cpu().expect("a CPU").clone();
     if rng.random_bool(0.3) {
         target.features = Default::default();
     }

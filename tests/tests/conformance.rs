@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 use rooftile_compiler::oracle::{compiled, deep};
 use rooftile_compiler::schedule::{Allow, Choice};
 use rooftile_runtime::Device;
@@ -52,8 +52,8 @@ fn known(suite: &str) -> Vec<(&'static str, &'static str)> {
     KNOWN_FAILURES.iter().filter_map(of_suite).collect()
 }
 
-fn target(threads: usize) -> CpuTarget {
-    CpuTarget { threads, ..backends::cpu().target().clone() }
+fn target(threads: usize) -> Target {
+    backends::cpu().target().clone().with_threads(threads)
 }
 
 /// Runs every entry under a schedule on the nest interpreter and on the CPU with one and two threads.
@@ -69,7 +69,7 @@ fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Choice>) 
                 continue;
             }
         };
-        let program = backends::compiled(&module);
+        let program = backends::compiled(&module, &target(2));
         for (case, want) in cases {
             let judge = |where_: &str, got: Result<_, String>| {
                 got.and_then(|got: Vec<_>| compare(entry.func(), want, &got))
@@ -114,7 +114,7 @@ fn evaluator() {
     let mut tally = Tally::default();
     for Prepared { entry, cases } in prepared() {
         let name = entry.label();
-        let program = match compiled::compile(entry.subject.file(), entry.id, &target(2)) {
+        let program = match compiled::compile(entry.subject.file(), entry.id) {
             Ok(program) => program,
             Err(e) => {
                 tally.note(&name, Err(e.to_string()));

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rooftile_artifact::program::Bindings;
-use rooftile_artifact::{CpuTarget, DType, HostTensor, Program, Scalar};
+use rooftile_artifact::{DType, HostTensor, Program, Scalar};
 use rooftile_compiler::diag::has_errors;
 use rooftile_compiler::hir::check;
 use rooftile_compiler::hir::ir::{File, FuncId, FuncKind, ParamRef};
@@ -93,7 +93,7 @@ fn every_sample_agrees_with_the_interpreter() {
         for (func, body) in file.funcs.iter() {
             let kind = if body.kind == FuncKind::Reference { "reference " } else { "" };
             let title = format!("{name}: {kind}{}", body.name);
-            let program = match compile(&file, func, &CpuTarget::default()) {
+            let program = match compile(&file, func) {
                 Ok(program) => program,
                 Err(EvalError::Unsupported { what, .. }) => {
                     unsupported.push(format!("{title}: {what}"));
@@ -169,7 +169,7 @@ fn unary(name: &str, n: usize, x: impl Fn(usize) -> f64) -> Vec<f64> {
         format!("kernel k(x: in f64[N], y: out f64[N]) {{ for i in tiles(N; b) {{ y[i] = {name}(x[i]) }} }}");
     let file = load(&source);
     let func = file.entry("k").expect("the kernel");
-    let program = compile(&file, func, &CpuTarget::default()).expect("compiles");
+    let program = compile(&file, func).expect("compiles");
     let x = HostTensor::from_fn(DType::F64, &[n], |i| Scalar::Float(x(i))).expect("small");
     let size = i64::try_from(n).expect("small");
     let inputs = Inputs { sizes: vec![size], scalars: vec![], tensors: vec![Some(x), None] };
@@ -184,7 +184,7 @@ fn error_functions_and_powers_agree_with_the_interpreter() {
         for i in tiles(N; t) { a[i] = erf(x[i])  b[i] = erfc(x[i])  c[i] = pow(abs(x[i]), x[i]) } }";
     let file = load(source);
     let func = file.entry("k").expect("the kernel");
-    let program = compile(&file, func, &CpuTarget::default()).expect("compiles");
+    let program = compile(&file, func).expect("compiles");
     let n = 1201;
     let x = HostTensor::from_fn(DType::F64, &[n], |i| Scalar::Float(-6.0 + 0.01 * i as f64)).expect("small");
     let inputs = Inputs { sizes: vec![1201], scalars: vec![], tensors: vec![Some(x), None, None, None] };
@@ -203,7 +203,7 @@ fn larger_sizes_that_span_chunks_agree() {
     let source = include_str!("../samples/01_matmul.tile");
     let file = load(source);
     let reference = file.reference("matmul").expect("the reference");
-    let program = compile(&file, reference, &CpuTarget::default()).expect("compiles");
+    let program = compile(&file, reference).expect("compiles");
     let kernel = file.entry("matmul").expect("the kernel");
     let inputs = inputs_at(&file, kernel, &[37, 29, 41], 5).expect("inputs");
     assert_eq!(agree(&file, reference, &inputs, &program, 2), Ok(true));
@@ -222,7 +222,7 @@ reference k {
     let file = load(source);
     let (kernel, reference) = (file.entry("k").expect("k"), file.reference("k").expect("its reference"));
     for func in [kernel, reference] {
-        let program = compile(&file, func, &CpuTarget::default()).expect("compiles");
+        let program = compile(&file, func).expect("compiles");
         for sizes in [[5, 7, 6], [1, 1, 1], [9, 3, 8]] {
             let inputs = inputs_at(&file, kernel, &sizes, 5).expect("inputs");
             assert_eq!(agree(&file, func, &inputs, &program, 2), Ok(true));
@@ -254,8 +254,7 @@ kernel running(x: in f32[M,N], y: out f32[M,N]) {
     let file = load(source);
     let mut ran = 0;
     for (func, body) in file.funcs.iter() {
-        let program =
-            compile(&file, func, &CpuTarget::default()).unwrap_or_else(|e| panic!("{}: {e}", body.name));
+        let program = compile(&file, func).unwrap_or_else(|e| panic!("{}: {e}", body.name));
         for seed in 0..8 {
             let inputs = small_inputs(&file, func, seed, 7).expect("inputs");
             match agree(&file, func, &inputs, &program, 2) {
@@ -273,7 +272,7 @@ kernel running(x: in f32[M,N], y: out f32[M,N]) {
 fn the_reference_of_a_large_matmul_is_quick() {
     let file = load(include_str!("../samples/01_matmul.tile"));
     let reference = file.reference("matmul").expect("the reference");
-    let program = compile(&file, reference, &CpuTarget::default()).expect("compiles");
+    let program = compile(&file, reference).expect("compiles");
     let kernel = file.entry("matmul").expect("the kernel");
     let n = 1024usize;
     let make = |seed: u64| {

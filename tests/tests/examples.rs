@@ -163,7 +163,7 @@ fn references_state_what_the_kernels_compute() {
 fn references_are_evaluated_as_they_are_interpreted() {
     for (name, checked) in all() {
         let Some(reference) = checked.hir.reference(&checked.tasks[0].name) else { continue };
-        let program = evaluator::compile(&checked.hir, reference, cpu().target())
+        let program = evaluator::compile(&checked.hir, reference)
             .unwrap_or_else(|e| panic!("the reference of {name}: {e}"));
         for case in small(&checked).iter().take(3) {
             let options = Options { mode: Mode::Exact, check_races: false, ..Options::default() };

@@ -49,7 +49,7 @@ fn outcome(entry: Entry, recipe: &Recipe, allow: Allow, case: &(Case, Expected),
         let module = lowered(entry, &choice, cpu().target())?;
         let nests = on_nests(&module, &case.inputs, threads).map_err(|e| format!("nests: {e}"))?;
         compare(entry.func(), want, &nests).map_err(|e| format!("nests: {e}"))?;
-        let code = compiled(&module)?;
+        let code = compiled(&module, cpu().target())?;
         let got = on_cpu(&code, &case.inputs, threads).map_err(|e| format!("cpu: {e}"))?;
         compare(entry.func(), want, &got).map_err(|e| format!("cpu with {threads} threads: {e}"))
     };

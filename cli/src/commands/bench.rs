@@ -1,6 +1,6 @@
 //! `rooftile bench`: how long it takes, how long it would take at the roof.
 
-use rooftile_artifact::{CpuTarget, HostTensor};
+use rooftile_artifact::{HostTensor, Target};
 use rooftile_compiler::analysis;
 use rooftile_compiler::oracle::Outputs;
 use rooftile_compiler::schedule::Choice;
@@ -26,14 +26,14 @@ pub fn run(args: &BenchArgs) -> Outcome {
     let s = &args.subject;
     let subject = Subject::open(&s.file, s.name.as_deref())?;
     if matches!(s.device.as_str(), "oracle" | "nest") {
-        let message = format!("`{}` interprets, and is never timed; `bench` times `cpu`", s.device);
+        let message =
+            format!("`{}` interprets, and is never timed; `bench` times `cpu` and `vulkan`", s.device);
         return Err(Failure::Usage(message));
     }
     let device = engine::open_device(&s.device)?;
-    let profile = super::machine::profile(args.profile.as_deref(), false)?;
-    let threads = s.threads.unwrap_or(device.target().threads).max(1);
-    let mut target = device.target().clone();
-    target.threads = threads;
+    let profile = super::machine::profile(&s.device, args.profile.as_deref(), false)?;
+    let target = engine::target(device.as_ref(), s.threads);
+    let threads = target.host_threads();
     let scalars = engine::scalars(subject.func(), &s.set)?;
     let no_sizes = Vec::new();
     let size_sets: Vec<&[_]> = match s.sizes.as_slice() {
@@ -45,7 +45,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
     for pairs in size_sets {
         let set = subject.inputs(&engine::sizes(pairs)?, &scalars, Default::default(), s.seed)?;
         let watch = Stopwatch::start(Clock::Wall);
-        let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+        let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
         let program = engine::compile(&module, &target)?;
         let compile_s = watch.seconds();
         let mut instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
@@ -132,12 +132,12 @@ fn foreign(
     subject: &Subject,
     against: &Against,
     device: &dyn Device,
-    target: &CpuTarget,
+    target: &Target,
     set: &InputSet,
 ) -> Result<Foreign, Failure> {
     // The plain loops want no more memory than the signature does.
     let program = engine::compile(&subject.module(&Choice::Naive, target)?, target)?;
-    let mut memory = engine::instance(device, subject.func(), &program, set, Some(target.threads))?;
+    let mut memory = engine::instance(device, subject.func(), &program, set, Some(target.host_threads()))?;
     memory.save_inputs();
     Ok(Foreign::open(&against.library, &against.symbol, memory)?)
 }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::{CpuTarget, GpuTarget, Target};
 use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
 use rooftile_compiler::oracle::deep;
@@ -63,20 +63,22 @@ pub fn diagnose(path: &Path, source: &str, deep: bool) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// Lowers every schedule that is written for the CPU.
+/// Lowers every schedule that is written for a target whose code can be made.
 fn schedules(checked: &Checked) -> Vec<Diagnostic> {
-    let target = CpuTarget::default();
+    let targets = [Target::Cpu(CpuTarget::default()), Target::Vulkan(GpuTarget::default())];
     let mut out = Vec::new();
-    for written in checked.schedules.iter().filter(|s| s.target == "cpu") {
+    let written = checked.schedules.iter();
+    for (written, target) in written.filter_map(|s| Some((s, targets.iter().find(|t| t.name() == s.target)?)))
+    {
         let Some(entry) = checked.hir.entry(&written.name) else { continue };
         let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow::from(&t.allow));
         let sizes: Vec<_> = checked
             .task(entry)
             .map_or_else(Vec::new, |t| t.search.iter().map(|s| s.values.clone()).collect());
-        let space = checked.space(entry, "cpu", &tune::cpu_keys(&target), &sizes);
+        let space = checked.space(entry, target.name(), &tune::keys(target), &sizes);
         let assignment = space.ok().and_then(|s| s.default(None)).unwrap_or_default();
         let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
-        if let Err(mut diagnostics) = schedule::lower(&checked.hir, entry, &choice, &target) {
+        if let Err(mut diagnostics) = schedule::lower(&checked.hir, entry, &choice, target) {
             for d in &mut diagnostics {
                 // A verb has no place of its own in a plan; the schedule has.
                 if d.primary.span == diag::Span::default() {

@@ -20,9 +20,8 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let s = &args.subject;
     let subject = Subject::open(&s.file, s.name.as_deref())?;
     let device = engine::open_device(&s.device)?;
-    let threads = s.threads.unwrap_or(device.target().threads).max(1);
-    let mut target = device.target().clone();
-    target.threads = threads;
+    let target = engine::target(device.as_ref(), s.threads);
+    let threads = target.host_threads();
     let scalars = engine::scalars(subject.func(), &s.set)?;
     let set = subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed)?;
     let mut work = analysis::work_on(
@@ -35,9 +34,9 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     if let Some(task) = subject.task() {
         work.flops = task.flops(&set.sizes).unwrap_or(work.flops);
     }
-    let profile = super::machine::profile(None, false)?;
+    let profile = super::machine::profile(&s.device, None, false)?;
     let roof = roof_time(&profile, &work, threads);
-    let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+    let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
     let program = engine::compile(&module, &target)?;
     let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
     let nests: Vec<String> = module.nests().iter().map(|n| (**n).to_string()).collect();

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use rooftile_artifact::Profile;
 use rooftile_artifact::profile::Figure;
+use rooftile_artifact::{Profile, Target};
 use rooftile_runtime::{ProfileError, machine};
 use serde_json::json;
 
@@ -16,9 +16,13 @@ use crate::report::charts::si;
 ///
 /// # Errors
 /// [`Failure::Input`] when the file is not a profile, [`Failure::Device`] when measuring fails.
-pub fn profile(file: Option<&Path>, refresh: bool) -> Result<Profile, Failure> {
+pub fn profile(device: &str, file: Option<&Path>, refresh: bool) -> Result<Profile, Failure> {
     if let Some(path) = file {
         return machine::load_profile(path).map_err(Failure::input);
+    }
+    if !matches!(device, "cpu" | "cranelift" | "null") {
+        rooftile_runtime::open(device).map_err(|e| Failure::Device(e.to_string()))?;
+        return Err(Failure::Device(format!("{device} has no roofs to measure")));
     }
     let fingerprint = rooftile_runtime::fingerprint();
     let stored = machine::profile_path(&fingerprint).is_some_and(|path| path.exists());
@@ -36,11 +40,7 @@ pub fn profile(file: Option<&Path>, refresh: bool) -> Result<Profile, Failure> {
 /// # Errors
 /// As [`profile`].
 pub fn run(args: &MachineArgs) -> Outcome {
-    if args.device != "cpu" {
-        rooftile_runtime::open(&args.device).map_err(|e| Failure::Device(e.to_string()))?;
-        return Err(Failure::Device(format!("{} has no roofs to measure", args.device)));
-    }
-    let profile = profile(None, args.refresh)?;
+    let profile = profile(&args.device, None, args.refresh)?;
     if args.json {
         return output::print_json(&json!(profile));
     }
@@ -52,17 +52,19 @@ pub fn run(args: &MachineArgs) -> Outcome {
 pub fn text(profile: &Profile) -> String {
     let f = &profile.fingerprint;
     let t = &profile.target;
-    let mut out = format!(
-        "{} ({}), {} cores, {}, huge pages {}\nL1d {}, L2 {}, L3 {}\n\n",
-        f.cpu,
-        f.cpu_id,
-        f.cores,
-        f.os,
-        f.huge_pages,
-        bytes(t.l1d),
-        bytes(t.l2),
-        bytes(t.l3),
-    );
+    let mut out =
+        format!("{} ({}), {} cores, {}, huge pages {}\n", f.cpu, f.cpu_id, f.cores, f.os, f.huge_pages);
+    out += &match t {
+        Target::Cpu(t) => format!("L1d {}, L2 {}, L3 {}\n\n", bytes(t.l1d), bytes(t.l2), bytes(t.l3)),
+        Target::Vulkan(t) => format!(
+            "{}: subgroups of {}, groups of up to {}, {} of shared memory, {} units\n\n",
+            t.name,
+            t.subgroup,
+            t.group_threads,
+            bytes(t.shared_bytes as usize),
+            t.units
+        ),
+    };
     let mut rows = vec![row(["operations", "type", "vector", "threads", "rate", "95 % limits", ""])];
     for roof in &profile.compute {
         rows.push(row([

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rooftile_artifact::HostTensor;
+use rooftile_artifact::{CpuTarget, HostTensor, Target};
 use rooftile_compiler::hir::ir::{ParamRef, Role};
 use rooftile_compiler::nest::interp as nest_interp;
 use rooftile_compiler::oracle::interp as oracle_interp;
@@ -90,16 +90,15 @@ fn execute(subject: &Subject, args: &RunArgs, set: &InputSet) -> Result<Vec<Host
             outputs.tensors.iter().map(|v| v.to_host(v.dtype).map_err(Failure::input)).collect()
         }
         "nest" => {
-            let target = rooftile_artifact::CpuTarget::default();
-            let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+            let target = Target::Cpu(CpuTarget::default());
+            let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
             let bindings = engine::bindings(func, module.program(), set)?;
             nest_interp::run(&module, &bindings, &set.inputs.tensors).map_err(Failure::bug)
         }
         name => {
             let device = engine::open_device(name)?;
-            let mut target = device.target().clone();
-            target.threads = s.threads.unwrap_or(target.threads).max(1);
-            let module = subject.module(&subject.choice(s.schedule, &set.sizes), &target)?;
+            let target = engine::target(device.as_ref(), s.threads);
+            let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
             let program = engine::compile(&module, &target)?;
             let mut instance = engine::instance(device.as_ref(), func, &program, set, s.threads)?;
             instance.run()?;

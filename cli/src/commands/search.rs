@@ -121,8 +121,8 @@ fn one(
     refuse_slow_oracles(&checked, task, &name)?;
     let folder = run_folder::create(out, &entry_name)?;
     let profile = match (&args.profile, settings.cost) {
-        (Some(path), _) => Some(machine::profile(Some(path), false)?),
-        (None, Cost::Clock) => Some(machine::profile(None, false)?),
+        (Some(path), _) => Some(machine::profile(&args.device, Some(path), false)?),
+        (None, Cost::Clock) => Some(machine::profile(&args.device, None, false)?),
         (None, Cost::Model) => None,
     };
     let options = Options {

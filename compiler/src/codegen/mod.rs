@@ -1,5 +1,5 @@
-//! Code from nests: [`cpu`] for processors, [`vulkan`] for GPUs that take SPIR-V. What kernels for GPUs have in common is
-//! in [`gpu`], functions such as `exp` are in [`math`].
+//! Code from verified nests: [`cpu`] for processors, [`vulkan`] for GPUs that take SPIR-V. What kernels for GPUs have in common is
+//! in [`gpu`], functions such as `exp` are in [`math`]. A generator never sees a schedule.
 
 pub mod cpu;
 pub mod gpu;
@@ -7,6 +7,7 @@ pub mod math;
 pub mod vulkan;
 
 use rooftile_artifact::program::Step;
+use rooftile_artifact::{Program, Target};
 
 use crate::nest::{VerifiedModule, verify};
 
@@ -29,6 +30,17 @@ pub enum CodegenError {
         /// What went wrong.
         what: String,
     },
+}
+
+/// Generates the code of every kernel of a module.
+///
+/// # Errors
+/// [`CodegenError`], of the first kernel that has one.
+pub fn compile(module: &VerifiedModule, target: &Target) -> Result<Program, CodegenError> {
+    match target {
+        Target::Cpu(target) => cpu::compile(module, target, cpu::Generator::default()),
+        Target::Vulkan(target) => vulkan::compile(module, target),
+    }
 }
 
 /// Number of buffer slots of each kernel: those that the nest touches, and every one that a launch passes.

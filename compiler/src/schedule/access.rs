@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::bounds;
 use super::form::{Action, Form, StmtId, operands};
-use super::levels::{LevelId, LevelKind, Levels};
+use super::levels::{LevelId, Levels};
 use crate::hir::ir::{AssignOp, AxisId, ExprId, ExprKind, ReduceOp, TensorId, ValueId};
 
 /// A thing that is read and written.
@@ -141,7 +141,7 @@ pub(crate) fn agree(form: &Form, levels: &Levels, x: &Access, y: &Access, level:
     if let Object::Value(v) = x.object {
         let info = &form.info[v.index()];
         if info.lanes_of == Some(axis) {
-            return matches!(levels.all[level].kind, LevelKind::Block { .. });
+            return levels.all[level].kind.is_block();
         }
     }
     agree_on_axis(form, x, y, axis)

@@ -16,6 +16,8 @@ const ALL: Allow = Allow { contract: true, reassoc: true, online: true, atomics:
 /// The names that verbs of a kernel or pipeline may use, each once, in order of appearance.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Anchors {
+    /// Whether the schedule is for a GPU: threads in place of lanes, groups in place of cores.
+    pub gpu: bool,
     /// Axes.
     pub axes: Vec<AxisAnchor>,
     /// `let`s and `var`s.
@@ -92,7 +94,7 @@ pub struct TensorAnchor {
     pub appended: bool,
 }
 
-/// The anchors of a kernel, or of all kernels of a pipeline together.
+/// The anchors of a kernel, or of all kernels of a pipeline together, for a CPU.
 #[must_use]
 pub fn anchors(file: &File, entry: FuncId) -> Anchors {
     let mut out = Anchors::default();

@@ -1,7 +1,7 @@
 //! A plan for one kernel: verbs whose anchors the kernel has become the setup of its loops, or rewrites of its normal
 //! form. Anchors that a kernel lacks belong to another kernel of the pipeline.
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 
 use super::Allow;
 use super::form::Form;
@@ -13,29 +13,34 @@ use super::stage::Stage;
 use super::{bounds, inline};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
-use crate::schedule::plan::{AppendVia, Assignment, Merge, Plan, RaggedVia, ScanVia, ScatterVia, Verb};
+use crate::schedule::plan::{
+    AppendVia, Assignment, Merge, Place, Plan, RaggedVia, ScanVia, ScatterVia, Verb,
+};
 
 /// Lanes of `ragged(e, via = lane)`.
 const RAGGED_LANES: i64 = 8;
+
+/// Threads of `thread(i)`.
+const THREADS: i64 = 64;
 
 struct Apply<'a> {
     form: &'a mut Form,
     setup: Setup,
     assignment: &'a Assignment,
     allow: Allow,
-    target: &'a CpuTarget,
+    target: &'a Target,
 }
 
 /// The setup of a kernel under a plan; the form is rewritten where verbs ask for it.
 ///
 /// # Errors
-/// E0504 for verbs that are illegal here, E0505 for those that the CPU does not have.
+/// E0504 for verbs that are illegal here, E0505 for those that the target does not have.
 pub(crate) fn apply(
     form: &mut Form,
     plan: &Plan,
     assignment: &Assignment,
     allow: Allow,
-    target: &CpuTarget,
+    target: &Target,
 ) -> Result<Setup, Diagnostic> {
     let setup = Setup {
         specs: tile_specs(form, assignment),
@@ -43,6 +48,8 @@ pub(crate) fn apply(
         policy: Policy::Greedy,
         stages: Vec::new(),
         allow,
+        shared_bytes: shared_bytes(target),
+        spread: false,
     };
     let mut a = Apply { form, setup, assignment, allow, target };
     // Rewrites that make axes come last: what is asked of an axis goes to its parts.
@@ -53,6 +60,11 @@ pub(crate) fn apply(
         a.rewrite(verb)?;
     }
     Ok(a.setup)
+}
+
+/// Bytes of near memory that threads share.
+pub(crate) fn shared_bytes(target: &Target) -> i64 {
+    target.gpu().map_or(0, |g| i64::from(g.shared_bytes))
 }
 
 /// Tile sizes that the algorithm's tile names have under an assignment.
@@ -95,6 +107,17 @@ impl Apply<'_> {
         f.tensors.handles().find(|t| f.tensors[*t].name == name)
     }
 
+    /// What runs parts at the same time: the threads of a processor; of a GPU, enough threads to keep it busy.
+    fn workers(&self) -> i64 {
+        /// Threads that each unit of a GPU has in flight, at least.
+        const IN_FLIGHT: usize = 64;
+        let n = match self.target {
+            Target::Cpu(cpu) => cpu.threads,
+            Target::Vulkan(gpu) => gpu.units as usize * IN_FLIGHT,
+        };
+        i64::try_from(n).unwrap_or(1).max(1)
+    }
+
     fn refuse(&self, axis: AxisId, why: &str) -> Diagnostic {
         let a = &self.form.func.axes[axis];
         Diagnostic::error(Code::Illegal, a.span, format!("`{}` {why}", a.name))
@@ -104,7 +127,7 @@ impl Apply<'_> {
         Diagnostic::error(
             Code::Unsupported,
             self.form.func.span,
-            format!("{what} is not supported on the CPU"),
+            format!("{what} is not supported on {}", self.target.name()),
         )
     }
 
@@ -124,7 +147,21 @@ impl Apply<'_> {
                 }
             }
             Verb::Order(order) => self.setup.order.extend(order.iter().cloned()),
-            Verb::Parallel { axes, .. } => {
+            Verb::Grid { .. } | Verb::Thread { .. } if self.target.gpu().is_none() => {}
+            Verb::Thread { axis, count } => {
+                let most = self.target.gpu().map_or(1, |g| i64::from(g.group_threads));
+                for a in self.axes(axis) {
+                    let n = match count {
+                        Some(n) => n.value(self.assignment),
+                        None => Some(THREADS),
+                    };
+                    let Some(n) = n.filter(|n| (1..=most).contains(n)) else {
+                        return Err(self.refuse(a, &format!("takes 1 to {most} threads")));
+                    };
+                    self.setup.specs[a.index()].threads = Some(n);
+                }
+            }
+            Verb::Parallel { axes, .. } | Verb::Grid { axes, .. } => {
                 for name in axes {
                     // Of several axes of one name those are meant that can be shared out.
                     let named = self.axes(name);
@@ -142,6 +179,10 @@ impl Apply<'_> {
             }
             Verb::Vector { axis, lanes } => {
                 for a in self.axes(axis) {
+                    if self.target.gpu().is_some() {
+                        // Threads are the lanes of a GPU; side by side, their points are neighbours anyway.
+                        continue;
+                    }
                     let n = lanes.value(self.assignment).unwrap_or(RAGGED_LANES);
                     if !(1..=64).contains(&n) {
                         return Err(self.refuse(a, "takes 1 to 64 lanes"));
@@ -165,6 +206,7 @@ impl Apply<'_> {
                 }
             }
             Verb::Ragged { axis, via } => match via {
+                RaggedVia::Lane if self.target.gpu().is_some() => {}
                 RaggedVia::Lane => {
                     for a in self.axes(axis) {
                         self.setup.specs[a.index()].lanes.get_or_insert(RAGGED_LANES);
@@ -181,18 +223,20 @@ impl Apply<'_> {
 
     fn rewrite(&mut self, verb: &Verb) -> Result<(), Diagnostic> {
         match verb {
-            Verb::Stage { tensor, at, panel, .. } => {
+            Verb::Stage { tensor, at, place, panel } => {
                 let Some(tensor) = self.tensor(tensor) else { return Ok(()) };
                 if self.axes(&at.name).is_empty() {
                     return Ok(());
                 }
                 let panel = panel.as_ref().and_then(|p| p.value(self.assignment)).filter(|n| *n > 1);
-                self.setup.stages.push(Stage { tensor, at: at.clone(), panel });
+                let place = if self.target.gpu().is_some() { *place } else { Place::Local };
+                self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel });
             }
             Verb::Keep { value, place } => {
                 for v in self.form.func.values.handles() {
                     if self.form.func.values[v].name == *value {
-                        self.form.info[v.index()].place = Some(*place);
+                        let near = *place == Place::Shared && self.target.gpu().is_none();
+                        self.form.info[v.index()].place = Some(if near { Place::Local } else { *place });
                     }
                 }
             }
@@ -216,7 +260,7 @@ impl Apply<'_> {
                 match via {
                     ScanVia::TwoPass | ScanVia::ThreePass if here => {
                         let n = items.as_ref().and_then(|i| i.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = i64::try_from(self.target.threads).unwrap_or(1).max(1);
+                        let threads = self.workers();
                         let p = split::scan(self.form, target, (threads * n).min(4096), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }
@@ -229,7 +273,7 @@ impl Apply<'_> {
                 match via {
                     ScatterVia::Privatize => {
                         let n = copies.as_ref().and_then(|c| c.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = i64::try_from(self.target.threads).unwrap_or(1).max(1);
+                        let threads = self.workers();
                         let p = split::privatize(self.form, tensor, (threads * n).min(1024), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }

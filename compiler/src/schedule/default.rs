@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::{CpuTarget, Target};
 
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
@@ -12,16 +12,16 @@ use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::{Allow, bounds, split};
+use super::{Allow, bounds, default_gpu, split};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, ExprKind, ReduceOp, StoreKind, TensorId, TileSize};
-use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Plan, ScanVia, ScatterVia, Verb};
+use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
 /// Extent up to which a constant axis is written out whole.
-const SMALL: i64 = 16;
+pub(super) const SMALL: i64 = 16;
 
 /// Points of a fold's tile.
-const FOLD_TILE: i64 = 64;
+pub(super) const FOLD_TILE: i64 = 64;
 
 /// The first proposal that the kernel takes, with its loops.
 ///
@@ -30,11 +30,15 @@ const FOLD_TILE: i64 = 64;
 pub(crate) fn choose(
     form: &Form,
     allow: Allow,
-    target: &CpuTarget,
+    target: &Target,
     views: &[Option<ViewShape>],
 ) -> Result<(Plan, KernelNest), Diagnostic> {
     let mut last = None;
-    for plan in proposals(form, allow, target) {
+    let plans = match target {
+        Target::Cpu(cpu) => proposals(form, allow, cpu),
+        Target::Vulkan(gpu) => default_gpu::proposals(form, allow, gpu),
+    };
+    for plan in plans {
         let mut form = form.clone();
         let lowered = apply::apply(&mut form, &plan, &Assignment::new(), allow, target)
             .and_then(|setup| kernel::lower_form(form, &setup, views));
@@ -78,11 +82,11 @@ fn propose(
         }
     }
     let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
-    let model = Model { form, bounding: &bounding, allow, target };
+    let model = Model { form, bounding: &bounding, allow };
     let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
     let contraction = if unroll { model.contraction(&chosen) } else { None };
     for a in &chosen {
-        specs[a.index()].lanes = Some(model.lane_count(*a, contraction.is_some()));
+        specs[a.index()].lanes = Some(lane_count(form, target, *a, contraction.is_some()));
     }
     if unroll {
         for a in form.func.axes.handles() {
@@ -91,7 +95,7 @@ fn propose(
             }
         }
     }
-    let shared = if parallel { model.shared(&chosen) } else { Vec::new() };
+    let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
     if let Some(c) = &contraction {
         block_contraction(form, target, c, &shared, &mut specs, &mut setup);
     }
@@ -107,17 +111,17 @@ fn propose(
     }
     setup.specs = specs;
     if parallel && shared.is_empty() {
-        in_parts(form, allow, target, &mut setup);
+        in_parts(form, allow, i64::try_from(target.threads).unwrap_or(1), &mut setup);
     }
     setup
 }
 
 /// `acc[u,v] += A[u,k] * B[k,v]`: the axis to write out, that of the lanes, the reduced one, and `B`.
-struct Contraction {
-    rows: AxisId,
-    columns: AxisId,
-    reduced: AxisId,
-    panel: Option<TensorId>,
+pub(super) struct Contraction {
+    pub(super) rows: AxisId,
+    pub(super) columns: AxisId,
+    pub(super) reduced: AxisId,
+    pub(super) panel: Option<TensorId>,
 }
 
 /// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
@@ -163,14 +167,18 @@ fn block_contraction(
         level(c.reduced, 1),
     ]);
     setup.order = order;
-    setup.stages.push(Stage { tensor: panel, at: level(c.reduced, 0), panel: Some(lanes) });
+    setup.stages.push(Stage {
+        tensor: panel,
+        at: level(c.reduced, 0),
+        place: Place::Local,
+        panel: Some(lanes),
+    });
 }
 
 /// Where no axis can be shared out as it is: scans, scatters and reductions in parts.
-fn in_parts(form: &Form, allow: Allow, target: &CpuTarget, setup: &mut Wishes) {
+pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wishes) {
     /// Parts for each core.
     const PARTS: i64 = 4;
-    let threads = i64::try_from(target.threads).unwrap_or(1).max(1);
     if threads < 2 {
         return;
     }
@@ -208,21 +216,33 @@ fn in_parts(form: &Form, allow: Allow, target: &CpuTarget, setup: &mut Wishes) {
     setup.parts = legal.then_some(verb);
 }
 
-struct Model<'a> {
-    form: &'a Form,
-    bounding: &'a BTreeSet<AxisId>,
-    allow: Allow,
-    target: &'a CpuTarget,
+fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) -> i64 {
+    let mut widest = 4;
+    for (_, s) in form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)) {
+        if let Action::Store { tensor, .. } = &s.action {
+            widest = widest.max(form.func.tensors[*tensor].dtype.size());
+        }
+    }
+    let per = target.vector_bytes.max(16) / widest;
+    let n = if contraction { 2 * per } else { 4 * per };
+    i64::try_from(n).unwrap_or(8).clamp(2, 64)
+}
+
+/// What a kernel's statements tell, whatever the target.
+pub(super) struct Model<'a> {
+    pub(super) form: &'a Form,
+    pub(super) bounding: &'a BTreeSet<AxisId>,
+    pub(super) allow: Allow,
 }
 
 impl Model<'_> {
-    fn blockable(&self, axis: AxisId) -> bool {
+    pub(super) fn blockable(&self, axis: AxisId) -> bool {
         self.form.is_dimension(axis) && !self.bounding.contains(&axis)
     }
 
     /// The best axis for lanes of each statement: elements side by side in what it stores and reads. Those that run most
     /// often choose first, and what they run over besides is not given lanes by another: theirs would fill the registers.
-    fn lanes(&self) -> BTreeSet<AxisId> {
+    pub(super) fn lanes(&self) -> BTreeSet<AxisId> {
         let mut out = BTreeSet::new();
         let mut taken: Vec<(usize, AxisId, &[AxisId])> = Vec::new();
         let mut stmts: Vec<_> = self.form.stmts.iter().map(|(_, s)| (self.depth(&s.axes), s)).collect();
@@ -277,12 +297,12 @@ impl Model<'_> {
     }
 
     /// How many of the axes are long.
-    fn depth(&self, axes: &[AxisId]) -> usize {
+    pub(super) fn depth(&self, axes: &[AxisId]) -> usize {
         axes.iter().filter(|a| bounds::extent(self.form, **a).is_none_or(|n| n > SMALL)).count()
     }
 
     /// Whether something runs over another long axis at each point of this one.
-    fn has_rows(&self, axis: AxisId) -> bool {
+    pub(super) fn has_rows(&self, axis: AxisId) -> bool {
         self.form.stmts.iter().any(|(_, s)| s.axes.contains(&axis) && self.depth(&s.axes) > 1)
     }
 
@@ -304,20 +324,8 @@ impl Model<'_> {
         }
     }
 
-    fn lane_count(&self, axis: AxisId, contraction: bool) -> i64 {
-        let mut widest = 4;
-        for (_, s) in self.form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)) {
-            if let Action::Store { tensor, .. } = &s.action {
-                widest = widest.max(self.form.func.tensors[*tensor].dtype.size());
-            }
-        }
-        let per = self.target.vector_bytes.max(16) / widest;
-        let n = if contraction { 2 * per } else { 4 * per };
-        i64::try_from(n).unwrap_or(8).clamp(2, 64)
-    }
-
     /// Whether a small constant axis is written out whole.
-    fn writes_out(&self, axis: AxisId) -> bool {
+    pub(super) fn writes_out(&self, axis: AxisId) -> bool {
         self.blockable(axis)
             && !matches!(self.form.func.axes[axis].kind, AxisKind::Fold(_))
             && self.form.func.axes[axis].parents.is_empty()
@@ -325,7 +333,7 @@ impl Model<'_> {
     }
 
     /// A sum of products over a long axis, into a value with lanes and with another axis.
-    fn contraction(&self, lanes: &BTreeSet<AxisId>) -> Option<Contraction> {
+    pub(super) fn contraction(&self, lanes: &BTreeSet<AxisId>) -> Option<Contraction> {
         for (_, stmt) in self.form.stmts.iter() {
             let Action::Accumulate { value, op: ReduceOp::Dot | ReduceOp::Sum, args, guard: None } =
                 &stmt.action
@@ -373,32 +381,31 @@ impl Model<'_> {
         None
     }
 
+    /// Long axes whose passes never meet in what is stored, from the outside in.
+    pub(super) fn apart(&self) -> Vec<AxisId> {
+        let accesses = Accesses::new(self.form);
+        let long = |axis: &&AxisId| {
+            let a = &self.form.func.axes[**axis];
+            matches!(a.kind, AxisKind::For(_) | AxisKind::With)
+                && a.parents.is_empty()
+                && bounds::extent(self.form, **axis).is_none_or(|n| n > SMALL)
+        };
+        let apart = |axis: &&AxisId| {
+            self.form.stmts.handles().all(|s| {
+                let writes =
+                    accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_)));
+                writes
+                    .clone()
+                    .all(|x| agree_on_axis(self.form, x, x, **axis) && x.index.contains(&Ix::Axis(**axis)))
+            })
+        };
+        self.form.order.iter().filter(long).filter(apart).copied().collect()
+    }
+
     /// Axes to share out over the cores: the outermost whose passes never meet.
     fn shared(&self, lanes: &BTreeSet<AxisId>) -> Vec<AxisId> {
-        if self.target.threads < 2 {
-            return Vec::new();
-        }
-        let accesses = Accesses::new(self.form);
         let mut out = Vec::new();
-        for axis in &self.form.order {
-            let a = &self.form.func.axes[*axis];
-            if !matches!(a.kind, AxisKind::For(_) | AxisKind::With) || !a.parents.is_empty() {
-                continue;
-            }
-            if bounds::extent(self.form, *axis).is_some_and(|n| n <= SMALL) {
-                continue;
-            }
-            // Every store must stay with its pass.
-            let apart = self.form.stmts.handles().all(|s| {
-                accesses
-                    .of(s)
-                    .iter()
-                    .filter(|x| x.write && matches!(x.object, Object::Tensor(_)))
-                    .all(|x| agree_on_axis(self.form, x, x, *axis) && x.index.contains(&Ix::Axis(*axis)))
-            });
-            if !apart {
-                continue;
-            }
+        for axis in &self.apart() {
             if lanes.contains(axis) && !out.is_empty() {
                 continue;
             }

@@ -8,6 +8,7 @@ use crate::schedule::plan::{Amount, AppendVia, AxisRef, Merge, Place, Plan, Scan
 pub type Pick<'a> = dyn FnMut(usize) -> usize + 'a;
 
 const LANES: &[i64] = &[4, 8, 16, 32];
+const THREADS: &[i64] = &[3, 4, 8, 16, 32, 64, 128];
 const POINTS: &[i64] = &[2, 3, 4, 6, 8];
 const TILES: &[i64] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 const INNER_TILES: &[i64] = &[8, 16, 32];
@@ -31,7 +32,12 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
     Some(match pick(15) {
         0 | 1 => {
             let a = one_of(&axes(&blockable), pick)?;
-            Verb::Vector { axis: a.name.clone(), lanes: amount(LANES, pick) }
+            let axis = a.name.clone();
+            if anchors.gpu {
+                Verb::Thread { axis, count: Some(amount(THREADS, pick)) }
+            } else {
+                Verb::Vector { axis, lanes: amount(LANES, pick) }
+            }
         }
         2 | 3 => {
             let a = one_of(&axes(&blockable), pick)?;
@@ -55,13 +61,21 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             if pick(3) == 0 && second.name != first.name {
                 names.push(second.name.clone());
             }
-            Verb::Parallel { axes: names, balance: None }
+            if anchors.gpu {
+                let third = one_of(&some, pick)?;
+                if pick(2) == 0 && !names.contains(&third.name) {
+                    names.push(third.name.clone());
+                }
+                Verb::Grid { axes: names, group: None }
+            } else {
+                Verb::Parallel { axes: names, balance: None }
+            }
         }
         7 | 8 => order(anchors, plan, pick)?,
         9 => stage(anchors, plan, pick)?,
         10 => {
             let v = one_of(&anchors.values, pick)?;
-            let place = if pick(2) == 0 { Place::Reg } else { Place::Local };
+            let place = if pick(2) == 0 { Place::Reg } else { near(anchors, pick) };
             Verb::Keep { value: v.name, place }
         }
         11 => {
@@ -149,14 +163,25 @@ fn stage(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
     let name = one_of(if pick(2) == 0 { &t.staged_by } else { &t.staged_in }, pick)?;
     let level = one_of(&levels(plan, &name), pick)?;
     let panel = if pick(2) == 0 { Some(panel(anchors, t, plan, pick)) } else { None };
-    Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place: Place::Local, panel })
+    let place = near(anchors, pick);
+    Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place, panel })
+}
+
+/// Memory for a copy or a value.
+fn near(anchors: &Anchors, pick: &mut Pick<'_>) -> Place {
+    if anchors.gpu && pick(3) > 0 { Place::Shared } else { Place::Local }
 }
 
 /// A panel for a copy: a multiple of the points of its axis that run at once.
 fn panel(anchors: &Anchors, t: &TensorAnchor, plan: &Plan, pick: &mut Pick<'_>) -> Amount {
     let lanes = |axis: &str| {
         plan.verbs.iter().find_map(|v| match v {
-            Verb::Vector { axis: a, lanes: Amount::Int(n) } if a == axis => Some(*n),
+            Verb::Vector { axis: a, lanes: Amount::Int(n) }
+            | Verb::Thread { axis: a, count: Some(Amount::Int(n)) }
+                if a == axis =>
+            {
+                Some(*n)
+            }
             _ => None,
         })
     };
@@ -170,7 +195,8 @@ fn panel(anchors: &Anchors, t: &TensorAnchor, plan: &Plan, pick: &mut Pick<'_>) 
         })
     };
     let axis = t.staged_by.iter().find(|a| lanes(a).is_some()).or(t.staged_by.last());
-    let at_once = axis.map_or(1, |a| lanes(a).unwrap_or(1) * points(a).unwrap_or(1)).clamp(1, 64);
+    let most = if anchors.gpu { 1024 } else { 64 };
+    let at_once = axis.map_or(1, |a| lanes(a).unwrap_or(1) * points(a).unwrap_or(1)).clamp(1, most);
     Amount::Int(if at_once > 1 { at_once * [1, 1, 2][pick(3)] } else { LANES[pick(LANES.len())] })
 }
 
@@ -206,6 +232,7 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
             Verb::Tile { axis: y, .. } | Verb::Roll { axis: y, .. },
         )
         | (Verb::Vector { axis: x, .. }, Verb::Vector { axis: y, .. })
+        | (Verb::Thread { axis: x, .. }, Verb::Thread { axis: y, .. })
         | (Verb::Unroll { axis: x, .. }, Verb::Unroll { axis: y, .. })
         | (Verb::Split { axis: x, .. }, Verb::Split { axis: y, .. })
         | (Verb::Stage { tensor: x, .. }, Verb::Stage { tensor: y, .. })
@@ -216,7 +243,9 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
-        (Verb::Order(_), Verb::Order(_)) | (Verb::Parallel { .. }, Verb::Parallel { .. }) => true,
+        (Verb::Order(_), Verb::Order(_))
+        | (Verb::Parallel { .. }, Verb::Parallel { .. })
+        | (Verb::Grid { .. }, Verb::Grid { .. }) => true,
         _ => false,
     }
 }

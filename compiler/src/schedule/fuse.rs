@@ -27,7 +27,7 @@ pub(crate) enum Tree {
         node: NodeId,
         /// What it runs over.
         level: LevelId,
-        /// For blocks: as lanes. For loops to be shared out over the cores: the passes are independent.
+        /// For blocks: as lanes, or by threads. For loops to be shared out over the cores: the passes are independent.
         lanes: bool,
         /// What is repeated.
         body: Vec<Tree>,
@@ -274,7 +274,10 @@ impl<'a> Fuser<'a> {
             let together = |c: &Cluster, copy: &Item| {
                 let runs = self.has(copy, level, bound);
                 // Whether passes are shared out over the cores is for the user to say.
-                let alike = || self.levels.parallel.contains(&level) || self.lanes(copy, level) == c.lanes;
+                let alike = || {
+                    self.levels.parallel.contains(&level)
+                        || (self.lanes(copy, level) == c.lanes && self.threads_match(&c.items, copy, level))
+                };
                 runs == c.is_loop && (!runs || (alike() && self.share(&c.items, copy, level)))
             };
             near.pop();
@@ -333,7 +336,9 @@ impl<'a> Fuser<'a> {
         let after = last.map_or(0, |p| p + 1);
         if self.has(item, level, bound) {
             let lanes = self.lanes(item, level);
-            let joins = |c: &Cluster| c.is_loop && c.lanes == lanes && self.share(&c.items, item, level);
+            let alike =
+                |c: &Cluster| c.lanes == lanes && (!lanes || self.threads_match(&c.items, item, level));
+            let joins = |c: &Cluster| c.is_loop && alike(c) && self.share(&c.items, item, level);
             let from = last.unwrap_or(0);
             let target = if may_share { (from..out.len()).find(|n| joins(&out[*n])) } else { None };
             if let Some(n) = target {
@@ -354,7 +359,35 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Whether an item may run as lanes of a block, or on several cores at once.
+    /// Whether the points of a level may run by threads, each on its own.
+    fn by_threads(&self, s: StmtId, level: LevelId) -> bool {
+        let shares_bytes = match &self.form.stmts[s].action {
+            Action::Store { tensor, .. } => self.form.func.tensors[*tensor].packed.is_some(),
+            Action::Append { .. } => true,
+            _ => false,
+        };
+        !shares_bytes && self.accesses.independent(self.form, self.levels, &[s], level, &BTreeSet::new())
+    }
+
+    /// The levels of a statement that run by threads.
+    fn thread_levels(&self, s: StmtId) -> Vec<LevelId> {
+        let levels = self.stmt_levels[s.index()].iter().copied();
+        let mut out: Vec<LevelId> =
+            levels.filter(|l| self.levels.is_threads(*l) && self.by_threads(s, *l)).collect();
+        out.sort_unstable();
+        out
+    }
+
+    /// Whether an item runs by the same threads as others: loops over threads nest without anything in between.
+    fn threads_match(&self, items: &[&Item], item: &Item, level: LevelId) -> bool {
+        if !self.levels.is_threads(level) {
+            return true;
+        }
+        let (Some(Item::Stmt(a)), Item::Stmt(b)) = (items.first(), item) else { return true };
+        self.thread_levels(*a) == self.thread_levels(*b)
+    }
+
+    /// Whether an item may run as lanes of a block, by threads, or on several cores at once.
     fn lanes(&self, item: &Item, level: LevelId) -> bool {
         if self.levels.parallel.contains(&level) {
             return match item {
@@ -364,8 +397,11 @@ impl<'a> Fuser<'a> {
                 _ => true,
             };
         }
-        let LevelKind::Block { lanes: true, .. } = self.levels.all[level].kind else { return false };
         let Item::Stmt(s) = item else { return false };
+        if self.levels.is_threads(level) {
+            return self.by_threads(*s, level);
+        }
+        let LevelKind::Block { lanes: true, .. } = self.levels.all[level].kind else { return false };
         let action = &self.form.stmts[*s].action;
         let simple = match action {
             Action::Set { .. } => true,

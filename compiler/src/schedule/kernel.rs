@@ -8,7 +8,7 @@ use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree};
-use super::levels::{AxisSpec, LevelId, Levels};
+use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
 use super::{Allow, bounds, code_size, hoist, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{ExprId, Tensor, ValueId};
@@ -29,6 +29,10 @@ pub(crate) struct Setup {
     pub(crate) stages: Vec<stage::Stage>,
     /// What the task allows.
     pub(crate) allow: Allow,
+    /// Bytes of near memory of a group of threads.
+    pub(crate) shared_bytes: i64,
+    /// Every outermost loop whose passes are independent is shared out.
+    pub(crate) spread: bool,
 }
 
 /// How a parameter's tensor lies in a buffer.
@@ -109,7 +113,7 @@ fn lower_copied(
     split_self_conflicts(&mut form);
     let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
     for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
-        if let Some(p) = form.func.axes[axis].parents.iter().find(|p| levels.block(**p).is_some()) {
+        if let Some(p) = form.func.axes[axis].parents.iter().find(|p| levels.is_blocked(**p)) {
             let (name, parent) = (&form.func.axes[axis].name, &form.func.axes[*p].name);
             return Err(Diagnostic::error(
                 Code::Illegal,
@@ -133,9 +137,9 @@ fn lower_copied(
     let stmt_levels: Vec<Vec<LevelId>> = form.stmts.handles().map(|s| levels_of(&form, &levels, s)).collect();
     let accesses = Accesses::new(&form);
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
-    let phases = phases(&form, &levels, &accesses, trees)?;
+    let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
-    let homes = storage::homes(&mut form, &levels, &accesses, &bodies)?;
+    let homes = storage::homes(&mut form, &levels, &accesses, &bodies, setup.shared_bytes)?;
 
     let mut b = Builder::new(&form.func.name);
     for (_, size) in form.func.sizes.iter() {
@@ -201,13 +205,16 @@ fn phases(
     levels: &Levels,
     accesses: &Accesses,
     trees: Vec<Tree>,
+    spread: bool,
 ) -> Result<Vec<(Vec<Tree>, usize)>, Diagnostic> {
     let mut out: Vec<(Vec<Tree>, usize)> = Vec::new();
     for tree in trees {
         let mut cores = 0;
         let mut inner = &tree;
         while let Tree::Loop { level, body, lanes, .. } = inner {
-            if !levels.parallel.contains(level) || !lanes {
+            let asked = levels.parallel.contains(level);
+            let step = matches!(levels.all[*level].kind, LevelKind::Step(_));
+            if !(asked && *lanes || spread && step) {
                 break;
             }
             // The host shares out the passes, so it must know how many there are.
@@ -215,7 +222,10 @@ fn phases(
             if !bounds::is_host(form, axis.lo) || !bounds::is_host(form, axis.hi) {
                 break;
             }
-            check_parallel(form, levels, accesses, inner, *level)?;
+            match check_parallel(form, levels, accesses, inner, *level) {
+                Err(_) if spread => break,
+                other => other?,
+            }
             cores += 1;
             match &body[..] {
                 [only] => inner = only,
@@ -229,7 +239,7 @@ fn phases(
     }
     // Parts are shared out where they can be; nobody asked for it.
     let asked = |l: &LevelId| !form.partitions.values().any(|part| *part == levels.all[*l].axis);
-    if levels.parallel.iter().any(asked) && out.iter().all(|(_, cores)| *cores == 0) {
+    if !spread && levels.parallel.iter().any(asked) && out.iter().all(|(_, cores)| *cores == 0) {
         return Err(nothing_shared(form, levels, accesses));
     }
     Ok(out)

@@ -1,13 +1,18 @@
 //! The loops that an axis becomes, and their order.
 //!
 //! An axis has one or more *step* levels, from the outside in, each a loop over the range of the level above it, and
-//! at most one *block*: the points of one step of the innermost step level, written out or as lanes.
+//! at most one *block*: the points of one step of the innermost step level, by threads, written out, or as lanes.
 //!
 //! ```text
 //! tile(i, 64), unroll(i, 4):   for i.0 in lo..hi step 64
 //!                                for i.1 in i.0..min(i.0 + 64, hi) step 4
 //!                                  for u in 0..4 unrolled          i = i.1 + u
+//! thread(i, 16), unroll(i, 4):  for i in lo..hi step 64
+//!                                 for t in 0..16 by threads
+//!                                   for u in 0..4 unrolled          i = i + 16 * u + t
 //! ```
+//!
+//! Points of neighbouring threads are neighbours, so that they touch memory side by side.
 
 use super::bounds;
 use super::form::{Action, Form};
@@ -34,7 +39,12 @@ pub(crate) struct Level {
 pub(crate) enum LevelKind {
     /// A loop with this step.
     Step(i64),
-    /// The points of one step of the level above.
+    /// The points of one step of the level above, or a part of them, by as many threads.
+    Threads {
+        /// How many.
+        count: i64,
+    },
+    /// The points of one step of the level above; with threads, those of one thread.
     Block {
         /// How many.
         count: i64,
@@ -46,7 +56,7 @@ pub(crate) enum LevelKind {
 impl LevelKind {
     /// Whether this is a block.
     pub(crate) fn is_block(self) -> bool {
-        matches!(self, LevelKind::Block { .. })
+        matches!(self, LevelKind::Block { .. } | LevelKind::Threads { .. })
     }
 }
 
@@ -59,6 +69,8 @@ pub(crate) struct AxisSpec {
     pub(crate) lanes: Option<i64>,
     /// Points written out.
     pub(crate) unroll: Option<i64>,
+    /// Threads of a group.
+    pub(crate) threads: Option<i64>,
     /// Whether the outermost level is shared out over the cores.
     pub(crate) parallel: bool,
 }
@@ -87,22 +99,47 @@ impl Levels {
         self.chain(axis).iter().copied().filter(|l| !self.all[*l].kind.is_block())
     }
 
-    /// The block of an axis.
-    pub(crate) fn block(&self, axis: AxisId) -> Option<LevelId> {
-        self.chain(axis).iter().copied().find(|l| self.all[*l].kind.is_block())
+    /// The levels of the points of an axis: threads, then what each of them runs.
+    pub(crate) fn blocks(&self, axis: AxisId) -> impl Iterator<Item = LevelId> {
+        self.chain(axis).iter().copied().filter(|l| self.all[*l].kind.is_block())
     }
 
-    /// The count of the block of an axis, 1 without one.
+    /// Whether several points of an axis run in one step.
+    pub(crate) fn is_blocked(&self, axis: AxisId) -> bool {
+        self.blocks(axis).next().is_some()
+    }
+
+    /// Points of an axis that run in one step.
     pub(crate) fn block_count(&self, axis: AxisId) -> i64 {
-        match self.block(axis).map(|b| self.all[b].kind) {
-            Some(LevelKind::Block { count, .. }) => count,
-            _ => 1,
-        }
+        self.threads(axis) * self.unit_count(axis)
+    }
+
+    /// Points of an axis that one thread runs in one step.
+    pub(crate) fn unit_count(&self, axis: AxisId) -> i64 {
+        let count = |l: LevelId| match self.all[l].kind {
+            LevelKind::Block { count, .. } => Some(count),
+            _ => None,
+        };
+        self.blocks(axis).find_map(count).unwrap_or(1)
+    }
+
+    /// Threads along an axis, 1 without any.
+    pub(crate) fn threads(&self, axis: AxisId) -> i64 {
+        let count = |l: LevelId| match self.all[l].kind {
+            LevelKind::Threads { count } => Some(count),
+            _ => None,
+        };
+        self.blocks(axis).find_map(count).unwrap_or(1)
+    }
+
+    /// Whether a level runs by threads.
+    pub(crate) fn is_threads(&self, level: LevelId) -> bool {
+        matches!(self.all[level].kind, LevelKind::Threads { .. })
     }
 
     /// Whether the block of an axis is lanes.
     pub(crate) fn has_lanes(&self, axis: AxisId) -> bool {
-        self.block(axis).is_some_and(|b| matches!(self.all[b].kind, LevelKind::Block { lanes: true, .. }))
+        self.blocks(axis).any(|b| matches!(self.all[b].kind, LevelKind::Block { lanes: true, .. }))
     }
 
     /// A level's place in the order.
@@ -141,7 +178,9 @@ impl Levels {
         let name = &form.func.axes[axis].name;
         let extent = bounds::extent(form, axis);
         let lanes = spec.lanes.filter(|n| *n > 1);
-        let count = (lanes.unwrap_or(1) * spec.unroll.unwrap_or(1).max(1)).clamp(1, 64);
+        let threads = spec.threads.unwrap_or(1).max(1);
+        let unit = (lanes.unwrap_or(1) * spec.unroll.unwrap_or(1).max(1)).clamp(1, 64);
+        let count = threads * unit;
         let fold = matches!(form.func.axes[axis].kind, AxisKind::Fold(_));
         let whole = !fold && spec.tiles.is_empty() && !spec.parallel && extent == Some(count) && count > 1;
         let mut steps: Vec<i64> = Vec::new();
@@ -172,13 +211,16 @@ impl Levels {
                 self.parallel.push(id);
             }
         }
-        if count > 1 && !by_points {
-            let kind = LevelKind::Block { count, lanes: lanes.is_some() };
+        if threads > 1 && !by_points {
+            self.add(axis, format!("{name}.t"), LevelKind::Threads { count: threads });
+        }
+        if unit > 1 && !by_points {
+            let kind = LevelKind::Block { count: unit, lanes: lanes.is_some() };
             self.add(axis, format!("{name}.b"), kind);
         }
     }
 
-    /// Sorts the levels: those asked for as asked, the rest by the default, blocks last, lanes last of all.
+    /// Sorts the levels: those asked for as asked, the rest by the default, threads and blocks last, lanes last of all.
     fn order_by(&mut self, form: &Form, wanted: &[AxisRef], span: Span) -> Result<(), Diagnostic> {
         let mut ranked: Vec<(Rank, LevelId)> = Vec::new();
         let mut explicit = 0;
@@ -240,8 +282,9 @@ impl Levels {
         match self.all[level].kind {
             // Reduced points go outside the rest of a register block: each reads its operands once, for all sums.
             LevelKind::Block { lanes, .. } => {
-                Rank(5 + usize::from(lanes), usize::from(!is_reduced(form, axis)), nest)
+                Rank(6 + usize::from(lanes), usize::from(!is_reduced(form, axis)), nest)
             }
+            LevelKind::Threads { .. } => Rank(5, nest, 0),
             LevelKind::Step(_) if self.parallel.contains(&level) => Rank(1, nest, 0),
             LevelKind::Step(_) => match form.func.axes[axis].kind {
                 AxisKind::For(_) if !last => Rank(2, depth, nest),

@@ -37,6 +37,9 @@ fn single(verb: &Verb) -> Vec<Verb> {
         Verb::Parallel { axes, balance } => {
             axes.iter().map(|a| Verb::Parallel { axes: vec![a.clone()], balance: balance.clone() }).collect()
         }
+        Verb::Grid { axes, group } => {
+            axes.iter().map(|a| Verb::Grid { axes: vec![a.clone()], group: group.clone() }).collect()
+        }
         _ => vec![verb.clone()],
     }
 }
@@ -44,9 +47,9 @@ fn single(verb: &Verb) -> Vec<Verb> {
 /// Adds a verb, unless one that is there says something else of the same thing.
 fn add(plan: &mut Plan, verb: &Verb) {
     match verb {
-        Verb::Parallel { axes, .. } => {
-            if let Some(Verb::Parallel { axes: there, .. }) =
-                plan.verbs.iter_mut().find(|v| matches!(v, Verb::Parallel { .. }))
+        Verb::Parallel { axes, .. } | Verb::Grid { axes, .. } => {
+            if let Some(Verb::Parallel { axes: there, .. } | Verb::Grid { axes: there, .. }) =
+                plan.verbs.iter_mut().find(|v| matches!(v, Verb::Parallel { .. } | Verb::Grid { .. }))
             {
                 let more: Vec<String> = axes.iter().filter(|a| !there.contains(a)).cloned().collect();
                 there.extend(more);

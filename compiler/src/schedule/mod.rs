@@ -13,6 +13,7 @@ mod apply;
 mod bounds;
 mod code_size;
 mod default;
+mod default_gpu;
 pub mod draw;
 mod emit;
 mod expr;
@@ -42,7 +43,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Diagnostic;
@@ -76,7 +77,8 @@ impl From<&task::Allow> for Allow {
 /// Which schedule a kernel or pipeline gets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Choice {
-    /// Plain loops on one core: the fixed definition of `docs/schedules.md`.
+    /// Plain loops on one core, or on a GPU a thread for each pass of the outer loops: the fixed definition of
+    /// `docs/schedules.md`.
     Naive,
     /// The cost model's choice.
     Default {
@@ -98,12 +100,12 @@ pub enum Choice {
 ///
 /// # Errors
 /// E0501 for anchors that no kernel has, E0504 for verbs that may not be applied here, E0402 for buffers that nothing
-/// bounds, E0701 for what the CPU cannot run.
+/// bounds, E0701 for what the target cannot run.
 pub fn lower(
     file: &File,
     entry: FuncId,
     choice: &Choice,
-    target: &CpuTarget,
+    target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let mut form = normal::normalise(&file.funcs[id], &file.tables)?;
@@ -114,6 +116,8 @@ pub fn lower(
                 policy: Policy::Naive,
                 stages: Vec::new(),
                 allow: Allow::default(),
+                shared_bytes: 0,
+                spread: target.gpu().is_some(),
             },
             Choice::Default { allow } => {
                 return default::choose(&form, *allow, target, views).map(|(_, nest)| nest);
@@ -135,7 +139,7 @@ pub fn lower(
 /// have. That of a pipeline says once what its kernels' plans say of each name; what clashes is left out, so its loops
 /// may differ. `None` when the default cannot be lowered.
 #[must_use]
-pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &CpuTarget) -> Option<Plan> {
+pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
     let mut plans = Vec::new();
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let form = normal::normalise(&file.funcs[id], &file.tables)?;

@@ -9,7 +9,7 @@ use super::plan::{
     Amount, AppendVia, AxisRef, Merge, Place, Plan, RaggedVia, ScanVia, ScatterVia, TailStyle, TensorLayout,
     Verb,
 };
-use super::verbs::{self, Anchor, Anchors, OnCpu, VerbInfo};
+use super::verbs::{self, Anchor, Anchors, Effect, VerbInfo};
 
 /// The names that a schedule of one kernel or pipeline may use.
 #[derive(Clone, Debug, Default)]
@@ -148,15 +148,15 @@ pub fn parse_verb(
         d.help = verbs::nearest(&verb.name.name).map(|n| format!("did you mean `{n}`?"));
         return Err(Box::new(d));
     };
-    if info.cpu != OnCpu::Yes {
-        if cpu {
-            let reason = match info.cpu {
-                OnCpu::GpuOnly => "is for GPUs and has no effect on cpu",
-                _ => "has no effect on cpu yet",
-            };
-            let message = format!("`{}` {reason}", info.name);
-            warnings.push(Diagnostic::warning(Code::Unsupported, verb.span, message));
-        }
+    if cpu && info.effect != Effect::All {
+        let reason = match info.effect {
+            Effect::Gpu | Effect::GpuNotYet => "is for GPUs and has no effect on cpu",
+            _ => "has no effect on cpu yet",
+        };
+        let message = format!("`{}` {reason}", info.name);
+        warnings.push(Diagnostic::warning(Code::Unsupported, verb.span, message));
+    }
+    if !info.effect.is_typed() {
         return other(verb, info, scope);
     }
     let mut args =
@@ -420,6 +420,17 @@ impl<'a> Args<'a> {
                 };
                 Verb::Parallel { axes: self.names()?, balance }
             }
+            "grid" => {
+                let axes = self.names()?;
+                let group = self.named_amount("group")?;
+                self.foreign(&["order"]);
+                Verb::Grid { axes, group }
+            }
+            "thread" => {
+                let axis = self.anchor(Anchor::Axis)?;
+                let count = if self.peek().is_some() { Some(self.next_amount("the threads")?) } else { None };
+                Verb::Thread { axis, count }
+            }
             "vector" => Verb::Vector {
                 axis: self.anchor(Anchor::Axis)?,
                 lanes: self.next_amount("the number of lanes")?,
@@ -622,6 +633,14 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::Parallel { axes, balance } => {
             let balance = balance.iter().map(|b| named("balance", name(b)));
             ("parallel", axes.iter().map(|a| positional(a)).chain(balance).collect())
+        }
+        Verb::Grid { axes, group } => {
+            let group = group.iter().map(|g| named("group", amount(g)));
+            ("grid", axes.iter().map(|a| positional(a)).chain(group).collect())
+        }
+        Verb::Thread { axis, count } => {
+            let count = count.iter().map(|n| Arg::Expr(amount(n)));
+            ("thread", std::iter::once(positional(axis)).chain(count).collect())
         }
         Verb::Vector { axis, lanes } => ("vector", vec![positional(axis), Arg::Expr(amount(lanes))]),
         Verb::Unroll { axis, count } => {

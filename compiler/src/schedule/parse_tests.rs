@@ -53,13 +53,23 @@ fn every_verb_round_trips() {
     assert_eq!(from_ast, (plan.clone(), vec![]));
     let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&texts.join(" ")), words(ALL));
-    let typed = VERBS.iter().filter(|v| v.cpu == OnCpu::Yes).map(|v| v.name);
+    let typed = VERBS.iter().filter(|v| v.effect == Effect::All).map(|v| v.name);
     for name in typed {
         assert!(texts.iter().any(|t| t.starts_with(&format!("{name}("))), "{name} has no test");
     }
 }
 
-const GPU: &str = "grid(i, j, group = g) thread(i, 4) warps(8) mma(acc, coopmat) micro(acc)
+#[test]
+fn verbs_of_gpus_round_trip() {
+    let text = "grid(i, j, group = g) thread(i, 4) thread(j)";
+    let (plan, errors) = parse(&schedule("vulkan", text), &scope());
+    assert!(errors.is_empty(), "{errors:?}");
+    let texts: Vec<String> = plan.verbs.iter().map(verb_text).collect();
+    assert_eq!(texts.join(" "), text);
+    assert!(plan.verbs.iter().all(|v| matches!(v, Verb::Grid { .. } | Verb::Thread { .. })));
+}
+
+const GPU: &str = "grid(i, j, group = g, order = heavy_first) warps(8) mma(acc, coopmat) micro(acc)
     stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared) graph(on)
     time_tile(t, 4, style = overlapped, keep = shared) fuse(k1, k2) prepack(B, panel(32)) nontemporal(C) prefetch(A, 8)
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
@@ -78,7 +88,7 @@ fn what_only_gpus_have_is_kept_as_written() {
         Verb::Other {
             name: "grid".into(),
             anchors: vec!["i".into(), "j".into()],
-            text: "i, j, group = g".into()
+            text: "i, j, group = g, order = heavy_first".into()
         }
     );
 }

@@ -4,6 +4,12 @@
 //! for j { s += e }   =>   p[0..n] = 0;  for j step n { lanes l: p[l] += e };  for l { s += p[l] }
 //! ```
 //!
+//! Threads do not see each other's registers: what each has summed goes by way of near memory.
+//!
+//! ```text
+//! for j by threads { s += e }  =>  p = 0;  for j { p += e };  threads t: q[t] = p;  for t { s += q[t] }
+//! ```
+//!
 //! This changes the association of the reduction. Maxima, minima and integers do not mind; float sums and products need
 //! `allow reassoc`. Without it the lanes of the elements are computed together and added one after the other.
 
@@ -47,11 +53,16 @@ fn candidate(form: &Form, levels: &Levels, allow: Allow, s: StmtId) -> Option<Ax
     let v = &form.func.values[*value];
     let exact = !(v.dtype.is_float() || v.dtype.is_complex())
         || matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All);
-    if !(exact || allow.reassoc) || v.axes.iter().any(|a| levels.has_lanes(*a)) {
+    if !(exact || allow.reassoc) {
         return None;
     }
+    let open = |a: &AxisId| !v.axes.contains(a) && levels.steps(*a).next().is_some();
+    let by_threads = stmt.axes.iter().copied().find(|a| open(a) && levels.threads(*a) > 1);
+    if by_threads.is_some() || v.axes.iter().any(|a| levels.has_lanes(*a)) {
+        return by_threads;
+    }
     let mut reduced = stmt.axes.iter().copied().filter(|a| !v.axes.contains(a) && levels.has_lanes(*a));
-    reduced.next_back().filter(|a| levels.steps(*a).next().is_some())
+    reduced.next_back().filter(open)
 }
 
 fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iterator<Item = StmtId> + use<> {
@@ -59,14 +70,14 @@ fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iter
     let Action::Accumulate { value, op, args, guard } = stmt.action.clone() else {
         return vec![s].into_iter();
     };
-    let block = levels.block(axis);
-    let partial = partial_value(form, value, axis);
+    let blocks: Vec<LevelId> = levels.blocks(axis).collect();
+    let partial = partial_value(form, value, axis, "lanes");
     let v_axes = form.sorted(form.func.values[value].axes.clone());
     // The loops of the value's own points, and the lanes.
     let own: Vec<LevelId> = levels_of(form, levels, s)
         .into_iter()
         .filter(|l| v_axes.contains(&levels.all[*l].axis))
-        .chain(block)
+        .chain(blocks)
         .collect();
     let dtype = form.func.values[value].dtype;
     let first = form.identity(op, dtype, stmt.span);
@@ -75,19 +86,29 @@ fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iter
     let init = form.stmt(Action::Set { value: partial, index: None, expr: first }, axes.clone(), stmt.span);
     form.stmts[init].levels = Some(own.clone());
     form.stmts[s].action = Action::Accumulate { value: partial, op, args, guard };
-    let read = form.read(partial, stmt.span);
+    let mut all = vec![init, s];
+    let mut read = form.read(partial, stmt.span);
+    if levels.threads(axis) > 1 {
+        let near = partial_value(form, value, axis, "threads");
+        let set = Action::Set { value: near, index: None, expr: read };
+        let set = form.stmt(set, axes.clone(), stmt.span);
+        form.stmts[set].levels = Some(own.clone());
+        all.push(set);
+        read = form.read(near, stmt.span);
+    }
     let merge = if op == ReduceOp::Dot { ReduceOp::Sum } else { op };
     let combine = Action::Accumulate { value, op: merge, args: vec![read], guard: None };
     let combine = form.stmt(combine, axes, stmt.span);
     form.stmts[combine].levels = Some(own);
-    vec![init, s, combine].into_iter()
+    all.push(combine);
+    all.into_iter()
 }
 
-fn partial_value(form: &mut Form, value: ValueId, axis: AxisId) -> ValueId {
+fn partial_value(form: &mut Form, value: ValueId, axis: AxisId, what: &str) -> ValueId {
     let v = form.func.values[value].clone();
     let mut axes = v.axes.clone();
     axes.push(axis);
-    let partial = form.value(&format!("{}.lanes", v.name), v.dtype, axes, v.span);
+    let partial = form.value(&format!("{}.{what}", v.name), v.dtype, axes, v.span);
     form.info[partial.index()].private = form.info[value.index()].private.clone();
     form.info[partial.index()].lanes_of = Some(axis);
     partial

@@ -74,6 +74,20 @@ pub enum Verb {
         /// `balance = nnz`: chunks of equal work rather than equal length.
         balance: Option<String>,
     },
+    /// `grid(i, j, group = g)`: shared out over the groups of a GPU.
+    Grid {
+        /// The axes.
+        axes: Vec<String>,
+        /// Groups that lie near each other in memory run near each other in time, in bands of so many.
+        group: Option<Amount>,
+    },
+    /// `thread(i, n)`: `n` points of `i` at once, by as many threads of a group.
+    Thread {
+        /// The axis.
+        axis: String,
+        /// Threads.
+        count: Option<Amount>,
+    },
     /// `vector(j, n)`: `n` lanes along `j`.
     Vector {
         /// The axis.
@@ -193,7 +207,7 @@ pub enum Verb {
         /// Error accepted, in units in the last place.
         ulp: Amount,
     },
-    /// A verb that is known and checked for its anchors but has no effect on the CPU, kept as written.
+    /// A verb that is known and checked for its anchors but has no effect, kept as written.
     Other {
         /// The verb.
         name: String,

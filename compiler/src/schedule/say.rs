@@ -6,7 +6,7 @@ use super::form::Form;
 use super::levels::AxisSpec;
 use super::stage::Stage;
 use crate::hir::ir::{AxisId, AxisKind, TileSize};
-use crate::schedule::plan::{Amount, AxisRef, Place, Plan, Verb};
+use crate::schedule::plan::{Amount, AxisRef, Plan, Verb};
 
 /// What is wanted of a kernel.
 #[derive(Clone, Debug, Default)]
@@ -19,12 +19,15 @@ pub(crate) struct Wishes {
     pub(crate) stages: Vec<Stage>,
     /// Work in parts.
     pub(crate) parts: Option<Verb>,
+    /// For a GPU: axes that are shared out go to its groups.
+    pub(crate) groups: bool,
 }
 
 /// The plan that asks for it. Verbs speak of names, so axes of one name get the same.
 pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     let mut seen: BTreeSet<&str> = BTreeSet::new();
-    let (mut tiles, mut vectors, mut unrolls, mut shared) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut tiles, mut shared) = (Vec::new(), Vec::new());
+    let (mut threads, mut vectors, mut unrolls) = (Vec::new(), Vec::new(), Vec::new());
     for (_, a) in form.func.axes.iter() {
         if !seen.insert(&a.name) {
             continue;
@@ -46,6 +49,9 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
         if specs().any(|s| s.parallel) {
             shared.push(axis());
         }
+        if let Some(n) = specs().find_map(|s| s.threads) {
+            threads.push(Verb::Thread { axis: axis(), count: Some(Amount::Int(n)) });
+        }
         if let Some(n) = specs().find_map(|s| s.lanes) {
             vectors.push(Verb::Vector { axis: axis(), lanes: Amount::Int(n) });
         }
@@ -55,13 +61,18 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     }
     let mut verbs = tiles;
     verbs.extend((!wishes.order.is_empty()).then_some(Verb::Order(wishes.order)));
-    verbs.extend((!shared.is_empty()).then_some(Verb::Parallel { axes: shared, balance: None }));
+    let share = match wishes.groups {
+        true => Verb::Grid { axes: shared.clone(), group: None },
+        false => Verb::Parallel { axes: shared.clone(), balance: None },
+    };
+    verbs.extend((!shared.is_empty()).then_some(share));
     verbs.extend(wishes.stages.into_iter().map(|s| Verb::Stage {
         tensor: form.func.tensors[s.tensor].name.clone(),
         at: s.at,
-        place: Place::Local,
+        place: s.place,
         panel: s.panel.map(Amount::Int),
     }));
+    verbs.extend(threads);
     verbs.extend(vectors);
     verbs.extend(unrolls);
     verbs.extend(wishes.parts);

@@ -26,6 +26,8 @@ pub(crate) struct Stage {
     pub(crate) tensor: TensorId,
     /// The loop inside which the copy is made.
     pub(crate) at: AxisRef,
+    /// Where the copy lives.
+    pub(crate) place: Place,
     /// Panels of so many elements.
     pub(crate) panel: Option<i64>,
 }
@@ -101,7 +103,7 @@ fn copy(
     // Each pass of the loops around has a copy of its own, those included that bound the loops of the copy.
     let around = outer.iter().chain(&own).map(|l| levels.all[*l].axis);
     info.private = around.filter(|a| !axes.contains(a)).collect::<BTreeSet<_>>().into_iter().collect();
-    info.place = Some(Place::Local);
+    info.place = Some(stage.place);
     let lanes = axes.iter().copied().find(|a| levels.has_lanes(*a)).or(axes.last().copied());
     info.panel = stage.panel.zip(lanes).map(|(n, a)| (a, n));
     if let Some((axis, n)) = info.panel

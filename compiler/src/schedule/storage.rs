@@ -35,8 +35,10 @@ pub(crate) enum Home {
 pub(crate) enum HomeSpace {
     /// Registers.
     Register,
-    /// Scratch memory of a thread.
+    /// Scratch memory of a chunk.
     Local,
+    /// Near memory of the threads of a group.
+    Shared,
     /// Memory that all phases see.
     Global,
 }
@@ -70,28 +72,75 @@ pub(crate) enum Base {
 struct Path {
     phase: usize,
     nodes: Vec<(NodeId, Option<LevelId>)>,
+    /// Levels that run by threads.
+    threads: Vec<LevelId>,
 }
 
-/// Decides where every value lives. `phases` are the trees of each phase.
+/// Decides where every value lives. `phases` are the trees of each phase. Of near memory there are `shared` bytes.
 ///
 /// # Errors
-/// E0402 when an axis has no bound that a buffer could be sized by.
+/// E0402 when an axis has no bound that a buffer could be sized by, or what is asked for does not fit near memory.
 pub(crate) fn homes(
     form: &mut Form,
     levels: &Levels,
     accesses: &Accesses,
     phases: &[Vec<Tree>],
+    shared: i64,
 ) -> Result<Vec<Option<Home>>, Diagnostic> {
-    let mut finder = Finder { form, accesses, uses: BTreeMap::new() };
+    let mut finder = Finder { form, levels, accesses, uses: BTreeMap::new(), grouped: BTreeSet::new() };
     for (phase, trees) in phases.iter().enumerate() {
-        finder.walk(trees, &Path { phase, nodes: Vec::new() });
+        finder.walk(trees, &Path { phase, nodes: Vec::new(), threads: Vec::new() });
     }
-    let uses = finder.uses;
+    let (uses, grouped) = (finder.uses, finder.grouped);
     let mut out = vec![None; form.func.values.len()];
-    for (value, uses) in uses {
-        out[value.index()] = Some(home(form, levels, value, &uses)?);
+    let mut left = shared;
+    // What is asked to be near comes first.
+    let mut order: Vec<(ValueId, Vec<Use>)> = uses.into_iter().collect();
+    order.sort_by_key(|(v, _)| form.info[v.index()].place != Some(Place::Shared));
+    for (value, uses) in order {
+        let together = grouped.contains(&uses[0].path.phase);
+        let mut found = home(form, levels, value, &uses)?;
+        if let (Home::Buffer { space, dims }, true) = (&mut found, together)
+            && *space == HomeSpace::Local
+        {
+            let v = &form.func.values[value];
+            let parts = if v.dtype.is_complex() { 2 } else { 1 };
+            let element = i64::try_from(v.dtype.real().size()).unwrap_or(8) * parts;
+            let bytes = constant_elements(form, levels, dims).and_then(|n| n.checked_mul(element));
+            match bytes {
+                Some(bytes) if bytes <= left => {
+                    left -= bytes;
+                    *space = HomeSpace::Shared;
+                }
+                _ if form.info[value.index()].place == Some(Place::Shared) => {
+                    return Err(too_large(form, value, bytes, left));
+                }
+                _ => {}
+            }
+        }
+        out[value.index()] = Some(found);
     }
     Ok(out)
+}
+
+fn too_large(form: &Form, value: ValueId, bytes: Option<i64>, left: i64) -> Diagnostic {
+    let v = &form.func.values[value];
+    let message = match bytes {
+        Some(bytes) => format!("`{}` needs {bytes} bytes of shared memory, {left} are available", v.name),
+        None => format!("`{}` cannot be in shared memory: its extent is not constant", v.name),
+    };
+    Diagnostic::error(Code::Space, v.span, message).help("use smaller tiles, or leave it in local memory")
+}
+
+/// Elements of a buffer, if they are the same at all sizes.
+fn constant_elements(form: &Form, levels: &Levels, dims: &[Dim]) -> Option<i64> {
+    dims.iter()
+        .map(|d| match d.base {
+            Base::Block => Some(levels.block_count(d.axis)),
+            Base::Level(_, step, _) => Some(step),
+            Base::Hull(..) => bounds::extent(form, d.axis),
+        })
+        .try_fold(1i64, |n, d| n.checked_mul(d?))
 }
 
 struct Use {
@@ -102,6 +151,9 @@ struct Use {
 
 struct Finder<'a> {
     form: &'a Form,
+    levels: &'a Levels,
+    /// Phases whose chunks are run by groups of threads.
+    grouped: BTreeSet<usize>,
     accesses: &'a Accesses,
     uses: BTreeMap<ValueId, Vec<Use>>,
 }
@@ -114,6 +166,12 @@ impl Finder<'_> {
                     for access in self.accesses.of(*s) {
                         self.add(path, Some(*s), access.clone());
                     }
+                }
+                Tree::Loop { node, level, body, lanes: true } if self.levels.is_threads(*level) => {
+                    self.grouped.insert(path.phase);
+                    let mut path = path.clone();
+                    path.threads.push(*level);
+                    self.inside(body, &path, *node, Some(*level));
                 }
                 Tree::Loop { node, level, body, .. } => self.inside(body, path, *node, Some(*level)),
                 Tree::Seq { node, level, body, .. } => self.inside(body, path, *node, *level),
@@ -174,12 +232,15 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     let bound_once = writers.len() == 1
         && writers[0].path.nodes == common
         && writers[0].stmt.is_some_and(|s| matches!(form.stmts[s].action, Action::Set { index: None, .. }));
-    if one_phase && own && dims.is_empty() && bound_once && info.place != Some(Place::Local) {
+    if one_phase && own && dims.is_empty() && bound_once && !in_memory(info.place) {
         return Ok(Home::Let);
     }
     // Lanes around all accesses: each has an element of its own.
     for (position, axis) in axes.iter().enumerate() {
-        let shared = levels.has_lanes(*axis) && levels.block(*axis).is_some_and(|b| bound.contains(&b));
+        let at_once = |b: LevelId| {
+            matches!(levels.all[b].kind, LevelKind::Threads { .. } | LevelKind::Block { lanes: true, .. })
+        };
+        let shared = levels.blocks(*axis).any(|b| at_once(b) && bound.contains(&b));
         if shared && !dims.iter().any(|d| d.axis == *axis) {
             dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None });
         }
@@ -187,14 +248,26 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     if !one_phase {
         return Ok(Home::Buffer { space: HomeSpace::Global, dims });
     }
-    let elements: i64 = dims.iter().map(|d| levels.block_count(d.axis)).product();
+    let elements: i64 = dims.iter().map(|d| levels.unit_count(d.axis)).product();
+    // Threads see only their own registers: all accesses must be made by the same ones.
+    let same_threads = dims.iter().filter(|d| levels.threads(d.axis) > 1).all(|d| {
+        let level = levels.blocks(d.axis).find(|l| levels.is_threads(*l));
+        level.is_some_and(|l| uses[0].path.threads.contains(&l))
+            && uses.iter().all(|u| u.path.threads == uses[0].path.threads)
+    });
     let in_registers = own
         && dims.iter().all(|d| matches!(d.base, Base::Block) && d.panel.is_none())
         && dims.iter().filter(|d| levels.has_lanes(d.axis)).count() <= 1
         && elements <= REGISTERS
-        && info.place != Some(Place::Local);
+        && same_threads
+        && !in_memory(info.place);
     let space = if in_registers { HomeSpace::Register } else { HomeSpace::Local };
     Ok(Home::Buffer { space, dims })
+}
+
+/// Whether memory is asked for.
+fn in_memory(place: Option<Place>) -> bool {
+    matches!(place, Some(Place::Local | Place::Shared))
 }
 
 /// Whether blocks start at multiples of their length in the part of an axis that the loops around leave open: each tile
@@ -218,8 +291,7 @@ fn base(
     lanes_of: bool,
     value: ValueId,
 ) -> Result<Option<Base>, Diagnostic> {
-    let block = levels.block(axis);
-    let block_open = block.is_some_and(|b| !bound.contains(&b));
+    let block_open = levels.blocks(axis).any(|b| !bound.contains(&b));
     if lanes_of {
         return Ok(block_open.then_some(Base::Block));
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rooftile_artifact::program::Bindings;
-use rooftile_artifact::{CpuTarget, HostTensor, Scalar};
+use rooftile_artifact::{CpuTarget, GpuTarget, HostTensor, Scalar, Target};
 
 use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TensorLayout, Verb};
 use super::{Allow, Choice, anchors, default_plan, draw, lower};
@@ -127,7 +127,25 @@ fn tolerance(file: &File, id: FuncId) -> f64 {
 
 /// Runs a schedule of a kernel or pipeline on inputs and compares it with the oracle.
 fn judge(file: &File, id: FuncId, choice: &Choice, inputs: &Inputs) -> Result<(), String> {
-    let module = lower(file, id, choice, &CpuTarget::default()).map_err(|d| format!("{d:?}"))?;
+    judge_on(&cpu(), file, id, choice, inputs)
+}
+
+fn cpu() -> Target {
+    CpuTarget::default().into()
+}
+
+fn gpu() -> Target {
+    GpuTarget { units: 2, ..GpuTarget::default() }.into()
+}
+
+fn judge_on(
+    target: &Target,
+    file: &File,
+    id: FuncId,
+    choice: &Choice,
+    inputs: &Inputs,
+) -> Result<(), String> {
+    let module = lower(file, id, choice, target).map_err(|d| format!("{d:?}"))?;
     let func = &file.funcs[id];
     let module = verify_module(module).map_err(|v| {
         let shown: Vec<String> = v.iter().map(ToString::to_string).collect();
@@ -153,6 +171,10 @@ fn judge(file: &File, id: FuncId, choice: &Choice, inputs: &Inputs) -> Result<()
 }
 
 fn judge_all(choice: impl Fn(&File, FuncId, u64) -> Choice, only: Option<&str>) {
+    judge_all_on(&cpu(), choice, only);
+}
+
+fn judge_all_on(target: &Target, choice: impl Fn(&File, FuncId, u64) -> Choice, only: Option<&str>) {
     let mut failures: BTreeMap<String, String> = BTreeMap::new();
     let mut judged = std::collections::BTreeSet::new();
     for (name, file) in samples() {
@@ -168,7 +190,7 @@ fn judge_all(choice: impl Fn(&File, FuncId, u64) -> Choice, only: Option<&str>) 
                     continue;
                 };
                 let choice = choice(&file, id, seed);
-                match judge(&file, id, &choice, &inputs) {
+                match judge_on(target, &file, id, &choice, &inputs) {
                     Ok(()) => {
                         judged.insert(format!("{name} {}", func.name));
                     }
@@ -233,7 +255,7 @@ fn exchanged_tensors_lie_alike() {
     let tensors = file.funcs[id].tensors.iter().map(|(_, t)| t.name.clone());
     let orders = [TensorLayout::Soa, TensorLayout::Transpose].into_iter().cycle();
     let verbs = tensors.zip(orders).map(|(tensor, layout)| Verb::Layout { tensor, layout }).collect();
-    let refusal = lower(&file, id, &planned(verbs), &CpuTarget::default()).expect_err("they clash");
+    let refusal = lower(&file, id, &planned(verbs), &cpu()).expect_err("they clash");
     assert!(refusal[0].message.contains("different orders"), "{refusal:?}");
 }
 
@@ -399,19 +421,36 @@ fn choice(verbs: Vec<Verb>) -> Choice {
 fn planned(name: &str, verbs: Vec<Verb>) -> Result<Module, Vec<Diagnostic>> {
     let (_, file) = samples().into_iter().find(|(_, f)| f.entry(name).is_some()).expect("a sample");
     let id = file.entry(name).expect("found before");
-    lower(&file, id, &choice(verbs), &CpuTarget::default())
+    lower(&file, id, &choice(verbs), &cpu())
+}
+
+/// On a GPU every kernel and pipeline runs by groups and threads with no schedule written.
+#[test]
+fn schedules_for_gpus() {
+    judge_all_on(&gpu(), |_, _, _| Choice::Naive, None);
+    let allow = |seed: u64| Allow { reassoc: seed % 2 == 0, ..Allow::default() };
+    judge_all_on(&gpu(), |_, _, seed| Choice::Default { allow: allow(seed) }, None);
+}
+
+#[test]
+fn random_plans_agree_with_the_oracle() {
+    random_plans(&cpu());
+}
+
+#[test]
+fn random_plans_for_gpus_agree_with_the_oracle() {
+    random_plans(&gpu());
 }
 
 /// Plans drawn at random: those that are legal agree with the oracle.
-#[test]
-fn random_plans_agree_with_the_oracle() {
+fn random_plans(target: &Target) {
     let doses: u64 = std::env::var("ROOFTILE_PLANS").ok().and_then(|v| v.parse().ok()).unwrap_or(3);
     let mut failures = Vec::new();
     let (mut legal, mut refused) = (0, 0);
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for (name, file) in samples() {
         for id in entries(&file) {
-            let found = anchors::anchors(&file, id);
+            let found = anchors::Anchors { gpu: target.gpu().is_some(), ..anchors::anchors(&file, id) };
             for seed in 0..doses {
                 let mut rng = SplitMix::new(seed * 7919 + 1);
                 let mut pick = |n: usize| usize::try_from(rng.next_u64() % n as u64).unwrap_or(0);
@@ -421,7 +460,7 @@ fn random_plans_agree_with_the_oracle() {
                 let Some(inputs) = inputs(&file, id, seed, if seed % 3 == 0 { 40 } else { 9 }) else {
                     continue;
                 };
-                match judge(&file, id, &choice, &inputs) {
+                match judge_on(target, &file, id, &choice, &inputs) {
                     Ok(()) => legal += 1,
                     Err(e) if e.starts_with("[Diagnostic") => {
                         refused += 1;
@@ -457,7 +496,7 @@ fn the_default_is_a_plan() {
             for (threads, reassoc) in [(1, false), (2, false), (2, true), (8, true)] {
                 let at = format!("{name} {} {threads} {reassoc}", file.funcs[id].name);
                 let allow = Allow { reassoc, ..Allow::default() };
-                let target = CpuTarget { threads, ..CpuTarget::default() };
+                let target = Target::from(CpuTarget { threads, ..CpuTarget::default() });
                 let plan = default_plan(&file, id, allow, &target).expect("a default");
                 let choice = Choice::Planned { plan: plan.clone(), assignment: assignment.clone(), allow };
                 let planned = lower(&file, id, &choice, &target);

@@ -48,15 +48,25 @@ pub enum Anchors {
     All(Anchor),
 }
 
-/// Whether a verb changes CPU code.
+/// Where a verb has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnCpu {
-    /// It is a typed [`super::plan::Verb`].
-    Yes,
-    /// Its mechanism exists only on GPUs.
-    GpuOnly,
-    /// Known and checked, without an effect yet.
+pub enum Effect {
+    /// Everywhere.
+    All,
+    /// On GPUs, whose mechanism it names.
+    Gpu,
+    /// Its mechanism exists only on GPUs, and is not used yet.
+    GpuNotYet,
+    /// Nowhere yet: known and checked.
     NotYet,
+}
+
+impl Effect {
+    /// Whether the verb is a typed [`super::plan::Verb`].
+    #[must_use]
+    pub fn is_typed(self) -> bool {
+        matches!(self, Effect::All | Effect::Gpu)
+    }
 }
 
 /// A verb.
@@ -68,12 +78,12 @@ pub struct VerbInfo {
     pub usage: &'static str,
     /// Where its anchors stand.
     pub anchors: Anchors,
-    /// Whether it changes CPU code.
-    pub cpu: OnCpu,
+    /// Where it has an effect.
+    pub effect: Effect,
 }
 
-const fn verb(name: &'static str, usage: &'static str, anchors: Anchors, cpu: OnCpu) -> VerbInfo {
-    VerbInfo { name, usage, anchors, cpu }
+const fn verb(name: &'static str, usage: &'static str, anchors: Anchors, effect: Effect) -> VerbInfo {
+    VerbInfo { name, usage, anchors, effect }
 }
 
 /// Every verb.
@@ -81,45 +91,46 @@ const fn verb(name: &'static str, usage: &'static str, anchors: Anchors, cpu: On
 pub const VERBS: &[VerbInfo] = {
     use Anchor::{Axis, Function, Kernel, Size, Tensor, Value, ValueOrTensor};
     use Anchors::{All, First, None};
-    use OnCpu::{GpuOnly, NotYet, Yes};
+    use Effect::{Gpu, GpuNotYet, NotYet};
+    const YES: Effect = Effect::All;
     &[
-        verb("tile", "tile(i, n, ..)", First(Axis), Yes),
-        verb("order", "order(i.0, j.0, k, ..)", All(Axis), Yes),
-        verb("parallel", "parallel(i, ..) or parallel(i, balance = nnz)", All(Axis), Yes),
-        verb("grid", "grid(i, j, .., group = g, order = heavy_first)", All(Axis), GpuOnly),
-        verb("thread", "thread(i) or thread(i, n)", First(Axis), GpuOnly),
-        verb("warps", "warps(n)", None, GpuOnly),
-        verb("vector", "vector(j, n)", First(Axis), Yes),
-        verb("unroll", "unroll(i) or unroll(i, n)", First(Axis), Yes),
-        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))", First(Tensor), Yes),
-        verb("keep", "keep(x, in = reg or local or shared)", First(ValueOrTensor), Yes),
-        verb("recompute", "recompute(x)", First(Value), Yes),
-        verb("mma", "mma(acc)", First(Value), GpuOnly),
-        verb("micro", "micro(acc)", First(Value), GpuOnly),
-        verb("split", "split(k, n, merge = two_pass or atomic)", First(Axis), Yes),
-        verb("roll", "roll(j, n, passes = p)", First(Axis), Yes),
-        verb("fuse_online", "fuse_online(e)", First(Value), Yes),
-        verb("tail", "tail(i, .., predicate or peel or pad or shift)", All(Axis), Yes),
+        verb("tile", "tile(i, n, ..)", First(Axis), YES),
+        verb("order", "order(i.0, j.0, k, ..)", All(Axis), YES),
+        verb("parallel", "parallel(i, ..) or parallel(i, balance = nnz)", All(Axis), YES),
+        verb("grid", "grid(i, j, .., group = g, order = heavy_first)", All(Axis), Gpu),
+        verb("thread", "thread(i) or thread(i, n)", First(Axis), Gpu),
+        verb("warps", "warps(n)", None, GpuNotYet),
+        verb("vector", "vector(j, n)", First(Axis), YES),
+        verb("unroll", "unroll(i) or unroll(i, n)", First(Axis), YES),
+        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))", First(Tensor), YES),
+        verb("keep", "keep(x, in = reg or local or shared)", First(ValueOrTensor), YES),
+        verb("recompute", "recompute(x)", First(Value), YES),
+        verb("mma", "mma(acc)", First(Value), GpuNotYet),
+        verb("micro", "micro(acc)", First(Value), GpuNotYet),
+        verb("split", "split(k, n, merge = two_pass or atomic)", First(Axis), YES),
+        verb("roll", "roll(j, n, passes = p)", First(Axis), YES),
+        verb("fuse_online", "fuse_online(e)", First(Value), YES),
+        verb("tail", "tail(i, .., predicate or peel or pad or shift)", All(Axis), YES),
         verb("peel", "peel(j, diagonal or border)", First(Axis), NotYet),
-        verb("scan", "scan(y, via = serial or two_pass or three_pass or lookback, items = n)", First(ValueOrTensor), Yes),
-        verb("scatter", "scatter(h, via = global or privatize or sort, in = local or shared, copies = n)", First(Tensor), Yes),
-        verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Yes),
-        verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Yes),
+        verb("scan", "scan(y, via = serial or two_pass or three_pass or lookback, items = n)", First(ValueOrTensor), YES),
+        verb("scatter", "scatter(h, via = global or privatize or sort, in = local or shared, copies = n)", First(Tensor), YES),
+        verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), YES),
+        verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), YES),
         verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), NotYet),
-        verb("graph", "graph(on)", None, GpuOnly),
-        verb("inplace", "inplace(a, b)", All(Tensor), Yes),
+        verb("graph", "graph(on)", None, GpuNotYet),
+        verb("inplace", "inplace(a, b)", All(Tensor), YES),
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),
-        verb("layout", "layout(P, soa or transpose)", First(Tensor), Yes),
+        verb("layout", "layout(P, soa or transpose)", First(Tensor), YES),
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
         verb("nontemporal", "nontemporal(C)", First(Tensor), NotYet),
         verb("prefetch", "prefetch(A, n)", First(Tensor), NotYet),
         verb("table", "table(f)", First(Function), NotYet),
         verb("fuse_stages", "fuse_stages(s, radix)", First(Axis), NotYet),
-        verb("exchange", "exchange(a, via = shuffle or shared, pad = n)", First(Value), GpuOnly),
+        verb("exchange", "exchange(a, via = shuffle or shared, pad = n)", First(Value), GpuNotYet),
         verb("convert", "convert(w, at = reg or local, via = shift or lut)", First(Value), NotYet),
-        verb("spread", "spread(d, n, sync = s)", First(Axis), GpuOnly),
-        verb("specialize", "specialize(D)", First(Size), Yes),
-        verb("math", "math(exp, ulp = n)", First(Function), Yes),
+        verb("spread", "spread(d, n, sync = s)", First(Axis), GpuNotYet),
+        verb("specialize", "specialize(D)", First(Size), YES),
+        verb("math", "math(exp, ulp = n)", First(Function), YES),
     ]
 };
 

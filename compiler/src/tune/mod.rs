@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::{CpuTarget, GpuTarget, Target};
 
 use crate::diag::{Code, Diagnostic, Span, suggest};
 use crate::hir::ir as hir;
@@ -92,6 +92,28 @@ pub fn cpu_keys(target: &CpuTarget) -> BTreeMap<String, i64> {
         .zip(values)
         .map(|(key, v)| ((*key).to_owned(), i64::try_from(v).unwrap_or(i64::MAX)))
         .collect()
+}
+
+/// The values of `hw.*` on a GPU: those that are known of it.
+#[must_use]
+pub fn gpu_keys(target: &GpuTarget) -> BTreeMap<String, i64> {
+    [
+        ("shared", target.shared_bytes),
+        ("warp", target.subgroup),
+        ("threads", target.group_threads),
+        ("sms", target.units),
+    ]
+    .map(|(key, v)| (key.to_owned(), i64::from(v)))
+    .into()
+}
+
+/// The values of `hw.*` on a target.
+#[must_use]
+pub fn keys(target: &Target) -> BTreeMap<String, i64> {
+    match target {
+        Target::Cpu(cpu) => cpu_keys(cpu),
+        Target::Vulkan(gpu) => gpu_keys(gpu),
+    }
 }
 
 /// Reads every `tune` block. A block with errors is left out.

@@ -167,7 +167,7 @@ impl<W: Workload> Local<W> {
         let work = self.workload.work(sizes)?;
         let bytes = work.bytes_read + work.bytes_written;
         let (roof_s, bound) = match &self.setup.profile {
-            Some(profile) => roof(profile, &work, self.machine.target().threads),
+            Some(profile) => roof(profile, &work, self.machine.threads()),
             None => ((work.flops / NOMINAL.0).max(bytes / NOMINAL.1), "nominal".to_owned()),
         };
         // Work that is not counted at all still takes a call.
@@ -179,7 +179,7 @@ impl<W: Workload> Local<W> {
         let Some(profile) = &self.setup.profile else { return 0.0 };
         let Ok(work) = self.workload.work(sizes) else { return 0.0 };
         let mut own = profile.clone();
-        let threads = if look.parallel { self.machine.target().threads } else { 1 };
+        let threads = if look.parallel { self.machine.threads() } else { 1 };
         let narrow = own.compute.iter().any(|r| r.vector_bytes <= look.vector_bytes.max(8));
         if narrow {
             own.compute.retain(|r| r.vector_bytes <= look.vector_bytes.max(8));

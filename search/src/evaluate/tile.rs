@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::work::Work;
-use rooftile_artifact::{CpuTarget, DType, HostTensor, Program, Scalar};
+use rooftile_artifact::{DType, HostTensor, Program, Scalar, Target};
 use rooftile_compiler::analysis::{estimate_operations, work_on};
-use rooftile_compiler::codegen::cpu::{Generator, compile};
+use rooftile_compiler::codegen::compile;
 use rooftile_compiler::diag::Diagnostic;
 use rooftile_compiler::driver::Checked;
 use rooftile_compiler::hir::ir::{FuncId, ParamRef, Role, Tensor, TensorId};
@@ -47,8 +47,9 @@ pub struct TileTask {
     entry: FuncId,
     task: Task,
     hash: String,
-    target: CpuTarget,
-    machine: Machine,
+    target: Target,
+    /// The processor: it judges, whatever runs the candidates.
+    host: Machine,
     estimates: bool,
     evaluator: Option<Code>,
     small: Vec<Sizes>,
@@ -76,6 +77,7 @@ impl TileTask {
             .cloned()
             .ok_or_else(|| Failure::new(Reason::Size, format!("`{name}` has no task")))?;
         let target = machine.target();
+        let host = Machine::open("cpu", machine.threads())?;
         let hash = blake3::Hash::from(checked.task_hash(entry)).to_hex().to_string();
         let mut this = TileTask {
             checked,
@@ -83,7 +85,7 @@ impl TileTask {
             task,
             hash,
             target,
-            machine,
+            host,
             estimates,
             evaluator: None,
             small: Vec::new(),
@@ -96,9 +98,9 @@ impl TileTask {
         this.bounded = this.bounds_hold();
         let oracle = this.judge_func();
         // What is not compiled is interpreted.
-        this.evaluator = oracle::compiled::compile(&this.checked.hir, oracle, &this.target)
+        this.evaluator = oracle::compiled::compile(&this.checked.hir, oracle)
             .ok()
-            .and_then(|program| this.machine.load(&program).ok());
+            .and_then(|program| this.host.load(&program).ok());
         Ok(this)
     }
 
@@ -299,13 +301,14 @@ impl TileTask {
 
     /// The plain schedule's opinion, where nothing better reaches.
     fn by_naive(&self, case: &Case) -> Result<Outputs, Failure> {
+        let target = self.host.target();
         let module =
-            lower(&self.checked.hir, self.entry, &Choice::Naive, &self.target).map_err(|ds| refusal(&ds))?;
+            lower(&self.checked.hir, self.entry, &Choice::Naive, &target).map_err(|ds| refusal(&ds))?;
         let module = verify_module(module)
             .map_err(|_| Failure::new(Reason::Internal, "the plain schedule breaks a rule of nests"))?;
-        let program = compile(&module, &self.target, Generator::Cranelift)
-            .map_err(|e| Failure::new(Reason::Unsupported, e.to_string()))?;
-        let code = self.machine.load(&program)?;
+        let program =
+            compile(&module, &target).map_err(|e| Failure::new(Reason::Unsupported, e.to_string()))?;
+        let code = self.host.load(&program)?;
         let mut run = code.bind(&case.bindings, false)?;
         for (param, tensor) in case.tensors.iter().enumerate() {
             if let Some(tensor) = tensor {
@@ -361,8 +364,7 @@ impl Workload for TileTask {
     fn compile(&mut self, recipe: &Recipe) -> Result<Program, Failure> {
         let target = self.target.clone();
         let (_, module, _) = self.module(recipe)?;
-        compile(module, &target, Generator::Cranelift)
-            .map_err(|e| Failure::new(Reason::Compile, e.to_string()))
+        compile(module, &target).map_err(|e| Failure::new(Reason::Compile, e.to_string()))
     }
 
     fn work(&self, sizes: &Sizes) -> Result<Work, Failure> {

@@ -10,7 +10,9 @@ use crate::candidate::Class;
 use crate::rng::Rng;
 
 /// Lanes.
-pub(super) const LANES: [i64; 6] = [2, 4, 8, 16, 32, 64];
+const LANES: [i64; 6] = [2, 4, 8, 16, 32, 64];
+/// Threads of a group along one axis.
+const THREADS: [i64; 6] = [8, 16, 32, 64, 128, 256];
 /// Points written out.
 pub(super) const BLOCKS: [i64; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
 /// Points of a register block that are worth a try: more does not fit any machine's registers.
@@ -149,6 +151,11 @@ impl Mutator {
         Some(Class::X)
     }
 
+    /// How many lanes are worth a try.
+    pub(super) fn lane_counts(&self) -> &'static [i64] {
+        if self.gpu() { &THREADS } else { &LANES }
+    }
+
     fn lane_axis(&self, rng: &mut Rng) -> Option<String> {
         let inner = self.anchors.axes_where(|a| a.inner && a.unordered());
         let any = self.anchors.axes_where(|a| a.unordered() || a.reduced);
@@ -160,7 +167,7 @@ impl Mutator {
     pub(super) fn vector(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let axis = self.lane_axis(rng)?;
         let class = self.cut(&axis);
-        let lanes = Amount::Int(*rng.pick(&LANES)?);
+        let lanes = Amount::Int(*rng.pick(self.lane_counts())?);
         let had = plan.verbs.iter().any(|v| matches!(v, Verb::Vector { axis: a, .. } if *a == axis));
         match rng.below(4) {
             0 if had => plan.verbs.retain(|v| !matches!(v, Verb::Vector { axis: a, .. } if *a == axis)),
@@ -206,8 +213,10 @@ impl Mutator {
             Some(axis) if rng.chance(0.8) => axis,
             _ => (*rng.pick(&others)?).to_owned(),
         };
-        let lanes = if rng.chance(0.4) { old } else { *rng.pick(&LANES)? };
-        let fits: Vec<i64> = BLOCKS.into_iter().filter(|n| n * lanes <= MOST_POINTS).collect();
+        let lanes = if rng.chance(0.4) { old } else { *rng.pick(self.lane_counts())? };
+        // The lanes of a GPU have registers of their own.
+        let beside = if self.gpu() { 16 } else { lanes };
+        let fits: Vec<i64> = BLOCKS.into_iter().filter(|n| n * beside <= MOST_POINTS).collect();
         let points = *rng.pick(&fits)?;
         let class = self.cut(&lane_axis);
         plan.verbs.retain(|v| !matches!(v, Verb::Vector { axis: a, .. } if *a == lane_axis));
@@ -291,7 +300,10 @@ impl Mutator {
             return None;
         }
         plan.verbs.retain(|v| !matches!(v, Verb::Vector { .. } | Verb::Unroll { .. }));
-        plan.verbs.push(Verb::Vector { axis: lane_axis.clone(), lanes: Amount::Int(*rng.pick(&LANES)?) });
+        plan.verbs.push(Verb::Vector {
+            axis: lane_axis.clone(),
+            lanes: Amount::Int(*rng.pick(self.lane_counts())?),
+        });
         let others = self.anchors.axes_where(|a| a.unordered() && a.name != lane_axis && !a.ragged);
         if let Some(axis) = rng.pick(&others) {
             if rng.chance(0.8) {

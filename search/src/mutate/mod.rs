@@ -4,6 +4,7 @@
 
 pub mod anchors;
 mod crossover;
+mod device;
 mod irregular;
 mod loops;
 mod memory;
@@ -169,6 +170,11 @@ impl Mutator {
         self
     }
 
+    /// Whether plans are for a GPU.
+    fn gpu(&self) -> bool {
+        self.plausible.as_ref().is_some_and(|p| p.gpu)
+    }
+
     /// How often an operator is worth a try before anything is known of it: small steps from what works, most.
     #[must_use]
     pub fn prior(operator: Operator) -> f64 {
@@ -206,6 +212,9 @@ impl Mutator {
     #[must_use]
     pub fn apply(&self, operator: Operator, parent: &Recipe, rng: &mut Rng) -> Option<(Recipe, Class)> {
         let mut child = parent.clone();
+        if self.gpu() {
+            device::to_lanes(&mut child.plan);
+        }
         let class = match operator {
             Operator::Tune => self.tune_step(&mut child, rng),
             Operator::TuneAny => self.tune_any(&mut child, rng),
@@ -257,9 +266,15 @@ impl Mutator {
             return None;
         }
         child.base = Base::Planned;
+        if self.gpu() {
+            device::to_lanes(&mut child.plan);
+        }
         self.trim_order(&mut child.plan);
         normal::normalise(&mut child.plan);
         Mutator::fit_panels(&mut child.plan);
+        if self.gpu() {
+            device::to_threads(&mut child.plan);
+        }
         child.assignment = self.repair(&child.assignment, rng)?;
         (child != *parent).then_some((child, class))
     }
@@ -330,7 +345,10 @@ impl Mutator {
             Verb::Split { merge: rooftile_compiler::schedule::plan::Merge::Atomic, .. } => Class::N,
             Verb::Split { .. } | Verb::Scan { .. } | Verb::Ragged { .. } | Verb::FuseOnline(_) => Class::R,
             Verb::Scatter { .. } if self.allowed.reassoc => Class::R,
-            Verb::Tile { axis, .. } | Verb::Vector { axis, .. } | Verb::Roll { axis, .. } => self.cut(axis),
+            Verb::Tile { axis, .. }
+            | Verb::Vector { axis, .. }
+            | Verb::Thread { axis, .. }
+            | Verb::Roll { axis, .. } => self.cut(axis),
             _ => Class::X,
         }
     }

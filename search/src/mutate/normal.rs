@@ -15,11 +15,11 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Roll { axis, .. } => (5, axis),
         Verb::Split { axis, .. } => (6, axis),
         Verb::Order(_) => (7, ""),
-        Verb::Parallel { .. } => (8, ""),
+        Verb::Parallel { .. } | Verb::Grid { .. } => (8, ""),
         Verb::Stage { tensor, .. } => (9, tensor),
         Verb::Keep { value, .. } => (10, value),
         Verb::Recompute(value) => (11, value),
-        Verb::Vector { axis, .. } => (12, axis),
+        Verb::Vector { axis, .. } | Verb::Thread { axis, .. } => (12, axis),
         Verb::Unroll { axis, .. } => (13, axis),
         Verb::Scan { target, .. } => (14, target),
         Verb::Scatter { target, .. } => (15, target),
@@ -46,7 +46,7 @@ pub(crate) fn normalise(plan: &mut Plan) {
         }
     }
     out.retain(|v| match v {
-        Verb::Parallel { axes, .. } | Verb::Tail { axes, .. } => !axes.is_empty(),
+        Verb::Parallel { axes, .. } | Verb::Grid { axes, .. } | Verb::Tail { axes, .. } => !axes.is_empty(),
         Verb::Order(axes) => !axes.is_empty(),
         Verb::Tile { sizes, .. } => !sizes.is_empty(),
         _ => true,

@@ -5,7 +5,7 @@ use rooftile_compiler::schedule::plan::{Amount, Plan, Verb};
 use super::Mutator;
 use super::anchors::AxisAnchor;
 use super::irregular::{PARTS, SHARES};
-use super::loops::{BLOCKS, LANES};
+use super::loops::BLOCKS;
 use crate::candidate::{Class, Recipe, amounts_mut};
 use crate::rng::Rng;
 
@@ -15,18 +15,6 @@ pub(super) const SIZES: [i64; 22] =
 
 /// Panels of copies.
 const PANELS: [i64; 5] = [4, 8, 16, 32, 64];
-
-/// The values among which the amounts of a verb are moved.
-fn ladder(verb: &Verb) -> &'static [i64] {
-    match verb {
-        Verb::Vector { .. } => &LANES,
-        Verb::Unroll { .. } => &BLOCKS,
-        Verb::Split { .. } => &PARTS,
-        Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
-        Verb::Stage { .. } => &PANELS,
-        _ => &SIZES,
-    }
-}
 
 /// A step up or down a ladder, mostly to the next rung.
 fn step(ladder: &[i64], value: i64, rng: &mut Rng) -> i64 {
@@ -48,6 +36,18 @@ fn step(ladder: &[i64], value: i64, rng: &mut Rng) -> i64 {
 }
 
 impl Mutator {
+    /// The values among which the amounts of a verb are moved.
+    fn ladder(&self, verb: &Verb) -> &'static [i64] {
+        match verb {
+            Verb::Vector { .. } => self.lane_counts(),
+            Verb::Unroll { .. } => &BLOCKS,
+            Verb::Split { .. } => &PARTS,
+            Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
+            Verb::Stage { .. } => &PANELS,
+            _ => &SIZES,
+        }
+    }
+
     /// Tunables that can matter: named by the plan, or by a loop of the algorithm.
     fn relevant(&self, recipe: &Recipe) -> Vec<String> {
         let mut names: Vec<String> = recipe.plan_names().iter().map(|n| (*n).to_owned()).collect();
@@ -129,7 +129,7 @@ impl Mutator {
             Verb::Tile { axis, .. } | Verb::Roll { axis, .. } | Verb::Vector { axis, .. } => self.cut(axis),
             _ => Class::X,
         };
-        let ladder = ladder(verb);
+        let ladder = self.ladder(verb);
         let blocks = matches!(verb, Verb::Vector { .. } | Verb::Unroll { .. });
         let mut amounts = amounts_mut(verb);
         let Amount::Int(value) = &mut *amounts[a] else { return None };

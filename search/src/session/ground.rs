@@ -1,16 +1,16 @@
 //! What is searched: a checked file with its task, the seeds that a search starts from, and the file that it ends with.
 
-use rooftile_artifact::CpuTarget;
+use rooftile_artifact::Target;
 use rooftile_compiler::diag::Span;
-use rooftile_compiler::driver::{Checked, check};
+use rooftile_compiler::driver::{Checked, Scheduled, check};
 use rooftile_compiler::hir::ir::FuncId;
-use rooftile_compiler::schedule::anchors::anchors as plausible;
+use rooftile_compiler::schedule::anchors::{Anchors as Plausible, anchors as plausible};
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
 use rooftile_compiler::schedule::{Allow, default_plan};
 use rooftile_compiler::syntax::ast::{BinaryOp, Expr, ExprKind, ItemKind};
 use rooftile_compiler::syntax::edit;
 use rooftile_compiler::task::{Task, sealed};
-use rooftile_compiler::tune::cpu_keys;
+use rooftile_compiler::tune::keys;
 use rooftile_compiler::tune::solve::Space;
 
 use super::SearchError;
@@ -38,11 +38,11 @@ pub(super) struct Ground {
     entry: FuncId,
     /// Its sizes and tolerances.
     pub(super) task: Task,
-    target: CpuTarget,
+    target: Target,
 }
 
 impl Ground {
-    pub(super) fn new(text: &str, entry: Option<&str>, target: &CpuTarget) -> Result<Ground, SearchError> {
+    pub(super) fn new(text: &str, entry: Option<&str>, target: &Target) -> Result<Ground, SearchError> {
         let checked = check(text);
         if checked.has_errors() {
             return Err(SearchError::File(Box::new(checked)));
@@ -68,7 +68,7 @@ impl Ground {
     fn space(&self) -> Result<Space, SearchError> {
         let sizes = Ground::sets(&self.task.search);
         self.checked
-            .space(self.entry, "cpu", &cpu_keys(&self.target), &sizes)
+            .space(self.entry, self.target.name(), &keys(&self.target), &sizes)
             .map_err(|e| SearchError::Space(e.to_string()))
     }
 
@@ -89,7 +89,7 @@ impl Ground {
                 .push((name.to_owned(), Proposal { recipe, parents: Vec::new(), operator, class: Class::X }));
         };
         let first = self.task.search.first().map(|s| s.values.clone()).unwrap_or_default();
-        let own = self.checked.schedule(self.entry, "cpu", &first);
+        let own = self.checked.schedule(self.entry, self.target.name(), &first);
         if let Some(written) = own {
             add("file", Base::Planned, written.plan.clone(), &assignment);
         }
@@ -103,13 +103,14 @@ impl Ground {
         add("default", Base::Default, Plan::default(), &assignment);
         add("naive", Base::Naive, Plan::default(), &assignment);
         // What the file says of other sizes.
-        for other in self.checked.schedules.iter().filter(|s| s.name == self.task.name && s.target == "cpu") {
+        let here = |s: &&Scheduled| s.name == self.task.name && s.target == self.target.name();
+        for other in self.checked.schedules.iter().filter(here) {
             if own.is_none_or(|own| own.when != other.when) {
                 add("file", Base::Planned, other.plan.clone(), &assignment);
             }
         }
         if let Some(other) = from.and_then(|text| Ground::new(text, Some(&self.task.name), &self.target).ok())
-            && let Some(written) = other.checked.schedule(other.entry, "cpu", &first)
+            && let Some(written) = other.checked.schedule(other.entry, self.target.name(), &first)
         {
             add("from", Base::Planned, written.plan.clone(), &other.assignment());
         }
@@ -135,8 +136,9 @@ impl Ground {
                 // Nominal roofs say nothing about what is left to gain.
                 fraction: header.profile.as_ref().map(|_| ROOF),
             },
-            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed)
-                .with_plausible(plausible(&self.checked.hir, self.entry)),
+            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed).with_plausible(
+                Plausible { gpu: self.target.gpu().is_some(), ..plausible(&self.checked.hir, self.entry) },
+            ),
             seeds: header.seeds.clone(),
             search: Ground::sets(&self.task.search),
             heldout: Ground::sets(&self.task.heldout),
@@ -164,7 +166,7 @@ impl Ground {
         let mut write = |when: Option<Expr>, recipe: &Recipe| {
             let file = check(&text);
             let entry = file.hir.entry(&self.task.name)?;
-            text = file.with_winner(entry, "cpu", when, &recipe.plan, &recipe.assignment);
+            text = file.with_winner(entry, self.target.name(), when, &recipe.plan, &recipe.assignment);
             Some(())
         };
         if recipe.base == Base::Planned {
@@ -182,7 +184,7 @@ impl Ground {
         for item in self.checked.ast.items.iter().rev() {
             if let ItemKind::Schedule(schedule) = &item.kind
                 && schedule.name.name == self.task.name
-                && schedule.target.name == "cpu"
+                && schedule.target.name == self.target.name()
                 && !(keep && schedule.when.is_none())
             {
                 let (start, end) = (item.span.start as usize, item.span.end as usize);

@@ -37,7 +37,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use rooftile_artifact::abi::BUFFER_ALIGN;
 use rooftile_artifact::program::{Code, Kernel, Phase};
 use rooftile_artifact::target::CpuFeatures;
-use rooftile_artifact::{CpuTarget, DType, Program};
+use rooftile_artifact::{DType, Program};
 
 use crate::diag::Span;
 use crate::hir::ir::{File, Func, FuncId};
@@ -64,7 +64,7 @@ pub enum EvalError {
 ///
 /// # Errors
 /// [`EvalError`] when a construct is not supported.
-pub fn compile(file: &File, func: FuncId, _target: &CpuTarget) -> Result<Program, EvalError> {
+pub fn compile(file: &File, func: FuncId) -> Result<Program, EvalError> {
     let body =
         file.funcs.get(func).ok_or_else(|| EvalError::Internal("there is no such function".to_owned()))?;
     steps::program(file, body)

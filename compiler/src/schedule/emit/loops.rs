@@ -69,8 +69,10 @@ impl Emitter<'_> {
         let hi = self.named(hi);
         let promoted = self.promote(level, body)?;
         let innermost = self.levels.steps(axis).last() == Some(level);
-        let blocked = step > 1 && innermost && self.levels.block(axis).is_some();
-        let result = if blocked && (self.streams(axis, body) || self.sums_at_an_end(axis)) {
+        let blocked = step > 1 && innermost && self.levels.is_blocked(axis);
+        let few =
+            || self.levels.threads(axis) == 1 && (self.streams(axis, body) || self.sums_at_an_end(axis));
+        let result = if blocked && few() {
             self.points(level, (lo, hi), body)
         } else if blocked {
             self.peeled(level, (lo, hi, step), body)
@@ -100,7 +102,8 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let axis = self.levels.all[level].axis;
         let saved = self.axes[axis.index()];
-        let inner = self.interior(axis, body, (lo, hi))?;
+        // Threads do not mind an edge rule, and less code is compiled sooner.
+        let inner = if self.grouped { None } else { self.interior(axis, body, (lo, hi))? };
         let (first, last) = match inner {
             Some((a, z)) => {
                 let a = self.named(a);
@@ -126,7 +129,7 @@ impl Emitter<'_> {
         self.points(level, (middle, hi), body)
     }
 
-    /// A loop over `lo..hi` whose blocks have one point.
+    /// A loop over `lo..hi` whose blocks have one point, or one for each thread.
     fn points(
         &mut self,
         level: LevelId,
@@ -136,7 +139,8 @@ impl Emitter<'_> {
         let axis = self.levels.all[level].axis;
         let saved = self.axes[axis.index()];
         self.axes[axis.index()].single = true;
-        self.serial(level, (lo, hi, 1), body)?;
+        self.axes[axis.index()].end = Some(hi);
+        self.serial(level, (lo, hi, self.levels.threads(axis)), body)?;
         self.axes[axis.index()] = saved;
         Ok(())
     }
@@ -189,23 +193,67 @@ impl Emitter<'_> {
         body: &[Tree],
     ) -> Result<(), Diagnostic> {
         let axis = self.levels.all[level].axis;
-        let saved = self.axes[axis.index()];
-        if saved.single {
-            self.axes[axis.index()].block = Some(self.b.int(0));
-            self.trees(body)?;
-        } else if !lanes && self.selects_table(axis, body) {
+        if !self.axes[axis.index()].single && !lanes && self.selects_table(axis, body) {
+            let saved = self.axes[axis.index()];
             for n in 0..count {
-                self.axes[axis.index()].block = Some(self.b.int(n));
+                self.axes[axis.index()].unit = Some(self.b.int(n));
                 self.trees(body)?;
             }
+            self.axes[axis.index()] = saved;
+            return Ok(());
+        }
+        self.in_units(level, count, lanes, |e| e.trees(body))
+    }
+
+    /// What `f` writes, for each point of a block.
+    pub(super) fn in_units(
+        &mut self,
+        level: LevelId,
+        count: i64,
+        lanes: bool,
+        f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        if saved.single {
+            self.axes[axis.index()].unit = Some(self.b.int(0));
+            f(self)?;
         } else {
             let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
-            self.axes[axis.index()].block = Some(self.b.var(var));
-            let body = self.collect(|e| e.trees(body))?;
+            self.axes[axis.index()].unit = Some(self.b.var(var));
+            let body = self.collect(f)?;
             let (lo, hi) = (self.b.int(0), self.b.int(count));
             let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
             self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
         }
+        self.axes[axis.index()] = saved;
+        Ok(())
+    }
+
+    /// What `f` writes, for each thread along an axis; one after the other where they are not independent.
+    pub(super) fn in_threads(
+        &mut self,
+        level: LevelId,
+        count: i64,
+        at_once: bool,
+        f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        let mut hi = self.b.int(count);
+        if let (true, Some(end), Some(base)) = (saved.single, saved.end, saved.base) {
+            let left = self.b.sub(end, base);
+            hi = self.b.min(left, hi);
+        }
+        let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+        self.axes[axis.index()].thread = Some(self.b.var(var));
+        let body = self.collect(f)?;
+        let kind = match at_once {
+            true => LoopKind::Threads { count: u32::try_from(count).unwrap_or(u32::MAX) },
+            false => LoopKind::Serial,
+        };
+        let lo = self.b.int(0);
+        self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
         self.axes[axis.index()] = saved;
         Ok(())
     }

@@ -56,10 +56,14 @@ pub(crate) enum BindingDim {
 struct AxisState {
     /// First point of the current pass of the innermost open step level.
     base: Option<nest::ExprId>,
-    /// Point within the block.
-    block: Option<nest::ExprId>,
-    /// Blocks have one point.
+    /// Point within the block, of one thread.
+    unit: Option<nest::ExprId>,
+    /// Number of the thread.
+    thread: Option<nest::ExprId>,
+    /// Blocks have one point; one for each thread, below the end of the axis.
     single: bool,
+    /// Where single points end.
+    end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis.
     interior: bool,
 }
@@ -97,6 +101,8 @@ pub(crate) struct Emitter<'a> {
     pub(in crate::schedule) guard: Option<nest::ExprId>,
     pub(in crate::schedule) tables: BTreeMap<usize, BufferId>,
     next_slot: u32,
+    /// The phase is run by groups of threads.
+    grouped: bool,
 }
 
 impl<'a> Emitter<'a> {
@@ -127,6 +133,7 @@ impl<'a> Emitter<'a> {
             guard: None,
             tables: BTreeMap::new(),
             next_slot,
+            grouped: false,
         }
     }
 
@@ -146,6 +153,7 @@ impl<'a> Emitter<'a> {
             self.enter(*level, var);
             body = inner;
         }
+        self.grouped = by_threads(self.levels, body);
         let stmts = self.collect(|e| e.trees(body))?;
         let mut all = Vec::new();
         for (table, buffer) in std::mem::take(&mut self.tables) {
@@ -196,6 +204,7 @@ impl<'a> Emitter<'a> {
             Tree::Leaf(s) => self.leaf(*s),
             Tree::Loop { level, lanes, body, .. } => match self.levels.all[*level].kind {
                 LevelKind::Block { count, .. } => self.block(*level, count, *lanes, body),
+                LevelKind::Threads { count } => self.in_threads(*level, count, *lanes, |e| e.trees(body)),
                 LevelKind::Step(step) => self.step(*level, step, body),
             },
             Tree::Seq { axis, level, body, .. } => self.seq(*axis, *level, body),
@@ -248,9 +257,22 @@ impl<'a> Emitter<'a> {
                 self.pure(lo)?
             }
         };
-        Ok(match state.block {
-            Some(block) => self.b.add(base, block),
+        Ok(match self.in_block(axis) {
+            Some(point) => self.b.add(base, point),
             None => base,
+        })
+    }
+
+    /// The point within the block of an axis: neighbouring threads have neighbouring points.
+    fn in_block(&mut self, axis: AxisId) -> Option<nest::ExprId> {
+        let AxisState { unit, thread, .. } = self.axes[axis.index()];
+        let Some(thread) = thread else { return unit };
+        Some(match unit {
+            Some(unit) => {
+                let first = self.b.mul_int(unit, self.levels.threads(axis));
+                self.b.add(first, thread)
+            }
+            None => thread,
         })
     }
 
@@ -258,6 +280,18 @@ impl<'a> Emitter<'a> {
     pub(in crate::schedule) fn is_interior(&self, axis: AxisId) -> bool {
         self.axes[axis.index()].interior
     }
+}
+
+/// Whether any loop runs by threads.
+fn by_threads(levels: &Levels, trees: &[Tree]) -> bool {
+    trees.iter().any(|t| match t {
+        Tree::Leaf(_) => false,
+        Tree::Loop { level, lanes, body, .. } => {
+            *lanes && levels.is_threads(*level) || by_threads(levels, body)
+        }
+        Tree::Seq { body, .. } => by_threads(levels, body),
+        Tree::If { then, otherwise, .. } => by_threads(levels, then) || by_threads(levels, otherwise),
+    })
 }
 
 /// The type that a processor holds an element in.

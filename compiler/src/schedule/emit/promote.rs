@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use rooftile_artifact::DType;
-
 use super::{Emitter, ValueBuffer};
 use crate::diag::Diagnostic;
-use crate::hir::ir::{AxisId, ValueId};
-use crate::nest::ir::{self as nest, LoopKind};
+use crate::hir::ir::ValueId;
 use crate::schedule::access::{Object, reads};
 use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
-use crate::schedule::levels::LevelId;
+use crate::schedule::levels::{LevelId, LevelKind};
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
 /// An accumulator that lives in registers during a loop.
@@ -43,7 +40,7 @@ impl Emitter<'_> {
                 self.levels.steps(*a).all(|l| self.level_base.contains_key(&l) && !loops_inside(body, l))
             });
             let held = self.buffers.get(value).is_some_and(|b| b.space == HomeSpace::Register);
-            let size: i64 = axes.iter().map(|a| self.levels.block_count(*a)).product();
+            let size: i64 = axes.iter().map(|a| self.levels.unit_count(*a)).product();
             let lanes = axes.iter().filter(|a| self.levels.has_lanes(**a)).count();
             if *space == HomeSpace::Register || held || !fixed || size > 256 || lanes > 1 {
                 continue;
@@ -52,7 +49,7 @@ impl Emitter<'_> {
             let mut dims: Vec<Dim> = axes
                 .iter()
                 .enumerate()
-                .filter(|(_, a)| self.levels.block(**a).is_some())
+                .filter(|(_, a)| self.levels.is_blocked(**a))
                 .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None })
                 .collect();
             dims.sort_by_key(|d| self.levels.has_lanes(d.axis));
@@ -93,8 +90,10 @@ impl Emitter<'_> {
 
     /// Copies a promoted accumulator between memory and registers, block by block.
     fn exchange(&mut self, p: &Promotion, load: bool) -> Result<(), Diagnostic> {
-        let axes: Vec<AxisId> = p.registers.dims.iter().map(|d| d.axis).collect();
-        self.over_blocks(&axes, &mut |e: &mut Self| {
+        let mut blocks: Vec<LevelId> =
+            p.registers.dims.iter().flat_map(|d| self.levels.blocks(d.axis).collect::<Vec<_>>()).collect();
+        blocks.sort_by_key(|l| self.levels.position(*l));
+        self.over_blocks(&blocks, &mut |e: &mut Self| {
             let (from, to) = if load { (&p.memory, &p.registers) } else { (&p.registers, &p.memory) };
             let source = e.value_index(from, None)?;
             let target = e.value_index(to, None)?;
@@ -109,26 +108,17 @@ impl Emitter<'_> {
 
     fn over_blocks(
         &mut self,
-        axes: &[AxisId],
+        blocks: &[LevelId],
         f: &mut dyn FnMut(&mut Self) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
-        let Some((axis, rest)) = axes.split_first() else { return f(self) };
-        let saved = self.axes[axis.index()];
-        let Some(level) = self.levels.block(*axis) else { return self.over_blocks(rest, f) };
-        if saved.single {
-            self.axes[axis.index()].block = Some(self.b.int(0));
-            self.over_blocks(rest, f)?;
-        } else {
-            let lanes = self.levels.has_lanes(*axis);
-            let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
-            self.axes[axis.index()].block = Some(self.b.var(var));
-            let body = self.collect(|e| e.over_blocks(rest, f))?;
-            let (lo, hi) = (self.b.int(0), self.b.int(self.levels.block_count(*axis)));
-            let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
-            self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
+        let Some((level, rest)) = blocks.split_first() else { return f(self) };
+        match self.levels.all[*level].kind {
+            LevelKind::Step(_) => self.over_blocks(rest, f),
+            LevelKind::Threads { count } => self.in_threads(*level, count, true, |e| e.over_blocks(rest, f)),
+            LevelKind::Block { count, lanes } => {
+                self.in_units(*level, count, lanes, |e| e.over_blocks(rest, f))
+            }
         }
-        self.axes[axis.index()] = saved;
-        Ok(())
     }
 }
 

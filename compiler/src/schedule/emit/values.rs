@@ -13,13 +13,23 @@ const LARGE: i64 = 1 << 20;
 
 impl Emitter<'_> {
     /// The index into a dimension of a value's buffer for the current point, or for an index of the axis.
-    fn dim_index(&mut self, dim: &Dim, at: Option<nest::ExprId>) -> Result<Vec<nest::ExprId>, Diagnostic> {
+    fn dim_index(
+        &mut self,
+        dim: &Dim,
+        space: HomeSpace,
+        at: Option<nest::ExprId>,
+    ) -> Result<Vec<nest::ExprId>, Diagnostic> {
         let state = self.axes[dim.axis.index()];
         let zero = self.b.int(0);
-        let block = state.block.unwrap_or(zero);
+        let block = self.in_block(dim.axis).unwrap_or(zero);
         let origin = match dim.base {
             Base::Block => {
                 return match at {
+                    // Each thread has registers of its own.
+                    None if space == HomeSpace::Register && self.levels.threads(dim.axis) > 1 => {
+                        let unit = (self.levels.unit_count(dim.axis) > 1).then(|| state.unit.unwrap_or(zero));
+                        Ok(unit.into_iter().chain([state.thread.unwrap_or(zero)]).collect())
+                    }
                     None => Ok(vec![block]),
                     // Another point of a block: the block is the whole axis.
                     Some(at) => {
@@ -59,7 +69,18 @@ impl Emitter<'_> {
 
     /// The extents of a dimension. The part of an axis that one pass of a loop runs over is as long as the loop's step, or
     /// where it should be `tight`, no longer than the axis at the sizes at hand.
-    fn dim_extent(&mut self, dim: &Dim, tight: bool) -> Result<Vec<nest::ExprId>, Diagnostic> {
+    fn dim_extent(
+        &mut self,
+        dim: &Dim,
+        space: HomeSpace,
+        tight: bool,
+    ) -> Result<Vec<nest::ExprId>, Diagnostic> {
+        let threads = self.levels.threads(dim.axis);
+        if space == HomeSpace::Register && threads > 1 {
+            let unit = self.levels.unit_count(dim.axis);
+            let unit = (unit > 1).then(|| self.b.int(unit));
+            return Ok(unit.into_iter().chain([self.b.int(threads)]).collect());
+        }
         let extent = match dim.base {
             Base::Block => self.b.int(self.levels.block_count(dim.axis)),
             Base::Level(_, step, Some((lo, hi))) if tight => {
@@ -155,10 +176,14 @@ impl Emitter<'_> {
         span: Span,
     ) -> Result<ValueBuffer, Diagnostic> {
         let element = machine_type(dtype.real(), span)?;
-        let tight = self.tight(&dims, element);
+        let mut tight = self.tight(&dims, element);
+        if space == HomeSpace::Shared {
+            // Near memory is shared out before the launch.
+            tight.fill(false);
+        }
         let mut shape = Vec::new();
         for (d, tight) in dims.iter().zip(tight) {
-            let extent = self.dim_extent(d, tight)?;
+            let extent = self.dim_extent(d, space, tight)?;
             shape.push(extent);
         }
         let shape = Self::arrange(&dims, shape);
@@ -173,6 +198,7 @@ impl Emitter<'_> {
             let place = match space {
                 HomeSpace::Register => Space::Register,
                 HomeSpace::Local => Space::Local,
+                HomeSpace::Shared => Space::Shared,
                 HomeSpace::Global => {
                     self.next_slot += 1;
                     Space::Global(self.next_slot - 1)
@@ -195,7 +221,7 @@ impl Emitter<'_> {
         let mut parts = Vec::new();
         for dim in &buffer.dims {
             let at = at.and_then(|ix| ix[dim.position]);
-            let part = self.dim_index(dim, at)?;
+            let part = self.dim_index(dim, buffer.space, at)?;
             parts.push(part);
         }
         Ok(Self::arrange(&buffer.dims, parts))
