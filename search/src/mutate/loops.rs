@@ -300,7 +300,10 @@ impl Mutator {
             return None;
         }
         plan.verbs.retain(|v| !matches!(v, Verb::Vector { .. } | Verb::Unroll { .. }));
-        plan.verbs.push(Verb::Vector { axis: lane_axis.clone(), lanes: Amount::Int(*rng.pick(self.lane_counts())?) });
+        plan.verbs.push(Verb::Vector {
+            axis: lane_axis.clone(),
+            lanes: Amount::Int(*rng.pick(self.lane_counts())?),
+        });
         let others = self.anchors.axes_where(|a| a.unordered() && a.name != lane_axis && !a.ragged);
         if let Some(axis) = rng.pick(&others) {
             if rng.chance(0.8) {
