@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::DType;
-use crate::target::CpuTarget;
+use crate::target::Target;
 use crate::work::OpClass;
 
 /// What was measured on one device of one machine.
@@ -12,7 +12,7 @@ pub struct Profile {
     /// What the machine is; a profile is used only where this matches.
     pub fingerprint: Fingerprint,
     /// The device as the compiler sees it.
-    pub target: CpuTarget,
+    pub target: Target,
     /// Throughputs of operations.
     pub compute: Vec<ComputeRoof>,
     /// Bandwidths of the levels of memory.

@@ -205,7 +205,7 @@ impl Drop for AlignedBuffer {
 }
 
 /// Differs from byte to byte, so that a copy of neighbouring canaries does not pass for the right ones.
-fn canary(offset: isize) -> u8 {
+pub(crate) fn canary(offset: isize) -> u8 {
     offset.to_le_bytes()[0].wrapping_mul(31) ^ 0xA5
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use rooftile_artifact::program::Code;
 use rooftile_artifact::target::CpuFeatures;
-use rooftile_artifact::{CpuTarget, Program};
+use rooftile_artifact::{CpuTarget, Program, Target};
 
-use crate::device::{Device, Loaded, LoadedProgram, Pools};
+use crate::device::{Device, Loaded, LoadedCode, LoadedProgram, Pools};
 use crate::error::{DeviceError, Error};
 use crate::exec::ExecutableCode;
 use crate::launch::CpuKernel;
@@ -17,7 +17,8 @@ use crate::validate;
 /// This machine's processor.
 #[derive(Debug)]
 pub struct CpuDevice {
-    target: CpuTarget,
+    target: Target,
+    cpu: CpuTarget,
     pools: Arc<Pools>,
 }
 
@@ -25,7 +26,14 @@ impl CpuDevice {
     /// The device, with one thread per physical core as the default of its target.
     #[must_use]
     pub fn new() -> CpuDevice {
-        CpuDevice { target: detect(), pools: Arc::default() }
+        let cpu = detect();
+        CpuDevice { target: cpu.clone().into(), cpu, pools: Arc::default() }
+    }
+
+    /// What code for it may use, as [`Device::target`], of the type that only a processor has.
+    #[must_use]
+    pub fn cpu(&self) -> &CpuTarget {
+        &self.cpu
     }
 }
 
@@ -40,7 +48,7 @@ impl Device for CpuDevice {
         "cpu"
     }
 
-    fn target(&self) -> &CpuTarget {
+    fn target(&self) -> &Target {
         &self.target
     }
 
@@ -51,8 +59,8 @@ impl Device for CpuDevice {
             let Code::Cpu { bytes, align, features } = &kernel.code else {
                 return Err(crate::error::malformed(format!("{} is code for another device", kernel.name)));
             };
-            if !self.target.features.covers(*features) {
-                let missing = missing(self.target.features, *features);
+            if !self.cpu.features.covers(*features) {
+                let missing = missing(self.cpu.features, *features);
                 return Err(DeviceError::MissingFeatures { kernel: kernel.name.clone(), missing }.into());
             }
             let code = ExecutableCode::new(bytes, *align)
@@ -62,8 +70,7 @@ impl Device for CpuDevice {
         let inner = LoadedProgram {
             program: program.clone(),
             target: self.target.clone(),
-            kernels,
-            pools: Arc::clone(&self.pools),
+            code: LoadedCode::Cpu { kernels, pools: Arc::clone(&self.pools) },
         };
         Ok(Loaded { inner: Arc::new(inner) })
     }
@@ -202,7 +209,7 @@ mod tests {
     #[test]
     fn the_target_is_plausible() {
         let device = CpuDevice::new();
-        let t = device.target();
+        let t = device.cpu();
         assert!(t.threads >= 1 && t.line.is_power_of_two());
         assert!(t.l1d >= 8 << 10 && t.l2 >= t.l1d && t.l3 >= t.l2, "{t:?}");
     }

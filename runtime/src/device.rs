@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rooftile_artifact::{CpuTarget, Program};
+use rooftile_artifact::{Program, Target};
 
 use crate::cpu::CpuDevice;
 use crate::error::{DeviceError, Error};
 use crate::launch::CpuKernel;
 use crate::null::NullDevice;
 use crate::pool::Pool;
+use crate::vulkan::{self, VulkanDevice, VulkanProgram};
 
 /// What can take a program and run it.
 pub trait Device: Send + Sync + std::fmt::Debug {
@@ -17,7 +18,7 @@ pub trait Device: Send + Sync + std::fmt::Debug {
     fn name(&self) -> &'static str;
 
     /// What code for it may use, and the sizes that decide which code is good.
-    fn target(&self) -> &CpuTarget;
+    fn target(&self) -> &Target;
 
     /// Takes a program, ready to be instantiated at any sizes.
     ///
@@ -35,10 +36,22 @@ pub struct Loaded {
 #[derive(Debug)]
 pub(crate) struct LoadedProgram {
     pub(crate) program: Program,
-    pub(crate) target: CpuTarget,
-    /// One per kernel; `None` on a device that runs nothing.
-    pub(crate) kernels: Vec<Option<CpuKernel>>,
-    pub(crate) pools: Arc<Pools>,
+    pub(crate) target: Target,
+    pub(crate) code: LoadedCode,
+}
+
+/// A program's kernels, ready to be launched.
+#[derive(Debug)]
+pub(crate) enum LoadedCode {
+    /// On the processor.
+    Cpu {
+        /// One per kernel; `None` on a device that runs nothing.
+        kernels: Vec<Option<CpuKernel>>,
+        /// The device's threads.
+        pools: Arc<Pools>,
+    },
+    /// On a GPU.
+    Vulkan(VulkanProgram),
 }
 
 impl Loaded {
@@ -50,7 +63,7 @@ impl Loaded {
 
     /// The target of the device that it is on.
     #[must_use]
-    pub fn target(&self) -> &CpuTarget {
+    pub fn target(&self) -> &Target {
         &self.inner.target
     }
 }
@@ -100,7 +113,7 @@ pub fn devices() -> Vec<DeviceInfo> {
         missing: Some(why.to_owned()),
     };
     let cpu = crate::fingerprint::fingerprint();
-    vec![
+    let mut all = vec![
         DeviceInfo {
             name: "cpu",
             description: format!("{}, {} processors", cpu.cpu, cpu.cores),
@@ -112,8 +125,9 @@ pub fn devices() -> Vec<DeviceInfo> {
             missing: None,
         },
         absent("cuda", "NVIDIA GPU", "this build has no CUDA driver"),
-        absent("vulkan", "GPU with Vulkan", "this build has no Vulkan driver"),
-    ]
+    ];
+    all.extend(vulkan::list());
+    all
 }
 
 /// Opens a device by its name.
@@ -128,7 +142,10 @@ pub fn open(name: &str) -> Result<Box<dyn Device>, DeviceError> {
             Some(why) => Err(unavailable(why)),
         },
         "null" => Ok(Box::new(NullDevice::new())),
-        // `cuda:1` is the second of its kind.
+        // `vulkan:1` is the second of its kind.
+        _ if vulkan::index_of(name).is_some() => {
+            Ok(Box::new(VulkanDevice::open(vulkan::index_of(name).unwrap_or(0))?))
+        }
         _ => {
             let kind = name.split(':').next().unwrap_or(name);
             let known = devices().into_iter().find(|d| d.name == kind).and_then(|d| d.missing);

@@ -71,6 +71,16 @@ pub enum InputError {
         /// Bytes that are available.
         available: u64,
     },
+    /// The device cannot count so far.
+    #[error("{what} is {value} at these sizes; on this device it must be below {limit}")]
+    BeyondLimit {
+        /// What was counted.
+        what: String,
+        /// The count.
+        value: i128,
+        /// One more than the largest count.
+        limit: i128,
+    },
     /// A tensor has the wrong element type.
     #[error("{param} is a tensor of {want}, but {got} was given")]
     WrongDType {
@@ -175,8 +185,8 @@ pub enum DeviceError {
         /// Why it is missing.
         why: String,
     },
-    /// The code uses instructions that the processor does not have.
-    #[error("{kernel} needs {missing}, which this processor does not have")]
+    /// The code uses abilities that the device does not have.
+    #[error("{kernel} needs {missing}, which this device does not have")]
     MissingFeatures {
         /// The kernel.
         kernel: String,
@@ -190,6 +200,54 @@ pub enum DeviceError {
         kernel: String,
         /// Why.
         source: ExecError,
+    },
+    /// A group of the code is larger than the device takes.
+    #[error("a group of {kernel} needs {needed} {what}; this device has {most}")]
+    GroupTooLarge {
+        /// The kernel.
+        kernel: String,
+        /// What it needs.
+        what: &'static str,
+        /// How much of it.
+        needed: u32,
+        /// How much there is.
+        most: u32,
+    },
+    /// The driver did not compile the code.
+    #[error("the driver does not take the code of {kernel}: {why}")]
+    Compile {
+        /// The kernel.
+        kernel: String,
+        /// What the driver says.
+        why: String,
+    },
+    /// The device is lost to this process: it crashed, was reset, or was taken away.
+    #[error("the device {device} is lost")]
+    Lost {
+        /// What it calls itself.
+        device: String,
+    },
+    /// Work did not end in time; the device is of no further use to this process.
+    #[error("the device {device} does not answer; it had {seconds} s")]
+    TimedOut {
+        /// What it calls itself.
+        device: String,
+        /// Seconds that a submission has.
+        seconds: f64,
+    },
+    /// The driver refused something.
+    #[error("{what}: the driver says: {why}")]
+    Driver {
+        /// What it was asked for.
+        what: String,
+        /// What it says.
+        why: String,
+    },
+    /// The validation layer, which was asked for, found a fault.
+    #[error("Vulkan's validation: {message}")]
+    Validation {
+        /// What it says.
+        message: String,
     },
     /// The system gave no memory.
     #[error(transparent)]

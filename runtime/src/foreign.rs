@@ -6,7 +6,7 @@ use std::path::Path;
 use libloading::Library;
 use rooftile_artifact::HostTensor;
 
-use crate::error::{Error, InputError};
+use crate::error::{Error, InputError, malformed};
 use crate::instance::Instance;
 use crate::prepared::cell;
 use crate::timing::{Flusher, Subject};
@@ -43,12 +43,17 @@ impl Foreign {
     /// Loads the library. Its initialisers run now; what the function does with the memory is its own responsibility.
     ///
     /// # Errors
-    /// [`InputError::Library`] when the library cannot be loaded or has no such function.
-    pub fn open(library: &Path, symbol: &str, instance: Instance) -> Result<Foreign, Error> {
+    /// [`InputError::Library`] when the library cannot be loaded or has no such function, or the instance's memory is not
+    /// the processor's.
+    pub fn open(library: &Path, symbol: &str, mut instance: Instance) -> Result<Foreign, Error> {
         let refused = |why: libloading::Error| {
             let why = format!("`{symbol}`: {why}");
             Error::from(InputError::Library { path: library.to_owned(), why })
         };
+        if instance.param_pointers().is_none() {
+            let why = "functions of libraries run on the device cpu alone".to_owned();
+            return Err(InputError::Library { path: library.to_owned(), why }.into());
+        }
         // SAFETY: the user asks for this library by name; its initialisers are trusted as its function is.
         let loaded = unsafe { Library::new(library) }.map_err(refused)?;
         // SAFETY: the user says that the function has this type; a C symbol carries none that could be checked.
@@ -64,7 +69,8 @@ impl Foreign {
     /// [`InputError::ForeignStatus`] when it does not return 0.
     pub fn run(&mut self) -> Result<(), Error> {
         let threads = i64::try_from(self.instance.threads()).unwrap_or(i64::MAX);
-        let tensors = self.instance.param_pointers();
+        let tensors =
+            self.instance.param_pointers().ok_or_else(|| malformed("the memory moved to another device"))?;
         let sizes = self.instance.sizes();
         // SAFETY: the pointers are to live buffers of the extents that the signature has at these sizes, and nothing
         // else uses them during the call.
@@ -107,7 +113,7 @@ impl Subject for Foreign {
     }
 
     fn flush(&mut self, flusher: &mut Flusher) -> Result<(), Error> {
-        self.instance.flush(flusher)
+        Subject::flush(&mut self.instance, flusher)
     }
 
     fn pin(&self) -> Option<Pin> {

@@ -4,22 +4,19 @@ use std::sync::atomic::AtomicU32;
 
 use rooftile_artifact::abi::status;
 use rooftile_artifact::host_expr::HostEnv;
-use rooftile_artifact::{HostExpr, HostTensor, Scalar};
+use rooftile_artifact::{HostExpr, HostTensor};
 
 use crate::buffer::AlignedBuffer;
 use crate::content;
-use crate::device::LoadedProgram;
 use crate::error::{Error, InputError, expression, malformed};
-use crate::launch::{Launch, Pointers};
-use crate::layout::Layout;
+use crate::launch::{CpuKernel, Launch, Pointers};
 use crate::pool::Pool;
 use crate::prepared::{LaunchOp, Op};
+use crate::setting::Setting;
 
 /// A program's memory at fixed sizes.
 #[derive(Debug)]
 pub(crate) struct Memory {
-    /// Extents of each buffer.
-    pub(crate) layouts: Vec<Layout>,
     /// The storages.
     pub(crate) storages: Vec<AlignedBuffer>,
     /// The storage that each buffer names now; swaps change it.
@@ -59,10 +56,9 @@ pub(crate) fn allocate(bytes: usize, guarded: bool) -> Result<AlignedBuffer, Err
 
 /// All that a run works on.
 pub(crate) struct Run<'a> {
-    pub(crate) loaded: &'a LoadedProgram,
-    pub(crate) sizes: &'a [i64],
-    pub(crate) scalars: &'a [Scalar],
-    pub(crate) threads: usize,
+    pub(crate) setting: &'a Setting,
+    /// One per kernel; `None` on a device that runs nothing.
+    pub(crate) kernels: &'a [Option<CpuKernel>],
     pub(crate) memory: &'a mut Memory,
     pub(crate) pool: Option<&'a mut Pool>,
     pub(crate) steps: &'a mut [i64],
@@ -77,7 +73,7 @@ impl Run<'_> {
     }
 
     fn env(&self) -> HostEnv<'_> {
-        HostEnv { sizes: self.sizes, scalars: self.scalars, steps: self.steps, threads: self.threads }
+        self.setting.env(self.steps)
     }
 
     fn step(&mut self, op: &mut Op) -> Result<(), Error> {
@@ -104,9 +100,9 @@ impl Run<'_> {
     }
 
     fn launch(&mut self, op: &mut LaunchOp) -> Result<(), Error> {
-        let kernel = &self.loaded.program.kernels[op.kernel];
+        let kernel = &self.setting.program().kernels[op.kernel];
         op.refresh(kernel, &self.env())?;
-        let Some(code) = &self.loaded.kernels[op.kernel] else { return Ok(()) };
+        let Some(code) = &self.kernels[op.kernel] else { return Ok(()) };
         self.memory.reserve_locals(op.values.local_bytes)?;
         let Pointers { buffers, locals } = &mut *self.pointers;
         buffers.clear();
@@ -130,14 +126,8 @@ impl Run<'_> {
     }
 
     fn fill(&mut self, buffer: usize, value: &HostExpr) -> Result<(), Error> {
-        let decl = &self.loaded.program.buffers[buffer];
-        let value =
-            value.eval(&self.env()).map_err(|e| expression(format!("the filling of {}", decl.name), e))?;
-        let element =
-            HostTensor::from_fn(decl.dtype, &[], |_| value).map_err(|e| malformed(e.to_string()))?;
-        let splat = self.memory.layouts[buffer].packing.map(|p| [p.splat(element.bytes()[0])]);
-        let pattern = splat.as_ref().map_or(element.bytes(), |s| s.as_slice());
-        content::fill(self.memory.storage_mut(buffer).as_mut_slice(), pattern, self.pool.as_deref_mut())?;
+        let pattern = fill_pattern(self.setting, buffer, value, &self.env())?;
+        content::fill(self.memory.storage_mut(buffer).as_mut_slice(), &pattern, self.pool.as_deref_mut())?;
         Ok(())
     }
 
@@ -156,8 +146,22 @@ impl Run<'_> {
     }
 }
 
+/// The bytes that a buffer repeats when every element has the value.
+pub(crate) fn fill_pattern(
+    setting: &Setting,
+    buffer: usize,
+    value: &HostExpr,
+    env: &HostEnv<'_>,
+) -> Result<Vec<u8>, Error> {
+    let decl = &setting.program().buffers[buffer];
+    let value = value.eval(env).map_err(|e| expression(format!("the filling of {}", decl.name), e))?;
+    let element = HostTensor::from_fn(decl.dtype, &[], |_| value).map_err(|e| malformed(e.to_string()))?;
+    let splat = setting.layouts[buffer].packing.map(|p| vec![p.splat(element.bytes()[0])]);
+    Ok(splat.unwrap_or_else(|| element.bytes().to_vec()))
+}
+
 /// What a kernel reports by its status word.
-fn fault(word: u32, kernel: &str) -> Error {
+pub(crate) fn fault(word: u32, kernel: &str) -> Error {
     let kernel = kernel.to_owned();
     if word & status::OUT_OF_BOUNDS != 0 {
         InputError::OutOfBounds { kernel }.into()

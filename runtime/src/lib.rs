@@ -3,7 +3,7 @@
 //! The runtime runs a [`rooftile_artifact::Program`] and measures it. It never sees source text or a compiler's data.
 //!
 //! Reading order:
-//! * [`device`]: what can run programs ([`Device`], [`open`], [`devices`]); [`cpu`] and [`null`] are the two so far.
+//! * [`device`]: what can run programs ([`Device`], [`open`], [`devices`]); [`cpu`], [`vulkan`] and [`null`].
 //! * [`instance`]: a loaded program at fixed sizes ([`Instance`]): inputs, runs, outputs, checks.
 //! * [`mod@foreign`]: the user's own kernel on the same memory ([`Foreign`]).
 //! * [`timing`]: how long runs take ([`measure`], [`measure_paired`]); [`stats`] and [`timer`] are what it is made of.
@@ -13,6 +13,7 @@
 //! * Below these: [`pool`] (threads), [`buffer`] (memory), [`exec`] (executable memory), [`packing`] (sub-byte
 //!   elements), [`memory`] (what the machine has left), [`topology`] (processors), [`mod@fingerprint`].
 
+mod backend;
 pub mod buffer;
 mod content;
 mod contract;
@@ -35,11 +36,13 @@ pub mod pool;
 mod prepared;
 mod probe;
 pub mod roof;
+mod setting;
 pub mod stats;
 pub mod timer;
 pub mod timing;
 pub mod topology;
 mod validate;
+pub mod vulkan;
 
 pub use cpu::CpuDevice;
 pub use device::{Device, DeviceInfo, Loaded, devices, open};
@@ -51,3 +54,4 @@ pub use machine::{ProfileError, machine_profile, measure_profile};
 pub use null::NullDevice;
 pub use roof::{Bound, RoofTime, roof_time};
 pub use timing::{MeasureOptions, Measurement, PairedMeasurement, measure, measure_paired};
+pub use vulkan::VulkanDevice;

@@ -30,7 +30,7 @@ const MEMORY_TOLERANCE: f64 = 0.25;
 /// # Errors
 /// [`crate::DeviceError`] without memory or threads for it.
 pub fn measure_profile(threads: usize) -> Result<Profile, Error> {
-    let target = CpuTarget { threads: threads.max(1), ..CpuDevice::new().target().clone() };
+    let target = CpuTarget { threads: threads.max(1), ..CpuDevice::new().cpu().clone() };
     let main_memory = main_memory_bytes(&target);
     measure(target, main_memory, PASSES, BUDGET)
 }
@@ -46,7 +46,7 @@ fn measure(target: CpuTarget, main_memory: usize, passes: u32, budget: Duration)
         memory: memory_roofs(&entries),
         launch: launch(&entries),
         noise,
-        target,
+        target: target.into(),
     })
 }
 
@@ -207,7 +207,7 @@ pub fn machine_profile(refresh: bool) -> Result<Profile, ProfileError> {
     if let Some(profile) = (!refresh).then(stored).flatten() {
         return Ok(profile);
     }
-    let profile = measure_profile(CpuDevice::new().target().threads)?;
+    let profile = measure_profile(CpuDevice::new().cpu().threads)?;
     if let Some(path) = &path {
         // A read-only cache folder costs a measurement next time, and is no reason to fail now.
         let _ = store_profile(&profile, path);
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_hasty_profile_is_whole_and_survives_storage() {
-        let target = CpuTarget { threads: 2, ..CpuDevice::new().target().clone() };
+        let target = CpuTarget { threads: 2, ..CpuDevice::new().cpu().clone() };
         let profile = measure(target.clone(), 8 << 20, 2, Duration::ZERO).expect("measured");
         for threads in [1, 2] {
             for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special] {

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use rooftile_artifact::{CpuTarget, Program};
+use rooftile_artifact::{CpuTarget, Program, Target};
 
-use crate::device::{Device, Loaded, LoadedProgram, Pools};
+use crate::device::{Device, Loaded, LoadedCode, LoadedProgram, Pools};
 use crate::error::Error;
 use crate::validate;
 
 /// A device whose launches do nothing. Fills, copies and swaps, which are the host's, are done.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NullDevice {
-    target: CpuTarget,
+    target: Target,
     pools: Arc<Pools>,
 }
 
@@ -19,7 +19,13 @@ impl NullDevice {
     /// A null device that poses as a plain two-core machine.
     #[must_use]
     pub fn new() -> NullDevice {
-        NullDevice::default()
+        NullDevice { target: CpuTarget::default().into(), pools: Arc::default() }
+    }
+}
+
+impl Default for NullDevice {
+    fn default() -> NullDevice {
+        NullDevice::new()
     }
 }
 
@@ -28,7 +34,7 @@ impl Device for NullDevice {
         "null"
     }
 
-    fn target(&self) -> &CpuTarget {
+    fn target(&self) -> &Target {
         &self.target
     }
 
@@ -37,8 +43,10 @@ impl Device for NullDevice {
         let inner = LoadedProgram {
             program: program.clone(),
             target: self.target.clone(),
-            kernels: program.kernels.iter().map(|_| None).collect(),
-            pools: Arc::clone(&self.pools),
+            code: LoadedCode::Cpu {
+                kernels: program.kernels.iter().map(|_| None).collect(),
+                pools: Arc::clone(&self.pools),
+            },
         };
         Ok(Loaded { inner: Arc::new(inner) })
     }

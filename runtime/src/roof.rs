@@ -4,7 +4,7 @@ use std::fmt;
 
 use rooftile_artifact::profile::{Figure, Level, Pattern, Profile};
 use rooftile_artifact::work::{OpClass, Work};
-use rooftile_artifact::{CpuTarget, DType};
+use rooftile_artifact::{DType, Target};
 use serde::{Deserialize, Serialize};
 
 /// What bounds the time.
@@ -169,9 +169,11 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
     Some((bound, Ceiling { seconds, stable }))
 }
 
-/// The smallest level that holds so many bytes, of which each thread works on its part.
+/// The smallest level that holds so many bytes, of which each thread works on its part. Levels of a GPU's memory are not
+/// told apart.
 #[must_use]
-pub fn level_of(target: &CpuTarget, working_set: f64, threads: usize) -> Level {
+pub fn level_of(target: &Target, working_set: f64, threads: usize) -> Level {
+    let Target::Cpu(target) = target else { return Level::Dram };
     #[expect(clippy::cast_precision_loss, reason = "cache sizes are far below 2^52")]
     let holds = |bytes: usize| working_set <= bytes as f64;
     if holds(target.l1d.saturating_mul(threads)) {
@@ -224,6 +226,7 @@ fn best(figures: impl Iterator<Item = (usize, Figure)>, threads: usize) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rooftile_artifact::CpuTarget;
     use rooftile_artifact::profile::{ComputeRoof, MemoryRoof};
 
     fn figure(rate: f64) -> Figure {
@@ -252,7 +255,7 @@ mod tests {
         }
         Profile {
             fingerprint: Default::default(),
-            target: CpuTarget { l1d: 32 << 10, l2: 512 << 10, l3: 16 << 20, ..CpuTarget::default() },
+            target: CpuTarget { l1d: 32 << 10, l2: 512 << 10, l3: 16 << 20, ..CpuTarget::default() }.into(),
             compute: vec![
                 roof(OpClass::Fma, DType::F32, 16, 1, 50.0),
                 roof(OpClass::Fma, DType::F32, 32, 1, 100.0),

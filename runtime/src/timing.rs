@@ -78,8 +78,10 @@ pub struct Measurement {
     pub hi: f64,
     /// Runs per sample.
     pub batch: u32,
-    /// The clock.
+    /// The host's clock.
     pub clock: Clock,
+    /// Whether the samples are by the device's clock instead.
+    pub device_clock: bool,
     /// State of the caches.
     pub cache: Cache,
 }
@@ -110,9 +112,21 @@ pub trait Subject {
     /// Whatever goes wrong; it ends the measurement.
     fn run(&mut self) -> Result<(), Error>;
 
-    /// Threads that [`Subject::run`] uses: one is timed by its processor time, more by the wall clock.
+    /// Threads that [`Subject::run`] uses.
     fn threads(&self) -> usize {
         1
+    }
+
+    /// The host's clock that tells how long a run takes: one thread is timed by its processor time, more by the wall
+    /// clock.
+    fn clock(&self) -> Clock {
+        Clock::for_threads(self.threads())
+    }
+
+    /// Seconds that the last run took by the clock of the device that it ran on, if that has one that can be trusted. It
+    /// leaves out the way to the device and back.
+    fn device_seconds(&self) -> Option<f64> {
+        None
     }
 
     /// Bytes of the last-level cache, for [`Cache::Cold`].
@@ -147,8 +161,18 @@ impl Subject for Instance {
         Instance::threads(self)
     }
 
+    fn clock(&self) -> Clock {
+        self.backend().clock()
+    }
+
+    fn device_seconds(&self) -> Option<f64> {
+        self.backend().device_seconds()
+    }
+
     fn last_level_cache(&self) -> usize {
-        self.target().l3
+        // No interface tells a GPU's; more than those of the largest in use.
+        const GPU: usize = 64 << 20;
+        self.target().cpu().map_or(GPU, |target| target.l3)
     }
 
     fn save(&mut self) {
@@ -162,8 +186,7 @@ impl Subject for Instance {
     }
 
     fn flush(&mut self, flusher: &mut Flusher) -> Result<(), Error> {
-        self.with_pool(|pool| flusher.flush(pool))?;
-        Ok(())
+        self.flush_caches(flusher)
     }
 
     fn pin(&self) -> Option<Pin> {
@@ -186,6 +209,12 @@ impl Flusher {
         Ok(Flusher { memory: AlignedBuffer::new(last_level_cache.saturating_mul(2))? })
     }
 
+    /// Bytes of the memory.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.memory.len()
+    }
+
     /// Reads and writes all of the memory, each thread of the pool its share.
     ///
     /// # Errors
@@ -201,11 +230,11 @@ impl Flusher {
 /// What a run returns; [`crate::DeviceError`] without memory to flush the caches.
 pub fn measure<S: Subject + ?Sized>(subject: &mut S, options: &MeasureOptions) -> Result<Measurement, Error> {
     let _pin = options.pin.then(|| subject.pin());
-    let mut sampler = Sampler::new(subject, Clock::for_threads(subject.threads()), options)?;
+    let mut sampler = Sampler::new(subject, subject.clock(), options)?;
     let watch = Stopwatch::start(Clock::Wall);
-    let mut samples = Vec::new();
     loop {
-        samples.push(sampler.sample()?);
+        sampler.take()?;
+        let samples = sampler.samples(sampler.has_device_clock());
         let done = || {
             let sorted = stats::sorted(&samples);
             let (lo, hi) = stats::median_limits(&sorted, 0.95);
@@ -217,7 +246,8 @@ pub fn measure<S: Subject + ?Sized>(subject: &mut S, options: &MeasureOptions) -
             break;
         }
     }
-    Ok(sampler.finish(samples))
+    let device = sampler.has_device_clock();
+    Ok(sampler.finish(device))
 }
 
 /// Times two subjects in turns, A B B A, so that whatever drifts meets both alike.
@@ -230,21 +260,20 @@ pub fn measure_paired<A: Subject + ?Sized, B: Subject + ?Sized>(
     options: &MeasureOptions,
 ) -> Result<PairedMeasurement, Error> {
     let _pin = options.pin.then(|| if a.threads() >= b.threads() { a.pin() } else { b.pin() });
-    let clock = Clock::for_threads(a.threads().max(b.threads()));
+    let clock = if a.clock() == b.clock() { a.clock() } else { Clock::Wall };
     let (mut a, mut b) = (Sampler::new(a, clock, options)?, Sampler::new(b, clock, options)?);
     let watch = Stopwatch::start(Clock::Wall);
-    let (mut of_a, mut of_b, mut log_ratios) = (Vec::new(), Vec::new(), Vec::new());
-    loop {
-        let (time_a, time_b) = if log_ratios.len() % 2 == 0 {
-            let first = a.sample()?;
-            (first, b.sample()?)
+    let (log_ratios, device) = loop {
+        if a.taken.len() % 2 == 0 {
+            a.take()?;
+            b.take()?;
         } else {
-            let first = b.sample()?;
-            (a.sample()?, first)
-        };
-        of_a.push(time_a);
-        of_b.push(time_b);
-        log_ratios.push((time_a / time_b).ln());
+            b.take()?;
+            a.take()?;
+        }
+        let device = a.has_device_clock() && b.has_device_clock();
+        let pairs = a.samples(device).into_iter().zip(b.samples(device));
+        let log_ratios: Vec<f64> = pairs.map(|(a, b)| (a / b).ln()).collect();
         let done = || {
             let sorted = stats::sorted(&log_ratios);
             let (lo, hi) = stats::median_limits(&sorted, 0.95);
@@ -254,13 +283,13 @@ pub fn measure_paired<A: Subject + ?Sized, B: Subject + ?Sized>(
             (hi - lo) / 2.0 <= options.target_rel_ci || options.decide_beyond.is_some_and(decided)
         };
         if finished(log_ratios.len(), &watch, options, done) {
-            break;
+            break (log_ratios, device);
         }
-    }
+    };
     let sorted = stats::sorted(&log_ratios);
     let (lo, hi) = stats::median_limits(&sorted, 0.95);
     let median = stats::quantile(&sorted, 0.5);
-    Ok(PairedMeasurement { a: a.finish(of_a), b: b.finish(of_b), log_ratios, median, lo, hi })
+    Ok(PairedMeasurement { a: a.finish(device), b: b.finish(device), log_ratios, median, lo, hi })
 }
 
 fn finished(
@@ -284,6 +313,15 @@ struct Sampler<'a, S: Subject + ?Sized> {
     cache: Cache,
     flusher: Option<Flusher>,
     restore: bool,
+    taken: Vec<Sample>,
+}
+
+/// Seconds per run, of one batch.
+#[derive(Clone, Copy, Debug)]
+struct Sample {
+    host: f64,
+    /// By the device's clock, if that told every run of the batch.
+    device: Option<f64>,
 }
 
 impl<'a, S: Subject + ?Sized> Sampler<'a, S> {
@@ -297,8 +335,8 @@ impl<'a, S: Subject + ?Sized> Sampler<'a, S> {
             subject.save();
         }
         let (cache, restore) = (options.cache, options.restore);
-        let mut sampler = Sampler { subject, clock, batch: 1, cache, flusher, restore };
-        let first = sampler.sample()?;
+        let mut sampler = Sampler { subject, clock, batch: 1, cache, flusher, restore, taken: Vec::new() };
+        let first = sampler.sample()?.host;
         if cache == Cache::Warm {
             sampler.calibrate(first)?;
         }
@@ -316,14 +354,32 @@ impl<'a, S: Subject + ?Sized> Sampler<'a, S> {
         if first > COLD * enough {
             return Ok(());
         }
-        while self.batch < LARGEST && self.sample()? * f64::from(self.batch) < enough {
+        while self.batch < LARGEST && self.sample()?.host * f64::from(self.batch) < enough {
             self.batch *= 2;
         }
         Ok(())
     }
 
-    /// Seconds per run, of one batch.
-    fn sample(&mut self) -> Result<f64, Error> {
+    /// Takes a sample to be kept.
+    fn take(&mut self) -> Result<(), Error> {
+        let sample = self.sample()?;
+        self.taken.push(sample);
+        Ok(())
+    }
+
+    /// Whether the device's clock told every sample so far: one measurement is by one clock.
+    fn has_device_clock(&self) -> bool {
+        self.taken.iter().all(|sample| sample.device.is_some())
+    }
+
+    /// Seconds of the samples so far, by the device's clock or the host's.
+    fn samples(&self, device: bool) -> Vec<f64> {
+        let seconds = |s: &Sample| s.device.filter(|_| device).unwrap_or(s.host);
+        self.taken.iter().map(seconds).collect()
+    }
+
+    /// Runs one batch.
+    fn sample(&mut self) -> Result<Sample, Error> {
         if self.restore {
             self.subject.restore();
         }
@@ -331,21 +387,34 @@ impl<'a, S: Subject + ?Sized> Sampler<'a, S> {
             self.subject.flush(flusher)?;
         }
         let watch = Stopwatch::start(self.clock);
+        let mut device = Some(0.0);
         for _ in 0..self.batch {
             self.subject.run()?;
+            device = device.zip(self.subject.device_seconds()).map(|(sum, run)| sum + run);
         }
         // A subject faster than the clock can tell is not infinitely fast: ratios stay finite.
-        Ok(watch.seconds().max(1e-9) / f64::from(self.batch))
+        let per_run = |seconds: f64| seconds.max(1e-9) / f64::from(self.batch);
+        Ok(Sample { host: per_run(watch.seconds()), device: device.map(per_run) })
     }
 
-    fn finish(self, samples: Vec<f64>) -> Measurement {
+    fn finish(self, device: bool) -> Measurement {
+        let samples = self.samples(device);
         if self.restore {
             self.subject.restore();
         }
         let sorted = stats::sorted(&samples);
         let (lo, hi) = stats::median_limits(&sorted, 0.95);
         let median = stats::quantile(&sorted, 0.5);
-        Measurement { samples, median, lo, hi, batch: self.batch, clock: self.clock, cache: self.cache }
+        Measurement {
+            samples,
+            median,
+            lo,
+            hi,
+            batch: self.batch,
+            clock: self.clock,
+            device_clock: device,
+            cache: self.cache,
+        }
     }
 }
 

@@ -1,0 +1,138 @@
+//! Compiled kernels: one pipeline for each phase.
+#![allow(unsafe_code, reason = "calls the Vulkan driver")]
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use ash::vk;
+use rooftile_artifact::program::{Code, Kernel, SpirvCode, SpirvPhase};
+
+use crate::error::{DeviceError, Error, malformed};
+use crate::vulkan::context::{Context, driver_said};
+
+/// The first word of every SPIR-V module.
+const MAGIC: u32 = 0x0723_0203;
+
+/// A kernel that its device can run.
+#[derive(Debug)]
+pub(crate) struct GpuKernel {
+    context: Arc<Context>,
+    /// One for each phase.
+    pub(crate) phases: Vec<GpuPhase>,
+}
+
+/// A phase that its device can run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GpuPhase {
+    pub(crate) pipeline: vk::Pipeline,
+    pub(crate) chunks_per_group: u32,
+}
+
+impl GpuKernel {
+    /// Gives a kernel's code to the driver.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device lacks something, or the driver does not take the code;
+    /// [`crate::InternalError`] when the code is for another device.
+    pub(crate) fn new(context: &Arc<Context>, kernel: &Kernel) -> Result<GpuKernel, Error> {
+        let Code::Spirv(code) = &kernel.code else {
+            return Err(malformed(format!("{} is code for another device", kernel.name)));
+        };
+        check(context, kernel, code)?;
+        let refused =
+            |e: vk::Result| DeviceError::Compile { kernel: kernel.name.clone(), why: e.to_string() };
+        let info = vk::ShaderModuleCreateInfo::default().code(&code.words);
+        // SAFETY: the words begin as a module does; that they are one is the compiler's promise.
+        let module = unsafe { context.device.create_shader_module(&info, None) }
+            .map_err(|e| Error::from(refused(e)))?;
+        let mut made = GpuKernel { context: Arc::clone(context), phases: Vec::new() };
+        let outcome = code.phases.iter().try_for_each(|phase| {
+            let pipeline = pipeline(context, module, phase, &kernel.name)?;
+            made.phases.push(GpuPhase { pipeline, chunks_per_group: phase.chunks_per_group });
+            Ok(())
+        });
+        // SAFETY: pipelines outlive the module that they were made of.
+        unsafe { context.device.destroy_shader_module(module, None) };
+        outcome.map(|()| made)
+    }
+}
+
+impl Drop for GpuKernel {
+    fn drop(&mut self) {
+        if self.context.hangs() {
+            return;
+        }
+        for phase in &self.phases {
+            // SAFETY: every launch was waited for, and its recordings are not submitted again.
+            unsafe { self.context.device.destroy_pipeline(phase.pipeline, None) };
+        }
+    }
+}
+
+/// Whether the device has what the code needs, and the code is whole.
+fn check(context: &Context, kernel: &Kernel, code: &SpirvCode) -> Result<(), Error> {
+    let target = &context.found.target;
+    let missing = target.features.missing(code.features);
+    if !missing.is_empty() {
+        return Err(DeviceError::MissingFeatures { kernel: kernel.name.clone(), missing }.into());
+    }
+    if code.words.first() != Some(&MAGIC) {
+        return Err(malformed(format!("the code of {} is no SPIR-V", kernel.name)));
+    }
+    if code.phases.len() != kernel.phases.len() {
+        return Err(malformed(format!("the code of {} has another number of phases", kernel.name)));
+    }
+    for phase in &code.phases {
+        if phase.group == 0 || phase.chunks_per_group == 0 {
+            return Err(malformed(format!("a group of {} is empty", kernel.name)));
+        }
+        let needs = [
+            ("threads", phase.group, target.group_threads),
+            ("bytes of shared memory", phase.shared_bytes, target.shared_bytes),
+        ];
+        for (what, needed, most) in needs {
+            if needed > most {
+                let kernel = kernel.name.clone();
+                return Err(DeviceError::GroupTooLarge { kernel, what, needed, most }.into());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn pipeline(
+    context: &Context,
+    module: vk::ShaderModule,
+    phase: &SpirvPhase,
+    kernel: &str,
+) -> Result<vk::Pipeline, Error> {
+    let (found, device) = (context.found, &context.device);
+    let entry = CString::new(phase.entry.as_str())
+        .map_err(|_| malformed(format!("an entry point of {kernel} has no name that the driver takes")))?;
+    let subgroup = found.target.subgroup;
+    let mut size =
+        vk::PipelineShaderStageRequiredSubgroupSizeCreateInfo::default().required_subgroup_size(subgroup);
+    let mut stage = vk::PipelineShaderStageCreateInfo::default()
+        .stage(vk::ShaderStageFlags::COMPUTE)
+        .module(module)
+        .name(&entry);
+    // Code is made for this size; a driver that has several would choose another as it likes.
+    if found.extras.fixed_subgroup {
+        stage = stage.push_next(&mut size);
+    }
+    if found.extras.full_subgroups && phase.group % subgroup == 0 {
+        stage = stage.flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS);
+    }
+    let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(context.layout)];
+    // SAFETY: the module is live and has the entry point; the structures live through the call.
+    let made = unsafe { device.create_compute_pipelines(context.cache, &info, None) };
+    let refused = |e: vk::Result| match e {
+        vk::Result::ERROR_DEVICE_LOST => driver_said("compiling", e),
+        e => DeviceError::Compile { kernel: kernel.to_owned(), why: e.to_string() },
+    };
+    match made {
+        Ok(pipelines) if !pipelines.is_empty() => Ok(pipelines[0]),
+        Ok(_) => Err(refused(vk::Result::ERROR_UNKNOWN).into()),
+        Err((_, e)) => Err(refused(e).into()),
+    }
+}
