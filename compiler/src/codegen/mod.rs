@@ -2,7 +2,6 @@
 
 pub mod cpu;
 
-use rooftile_artifact::program::{Kernel, Step};
 use rooftile_artifact::{Program, Target};
 
 use crate::nest::VerifiedModule;
