@@ -14,7 +14,7 @@ use rooftile_artifact::program::{
 use rooftile_artifact::target::GpuFeatures;
 use rooftile_artifact::{DType, HostExpr, HostTensor, Scalar};
 use rooftile_runtime::timing::Cache;
-use rooftile_runtime::vulkan::validation_messages;
+use rooftile_runtime::vulkan::{VALIDATION_VARIABLE, is_validated, validation_messages};
 use rooftile_runtime::{
     Device, DeviceError, Error, InputError, Instance, InstanceOptions, InternalError, MeasureOptions,
     VulkanDevice, devices, measure, measure_paired, open,
@@ -490,12 +490,45 @@ fn a_submission_that_does_not_end_is_given_up() {
 }
 
 #[test]
+fn the_validation_layer_is_heard() {
+    // In a process of its own: what the layer says stays for all tests of a process.
+    const CHILD: &str = "ROOFTILE_TEST_VALIDATION_CHILD";
+    if device().is_none() {
+        return;
+    }
+    if std::env::var_os(CHILD).is_none() {
+        let child = std::process::Command::new(std::env::current_exe().expect("a test has a path"))
+            .args(["--exact", "the_validation_layer_is_heard"])
+            .env(CHILD, "1")
+            .env(VALIDATION_VARIABLE, "1")
+            .output()
+            .expect("starts");
+        assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+        return;
+    }
+    if !is_validated() {
+        return;
+    }
+    // More threads than the device takes; the program says another number.
+    let kernel = Asm::new().with_group(1 << 20).phase(|_, _| {}).kernel(1, vec![DType::I32], 0);
+    let p = program(&[("x", Mode::Out)], 0, DType::I32, vec![kernel], vec![]);
+    match device().expect("asked before").load(&p) {
+        Err(Error::Device(DeviceError::Validation { message })) => {
+            assert!(message.contains("VUID"), "{message}")
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!validation_messages().is_empty());
+}
+
+#[test]
 fn the_list_names_what_opens() {
     for info in devices().into_iter().filter(|d| d.name.starts_with("vulkan")) {
         match (open(info.name), info.missing) {
             (Ok(device), None) => {
                 assert_eq!(device.name(), info.name);
                 let gpu = device.target().gpu().expect("a GPU");
+                println!("{}\n{gpu:#?}", info.description);
                 assert!(
                     gpu.subgroup >= 1 && gpu.group_threads >= 128 && gpu.shared_bytes >= 16 << 10,
                     "{gpu:?}"

@@ -120,7 +120,7 @@ fn pipeline(
     if found.extras.fixed_subgroup {
         stage = stage.push_next(&mut size);
     }
-    if found.extras.full_subgroups && phase.group % subgroup == 0 {
+    if found.extras.full_subgroups && phase.group.is_multiple_of(subgroup) {
         stage = stage.flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS);
     }
     let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(context.layout)];

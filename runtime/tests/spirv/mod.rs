@@ -27,6 +27,7 @@ pub(crate) struct Asm {
     /// Of the phase in the making.
     variables: [Word; 3],
     phases: Vec<SpirvPhase>,
+    group: u32,
 }
 
 /// What the body of a phase sees.
@@ -63,7 +64,24 @@ impl Asm {
         b.member_decorate(constants, 0, Decoration::Offset, [Operand::LiteralBit32(0)]);
         let pointer = b.type_pointer(None, StorageClass::PushConstant, constants);
         let push = b.variable(pointer, None, StorageClass::PushConstant, None);
-        Asm { b, void, boolean, u32, u64, f32, push, inputs, variables: [0; 3], phases: Vec::new() }
+        Asm {
+            b,
+            void,
+            boolean,
+            u32,
+            u64,
+            f32,
+            push,
+            inputs,
+            variables: [0; 3],
+            phases: Vec::new(),
+            group: GROUP,
+        }
+    }
+
+    /// Says so many threads a group, whatever the program says.
+    pub(crate) fn with_group(self, group: u32) -> Asm {
+        Asm { group, ..self }
     }
 
     /// Adds a phase whose threads each run `body` for their chunks.
@@ -109,7 +127,7 @@ impl Asm {
         let mut interface = self.inputs.to_vec();
         interface.push(self.push);
         self.b.entry_point(ExecutionModel::GLCompute, main, entry.clone(), interface);
-        self.b.execution_mode(main, ExecutionMode::LocalSize, [GROUP, 1, 1]);
+        self.b.execution_mode(main, ExecutionMode::LocalSize, [self.group, 1, 1]);
         self.phases.push(SpirvPhase { entry, group: GROUP, chunks_per_group: GROUP, shared_bytes: 0 });
         self
     }
