@@ -450,6 +450,7 @@ fn times_are_measured_and_inputs_restored() {
         let before = i.input_hash(0).expect("a parameter");
         let options = MeasureOptions { cache, max_samples: 9, ..Default::default() };
         let m = measure(&mut i, &options).expect("runs");
+        println!("{cache:?}: {} s, by the device's clock: {}", m.median, m.device_clock);
         assert!(m.median > 0.0 && m.lo <= m.hi, "{m:?}");
         assert_eq!(i.input_hash(0).expect("a parameter"), before);
     }
