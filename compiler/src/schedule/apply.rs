@@ -6,7 +6,7 @@ use rooftile_artifact::Target;
 use super::Allow;
 use super::form::Form;
 use super::fuse::Policy;
-use super::kernel::Setup;
+use super::kernel::{GroupLimits, Setup};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
@@ -48,7 +48,7 @@ pub(crate) fn apply(
         policy: Policy::Greedy,
         stages: Vec::new(),
         allow,
-        shared_bytes: shared_bytes(target),
+        group: GroupLimits::of(target),
         spread: false,
     };
     let mut a = Apply { form, setup, assignment, allow, target };
@@ -60,11 +60,6 @@ pub(crate) fn apply(
         a.rewrite(verb)?;
     }
     Ok(a.setup)
-}
-
-/// Bytes of near memory that threads share.
-pub(crate) fn shared_bytes(target: &Target) -> i64 {
-    target.gpu().map_or(0, |g| i64::from(g.shared_bytes))
 }
 
 /// Tile sizes that the algorithm's tile names have under an assignment.
@@ -149,7 +144,7 @@ impl Apply<'_> {
             Verb::Order(order) => self.setup.order.extend(order.iter().cloned()),
             Verb::Grid { .. } | Verb::Thread { .. } if self.target.gpu().is_none() => {}
             Verb::Thread { axis, count } => {
-                let most = self.target.gpu().map_or(1, |g| i64::from(g.group_threads));
+                let most = self.setup.group.threads;
                 for a in self.axes(axis) {
                     let n = match count {
                         Some(n) => n.value(self.assignment),

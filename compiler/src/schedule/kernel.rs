@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::DType;
+use rooftile_artifact::{DType, Target};
 
 use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
@@ -29,10 +29,29 @@ pub(crate) struct Setup {
     pub(crate) stages: Vec<stage::Stage>,
     /// What the task allows.
     pub(crate) allow: Allow,
-    /// Bytes of near memory of a group of threads.
-    pub(crate) shared_bytes: i64,
+    /// What a group of threads may have; nothing on a processor.
+    pub(crate) group: GroupLimits,
     /// Every outermost loop whose passes are independent is shared out.
     pub(crate) spread: bool,
+}
+
+/// What a group of threads may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GroupLimits {
+    /// Threads.
+    pub(crate) threads: i64,
+    /// Bytes of near memory.
+    pub(crate) shared_bytes: i64,
+}
+
+impl GroupLimits {
+    /// Those of a target.
+    pub(crate) fn of(target: &Target) -> GroupLimits {
+        target.gpu().map_or_else(GroupLimits::default, |gpu| GroupLimits {
+            threads: i64::from(gpu.group_threads),
+            shared_bytes: i64::from(gpu.shared_bytes),
+        })
+    }
 }
 
 /// How a parameter's tensor lies in a buffer.
@@ -139,7 +158,7 @@ fn lower_copied(
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
     let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
-    let homes = storage::homes(&mut form, &levels, &accesses, &bodies, setup.shared_bytes)?;
+    let homes = storage::homes(&mut form, &levels, &accesses, &bodies, setup.group.shared_bytes)?;
 
     let mut b = Builder::new(&form.func.name);
     for (_, size) in form.func.sizes.iter() {
@@ -156,7 +175,12 @@ fn lower_copied(
         emitter.tensors.push(binding);
     }
     for (body, cores) in &phases {
-        emitter.phase(body, *cores)?;
+        let group = emitter.phase(body, *cores)?;
+        if group > setup.group.threads {
+            let message = format!("groups of {group} threads, {} are available", setup.group.threads);
+            let help = "the threads of axes that a statement has together are multiplied";
+            return Err(Diagnostic::error(Code::Space, form.func.span, message).help(help));
+        }
     }
     let scratch = emitter
         .scratch

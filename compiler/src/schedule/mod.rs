@@ -51,7 +51,7 @@ use crate::hir::ir::{File, FuncId};
 use crate::nest::ir::Module;
 use crate::task;
 use fuse::Policy;
-use kernel::{KernelNest, Setup, ViewShape};
+use kernel::{GroupLimits, KernelNest, Setup, ViewShape};
 use plan::{Assignment, Plan};
 
 /// Rewrites that a task allows beyond those that keep every bit.
@@ -116,7 +116,7 @@ pub fn lower(
                 policy: Policy::Naive,
                 stages: Vec::new(),
                 allow: Allow::default(),
-                shared_bytes: 0,
+                group: GroupLimits::default(),
                 spread: target.gpu().is_some(),
             },
             Choice::Default { allow } => {

@@ -110,10 +110,9 @@ pub(crate) const EXP_F64: [f64; 12] = [
 mod tests {
     use super::*;
     use crate::buffer::AlignedBuffer;
-    use crate::device::Device;
 
     fn features() -> CpuFeatures {
-        crate::CpuDevice::new().target().features
+        crate::CpuDevice::new().cpu().features
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use rooftile_artifact::program::{Code, Kernel, SpirvCode, SpirvPhase};
+use rooftile_artifact::target::GpuTarget;
 
 use crate::error::{DeviceError, Error, malformed};
 use crate::vulkan::context::{Context, driver_said};
@@ -38,7 +39,7 @@ impl GpuKernel {
         let Code::Spirv(code) = &kernel.code else {
             return Err(malformed(format!("{} is code for another device", kernel.name)));
         };
-        check(context, kernel, code)?;
+        check(&context.found.target, kernel, code)?;
         let refused =
             |e: vk::Result| DeviceError::Compile { kernel: kernel.name.clone(), why: e.to_string() };
         let info = vk::ShaderModuleCreateInfo::default().code(&code.words);
@@ -70,8 +71,7 @@ impl Drop for GpuKernel {
 }
 
 /// Whether the device has what the code needs, and the code is whole.
-fn check(context: &Context, kernel: &Kernel, code: &SpirvCode) -> Result<(), Error> {
-    let target = &context.found.target;
+fn check(target: &GpuTarget, kernel: &Kernel, code: &SpirvCode) -> Result<(), Error> {
     let missing = target.features.missing(code.features);
     if !missing.is_empty() {
         return Err(DeviceError::MissingFeatures { kernel: kernel.name.clone(), missing }.into());
@@ -120,7 +120,7 @@ fn pipeline(
     if found.extras.fixed_subgroup {
         stage = stage.push_next(&mut size);
     }
-    if found.extras.full_subgroups && phase.group % subgroup == 0 {
+    if found.extras.full_subgroups && phase.group.is_multiple_of(subgroup) {
         stage = stage.flags(vk::PipelineShaderStageCreateFlags::REQUIRE_FULL_SUBGROUPS);
     }
     let info = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(context.layout)];
@@ -134,5 +134,52 @@ fn pipeline(
         Ok(pipelines) if !pipelines.is_empty() => Ok(pipelines[0]),
         Ok(_) => Err(refused(vk::Result::ERROR_UNKNOWN).into()),
         Err((_, e)) => Err(refused(e).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rooftile_artifact::program::Phase;
+    use rooftile_artifact::target::GpuFeatures;
+
+    #[test]
+    fn what_a_device_lacks_is_named() {
+        let target = GpuTarget::default();
+        let whole = SpirvCode {
+            words: vec![MAGIC],
+            phases: vec![SpirvPhase {
+                entry: "main".into(),
+                group: target.group_threads,
+                chunks_per_group: 1,
+                shared_bytes: target.shared_bytes,
+            }],
+            features: target.features,
+        };
+        let kernel = Kernel {
+            name: "k".into(),
+            buffers: 0,
+            sizes: 0,
+            scalars: vec![],
+            local_bytes: 0.into(),
+            phases: vec![Phase { chunks: 1.into() }],
+            code: Code::Spirv(whole.clone()),
+        };
+        let said = |change: &dyn Fn(&mut SpirvCode)| {
+            let mut code = whole.clone();
+            change(&mut code);
+            check(&target, &kernel, &code).map_err(|e| e.to_string())
+        };
+        assert_eq!(said(&|_| ()), Ok(()));
+        let more = GpuFeatures { atomics64: true, dot8: true, ..target.features };
+        let e = said(&|code| code.features = more).expect_err("lacks both");
+        assert!(e.contains("atomics on 64-bit integers, 8-bit dot products"), "{e}");
+        let e = said(&|code| code.phases[0].group += 1).expect_err("too many");
+        assert!(e.contains("257 threads") && e.contains("has 256"), "{e}");
+        let e = said(&|code| code.phases[0].shared_bytes += 1).expect_err("too much");
+        assert!(e.contains("bytes of shared memory"), "{e}");
+        assert!(said(&|code| code.phases[0].chunks_per_group = 0).is_err());
+        assert!(said(&|code| code.phases.clear()).is_err());
+        assert!(said(&|code| code.words = vec![7]).is_err());
     }
 }

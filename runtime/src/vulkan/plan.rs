@@ -166,15 +166,14 @@ impl Stretch {
     /// Where the cells of a block begin.
     fn block(&mut self, cells: Vec<u64>) -> usize {
         let next = self.cells.len();
-        let at = *self.blocks.entry(cells.into_boxed_slice()).or_insert_with_key(|cells| {
+        *self.blocks.entry(cells.into_boxed_slice()).or_insert_with_key(|cells| {
             self.cells.extend(cells.iter());
             // Blocks are aligned to 16 bytes.
             if self.cells.len() % 2 == 1 {
                 self.cells.push(0);
             }
             next
-        });
-        at
+        })
     }
 
     /// Where `len` bytes of copies of a pattern begin.
@@ -190,12 +189,13 @@ fn word(pattern: &[u8]) -> Option<u32> {
     let first: Vec<u8> = pattern.iter().cycle().take(4).copied().collect();
     let same = pattern.iter().zip(first.iter().cycle()).all(|(a, b)| a == b);
     let bytes = <[u8; 4]>::try_from(first).ok()?;
-    (same && (pattern.len() % 4 == 0 || 4 % pattern.len() == 0)).then(|| u32::from_le_bytes(bytes))
+    (same && (pattern.len().is_multiple_of(4) || 4usize.is_multiple_of(pattern.len())))
+        .then(|| u32::from_le_bytes(bytes))
 }
 
 /// Whether GPU code can count so far.
 pub(crate) fn limited(what: impl FnOnce() -> String, value: i64) -> Result<(), Error> {
-    if value < LIMIT && value >= -LIMIT {
+    if (-LIMIT..LIMIT).contains(&value) {
         return Ok(());
     }
     Err(InputError::BeyondLimit { what: what(), value: i128::from(value), limit: i128::from(LIMIT) }.into())

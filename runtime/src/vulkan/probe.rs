@@ -12,6 +12,9 @@ use crate::topology::physical_cores;
 /// Groups that keep a device busy when its driver does not tell.
 const UNITS_GUESS: u32 = 16;
 
+/// Bytes that a buffer may take besides its data: alignment and canaries.
+const AROUND: u64 = 4096;
+
 /// A device that this runtime can use.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
@@ -161,7 +164,7 @@ pub(crate) fn probe(
                 .min(limits.max_compute_work_group_size[0]),
             max_groups: limits.max_compute_work_group_count[0],
             shared_bytes: limits.max_compute_shared_memory_size,
-            buffer_bytes: p13.max_buffer_size.min(p11.max_memory_allocation_size),
+            buffer_bytes: p13.max_buffer_size.min(p11.max_memory_allocation_size).saturating_sub(AROUND),
             units,
             features,
             matrices,

@@ -103,7 +103,7 @@ impl Emitter<'_> {
         let axis = self.levels.all[level].axis;
         let saved = self.axes[axis.index()];
         // Threads do not mind an edge rule, and less code is compiled sooner.
-        let inner = if self.grouped { None } else { self.interior(axis, body, (lo, hi))? };
+        let inner = if self.group > 0 { None } else { self.interior(axis, body, (lo, hi))? };
         let (first, last) = match inner {
             Some((a, z)) => {
                 let a = self.named(a);

@@ -5,6 +5,7 @@
 //! for j in lo..hi step 16 { b }  =>  for j in lo..mid step 16 { b, 16 points }  for j in mid..hi { b, 1 point }
 //! ```
 
+mod copies;
 mod loops;
 mod promote;
 mod values;
@@ -101,8 +102,8 @@ pub(crate) struct Emitter<'a> {
     pub(in crate::schedule) guard: Option<nest::ExprId>,
     pub(in crate::schedule) tables: BTreeMap<usize, BufferId>,
     next_slot: u32,
-    /// The phase is run by groups of threads.
-    grouped: bool,
+    /// Threads of the groups that run the phase; 0 where each chunk is one thread's.
+    group: i64,
 }
 
 impl<'a> Emitter<'a> {
@@ -133,15 +134,16 @@ impl<'a> Emitter<'a> {
             guard: None,
             tables: BTreeMap::new(),
             next_slot,
-            grouped: false,
+            group: 0,
         }
     }
 
-    /// Writes a phase whose passes over the outermost `cores` loops are shared out.
+    /// Writes a phase whose passes over the outermost `cores` loops are shared out. Gives the threads of its groups, 0
+    /// where each pass is one thread's.
     ///
     /// # Errors
     /// A diagnostic for a construct that the processor cannot run.
-    pub(crate) fn phase(&mut self, trees: &[Tree], cores: usize) -> Result<(), Diagnostic> {
+    pub(crate) fn phase(&mut self, trees: &[Tree], cores: usize) -> Result<i64, Diagnostic> {
         let mut loops = Vec::new();
         let mut body: &[Tree] = trees;
         for _ in 0..cores {
@@ -153,7 +155,7 @@ impl<'a> Emitter<'a> {
             self.enter(*level, var);
             body = inner;
         }
-        self.grouped = by_threads(self.levels, body);
+        self.group = copies::group_of(self.levels, body);
         let stmts = self.collect(|e| e.trees(body))?;
         let mut all = Vec::new();
         for (table, buffer) in std::mem::take(&mut self.tables) {
@@ -164,7 +166,7 @@ impl<'a> Emitter<'a> {
         self.lets.clear();
         self.level_base.clear();
         self.axes.fill(AxisState::default());
-        Ok(())
+        Ok(self.group)
     }
 
     fn fill_table(&mut self, table: usize, buffer: BufferId) -> Vec<nest::Stmt> {
@@ -202,6 +204,7 @@ impl<'a> Emitter<'a> {
     fn tree(&mut self, tree: &Tree) -> Result<(), Diagnostic> {
         match tree {
             Tree::Leaf(s) => self.leaf(*s),
+            Tree::Loop { .. } if self.cooperative(tree)? => Ok(()),
             Tree::Loop { level, lanes, body, .. } => match self.levels.all[*level].kind {
                 LevelKind::Block { count, .. } => self.block(*level, count, *lanes, body),
                 LevelKind::Threads { count } => self.in_threads(*level, count, *lanes, |e| e.trees(body)),
@@ -280,18 +283,6 @@ impl<'a> Emitter<'a> {
     pub(in crate::schedule) fn is_interior(&self, axis: AxisId) -> bool {
         self.axes[axis.index()].interior
     }
-}
-
-/// Whether any loop runs by threads.
-fn by_threads(levels: &Levels, trees: &[Tree]) -> bool {
-    trees.iter().any(|t| match t {
-        Tree::Leaf(_) => false,
-        Tree::Loop { level, lanes, body, .. } => {
-            *lanes && levels.is_threads(*level) || by_threads(levels, body)
-        }
-        Tree::Seq { body, .. } => by_threads(levels, body),
-        Tree::If { then, otherwise, .. } => by_threads(levels, then) || by_threads(levels, otherwise),
-    })
 }
 
 /// The type that a processor holds an element in.
