@@ -17,8 +17,8 @@ fn conform(suite: &str, device: &dyn Device, least: usize, choice: impl Fn(Entry
     for Prepared { entry, cases } in prepared() {
         let (entry, name) = (*entry, entry.label());
         let Some(choice) = choice(entry) else { continue };
-        let program = lowered(entry, &choice, device.target())
-            .and_then(|module| compiled(&module, device.target()));
+        let program =
+            lowered(entry, &choice, device.target()).and_then(|module| compiled(&module, device.target()));
         for (case, want) in cases {
             mark(suite, &format!("{name} at {}", case.what));
             let got = program.clone().and_then(|p| on_device(device, &p, &case.inputs, 1));
