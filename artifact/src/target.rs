@@ -175,12 +175,16 @@ pub struct GpuFeatures {
     pub subgroup_shuffle: bool,
     /// Dot products of 8-bit integers.
     pub dot8: bool,
+    /// Signed zeros, infinities and NaN are kept in arithmetic on binary32, and on binary64 where there is any.
+    pub special_values: bool,
+    /// Subnormal numbers are kept in arithmetic on binary32, and on binary64 where there is any.
+    pub subnormals: bool,
 }
 
 impl GpuFeatures {
     /// Every feature with its name.
     #[must_use]
-    pub fn named(self) -> [(&'static str, bool); 12] {
+    pub fn named(self) -> [(&'static str, bool); 14] {
         [
             ("arithmetic on f16", self.f16),
             ("arithmetic on f64", self.f64),
@@ -194,6 +198,8 @@ impl GpuFeatures {
             ("subgroup arithmetic", self.subgroup_arithmetic),
             ("subgroup shuffles", self.subgroup_shuffle),
             ("8-bit dot products", self.dot8),
+            ("signed zeros and NaN kept", self.special_values),
+            ("subnormal numbers kept", self.subnormals),
         ]
     }
 

@@ -1,10 +1,15 @@
-//! Code from verified nests: [`cpu`]. A generator never sees a schedule.
+//! Code from verified nests: [`cpu`] for processors, [`vulkan`] for GPUs that take SPIR-V. What kernels for GPUs have in common is
+//! in [`gpu`], functions such as `exp` are in [`math`]. A generator never sees a schedule.
 
 pub mod cpu;
+pub mod gpu;
+pub mod math;
+pub mod vulkan;
 
+use rooftile_artifact::program::Step;
 use rooftile_artifact::{Program, Target};
 
-use crate::nest::VerifiedModule;
+use crate::nest::{VerifiedModule, verify};
 
 /// Why no code was made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,9 +39,31 @@ pub enum CodegenError {
 pub fn compile(module: &VerifiedModule, target: &Target) -> Result<Program, CodegenError> {
     match target {
         Target::Cpu(target) => cpu::compile(module, target, cpu::Generator::default()),
-        Target::Vulkan(_) => Err(CodegenError::Unsupported {
-            nest: module.program().name.clone(),
-            what: "this build makes no SPIR-V".to_owned(),
-        }),
+        Target::Vulkan(target) => vulkan::compile(module, target),
+    }
+}
+
+/// Number of buffer slots of each kernel: those that the nest touches, and every one that a launch passes.
+fn slots(module: &VerifiedModule) -> Vec<usize> {
+    let mut slots: Vec<usize> = module.nests().iter().map(|nest| verify::slots(nest)).collect();
+    passed_slots(&module.program().steps, &mut slots);
+    slots
+}
+
+fn passed_slots(steps: &[Step], slots: &mut [usize]) {
+    for step in steps {
+        match step {
+            Step::Launch { kernel, buffers, .. } => {
+                if let Some(slots) = slots.get_mut(*kernel) {
+                    *slots = (*slots).max(buffers.len());
+                }
+            }
+            Step::Repeat { body, .. } => passed_slots(body, slots),
+            Step::If { then, otherwise, .. } => {
+                passed_slots(then, slots);
+                passed_slots(otherwise, slots);
+            }
+            Step::Fill { .. } | Step::Copy { .. } => {}
+        }
     }
 }

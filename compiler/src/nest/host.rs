@@ -3,7 +3,7 @@
 use rooftile_artifact::host_expr::{HostBinary, HostUnary};
 use rooftile_artifact::{DType, HostExpr, Scalar};
 
-use super::ir::{BinaryOp, ExprId, ExprKind, Nest, Phase, UnaryOp};
+use super::ir::{BinaryOp, Buffer, BufferId, ExprId, ExprKind, Nest, Phase, Space, UnaryOp};
 
 /// The expression over the kernel's sizes and scalars, if it depends on nothing else and the host has its operators.
 #[must_use]
@@ -94,8 +94,15 @@ pub fn chunks(nest: &Nest, phase: &Phase) -> Option<HostExpr> {
 /// Bytes of scratch memory for the local buffers, each aligned to `align`: `None` when an extent is not the host's.
 #[must_use]
 pub fn local_bytes(nest: &Nest, align: i64) -> Option<HostExpr> {
+    local_bytes_of(nest, align, |_| true)
+}
+
+/// As [`local_bytes`], of those buffers that `counts` says.
+#[must_use]
+pub fn local_bytes_of(nest: &Nest, align: i64, counts: impl Fn(BufferId) -> bool) -> Option<HostExpr> {
     let mut total: HostExpr = 0.into();
-    for (_, buffer) in nest.buffers.iter().filter(|(_, b)| b.space == super::ir::Space::Local) {
+    let local = |(id, b): &(BufferId, &Buffer)| b.space == Space::Local && counts(*id);
+    for (_, buffer) in nest.buffers.iter().filter(local) {
         let mut bytes: HostExpr = (buffer.dtype.size() as i64).into();
         for &extent in &buffer.shape {
             let extent = HostExpr::binary(HostBinary::Max, host_expr(nest, extent)?, 0.into());

@@ -132,6 +132,10 @@ pub(crate) fn probe(
     let features = GpuFeatures {
         subgroup_arithmetic: subgroup_has(vk::SubgroupFeatureFlags::ARITHMETIC),
         subgroup_shuffle: subgroup_has(vk::SubgroupFeatureFlags::SHUFFLE),
+        special_values: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE
+            && (!features.f64 || p12.shader_signed_zero_inf_nan_preserve_float64 == vk::TRUE),
+        subnormals: p12.shader_denorm_preserve_float32 == vk::TRUE
+            && (!features.f64 || p12.shader_denorm_preserve_float64 == vk::TRUE),
         ..features
     };
     let sized = p13.required_subgroup_size_stages.contains(vk::ShaderStageFlags::COMPUTE)
@@ -175,7 +179,7 @@ pub(crate) fn probe(
     })
 }
 
-/// The features, but for those of subgroups; `None` without buffer addresses. And whether there is a matrix unit.
+/// The features, but for those of subgroups and floats; `None` without buffer addresses. And whether there is a matrix unit.
 fn features(
     instance: &ash::Instance,
     handle: vk::PhysicalDevice,
@@ -213,6 +217,8 @@ fn features(
         subgroup_arithmetic: false,
         subgroup_shuffle: false,
         dot8: yes(f13.shader_integer_dot_product),
+        special_values: false,
+        subnormals: false,
     };
     let extras = Extras {
         memory_model: yes(f12.vulkan_memory_model) && yes(f12.vulkan_memory_model_device_scope),

@@ -2,11 +2,11 @@
 //! relocation-free bytes that are entered as [`rooftile_artifact::abi`] says.
 
 mod cranelift;
-pub mod math;
 
-use rooftile_artifact::program::{Kernel, Step};
+use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};
 
+pub use super::CodegenError;
 use crate::nest::{Verified, VerifiedModule};
 
 /// Which code generator makes the code.
@@ -16,8 +16,6 @@ pub enum Generator {
     #[default]
     Cranelift,
 }
-
-pub use super::CodegenError;
 
 /// Generates the code of every kernel of a module.
 ///
@@ -30,31 +28,11 @@ pub fn compile(
 ) -> Result<Program, CodegenError> {
     let mut program = module.program().clone();
     program.kernels = Vec::with_capacity(module.nests().len());
-    for nest in module.nests() {
-        program.kernels.push(compile_nest(nest, target, generator)?);
+    for (nest, buffers) in module.nests().iter().zip(super::slots(module)) {
+        let kernel = compile_nest(nest, target, generator)?;
+        program.kernels.push(Kernel { buffers, ..kernel });
     }
-    // A launch may pass more buffers than the nest touches.
-    let Program { kernels, steps, .. } = &mut program;
-    widen_slots(kernels, steps);
     Ok(program)
-}
-
-fn widen_slots(kernels: &mut [Kernel], steps: &[Step]) {
-    for step in steps {
-        match step {
-            Step::Launch { kernel, buffers, .. } => {
-                if let Some(kernel) = kernels.get_mut(*kernel) {
-                    kernel.buffers = kernel.buffers.max(buffers.len());
-                }
-            }
-            Step::Repeat { body, .. } => widen_slots(kernels, body),
-            Step::If { then, otherwise, .. } => {
-                widen_slots(kernels, then);
-                widen_slots(kernels, otherwise);
-            }
-            Step::Fill { .. } | Step::Copy { .. } => {}
-        }
-    }
 }
 
 /// Generates the code of one kernel.

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
-use super::super::math::{self, Machine};
+use super::super::super::math::{self, Machine};
 use super::emit::Emitter;
 use super::lanes::{Val, as_int, scalar_type, vector_of};
 use crate::nest::ir::MathFn;
