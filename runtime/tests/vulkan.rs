@@ -395,6 +395,8 @@ fn what_the_device_lacks_is_said() {
         subgroup_arithmetic: true,
         subgroup_shuffle: true,
         dot8: true,
+        special_values: true,
+        subnormals: true,
     };
     let missing = gpu.features.missing(all);
     match with(&|code| code.features = all) {
