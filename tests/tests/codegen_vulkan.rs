@@ -28,6 +28,7 @@ fn with_device(test: &str, f: impl Fn(&Subject<'_>)) {
                 None => String::new(),
             },
             subnormals: target.features.subnormals,
+            fused: false,
         });
     });
 }

@@ -24,11 +24,13 @@ pub(crate) struct Subject<'a> {
     pub(crate) listing: &'a dyn Fn(&VerifiedModule) -> String,
     /// Whether the device keeps subnormal numbers.
     pub(crate) subnormals: bool,
+    /// Whether its fused multiply-add rounds once.
+    pub(crate) fused: bool,
 }
 
 /// Makes, runs and compares one nest; a nest that fails is made smaller before it is shown.
 pub(crate) fn check(subject: &Subject<'_>, seed: u64) {
-    let case = generate(&mut StdRng::seed_from_u64(seed));
+    let case = generate(&mut StdRng::seed_from_u64(seed), subject.fused);
     let Err(mut what) = compare(subject, &case, seed) else { return };
     let mut smallest = case;
     let mut n = 0;
