@@ -112,7 +112,7 @@ pub(crate) fn compare(subject: &Subject<'_>, case: &Case, seed: u64) -> Result<(
         let got = instance.read_output(n).expect("an output");
         for i in 0..want.len() {
             let (got, want) = (got.get(i), want.get(i));
-            if !agree(got, want, module.program().buffers[n].dtype, *functions) {
+            if !agree(got, want, module.program().buffers[n].dtype, *functions, subject.subnormals) {
                 return Err(format!("parameter {n}, element {i}: {got:?}, not {want:?}"));
             }
         }
@@ -159,13 +159,14 @@ fn random_tensor(rng: &mut StdRng, dtype: DType, shape: &[usize], subnormals: bo
     .expect("small")
 }
 
-fn agree(got: Scalar, want: Scalar, dtype: DType, functions: bool) -> bool {
+fn agree(got: Scalar, want: Scalar, dtype: DType, functions: bool, subnormals: bool) -> bool {
     match (got, want) {
         (Scalar::Float(got), Scalar::Float(want)) => {
             let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
             let unit = dtype.unit_roundoff().unwrap_or(0.0) * 2.0;
             let smallest = if dtype == DType::F32 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
-            same || functions && (got - want).abs() <= MATH_ULPS * unit * want.abs().max(smallest)
+            let flushed = !subnormals && got.abs() < smallest && want.abs() < smallest;
+            same || flushed || functions && (got - want).abs() <= MATH_ULPS * unit * want.abs().max(smallest)
         }
         _ => got == want,
     }
