@@ -15,11 +15,14 @@ use super::{Case, generate};
 /// Units in the last place that two evaluations of functions may differ by.
 const MATH_ULPS: f64 = 8.0;
 
+/// Gives the program for a module.
+pub(crate) type Compile<'a> = dyn Fn(&VerifiedModule, &mut StdRng) -> Result<Option<Program>, String> + 'a;
+
 /// What runs a nest.
 pub(crate) struct Subject<'a> {
     pub(crate) device: &'a dyn Device,
     /// The program for a module; `Ok(None)` where the target cannot run it, for a good reason.
-    pub(crate) compile: &'a dyn Fn(&VerifiedModule, &mut StdRng) -> Result<Option<Program>, String>,
+    pub(crate) compile: &'a Compile<'a>,
     /// The code as text, for messages.
     pub(crate) listing: &'a dyn Fn(&VerifiedModule) -> String,
     /// Whether the device keeps subnormal numbers.
