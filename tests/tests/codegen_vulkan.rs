@@ -1,13 +1,14 @@
 //! Nests on a Vulkan device: random ones of threads that run chunks alone, and groups of threads that work together. The
 //! interpreter runs loops over threads one after the other, so that a missing barrier shows as a difference.
 
+#[path = "nests/groups.rs"]
+mod groups;
 mod nests;
 
 use std::time::Instant;
 
 use nests::Case;
 use nests::compare::{Subject, check, compare};
-use nests::groups;
 use rooftile_artifact::{GpuTarget, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::VerifiedModule;

@@ -2,7 +2,6 @@
 //! local memory is written before it is read. A second phase reads what the first one wrote.
 
 pub(crate) mod compare;
-pub(crate) mod groups;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
