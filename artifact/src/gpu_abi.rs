@@ -14,8 +14,8 @@
 //! The dispatch is one-dimensional. With `c` chunks a group ([`crate::program::SpirvPhase::chunks_per_group`]) and `g`
 //! groups, the group with number `w` runs the chunks `w * c .. w * c + c`, then those `g * c` further on, and so on below
 //! the number of chunks; so any `g` is right. Chunk `x` of a pass has the scratch memory at
-//! `LOCAL + (w * c + x) * LOCAL_BYTES`, `x` below `c`. Every buffer has less than 2^31 elements, every size and the
-//! number of chunks is below 2^31.
+//! `LOCAL + (w * c + x) * LOCAL_BYTES`, `x` below `c`. Every buffer has less than [`LIMIT`] elements, there are
+//! less chunks than that, and every size is below it and not below `-LIMIT`.
 
 /// Cells of the parameter block.
 pub mod cell {
@@ -31,5 +31,6 @@ pub mod cell {
     pub const FIRST: u32 = 4;
 }
 
-/// Elements of a buffer, sizes and chunks stay below this.
-pub const LIMIT: i64 = 1 << 31;
+/// Elements of a buffer, sizes and chunks stay below this. It leaves room for blocks at the end: a counter below a size
+/// and a few thousand more are still a signed number of 32 bits.
+pub const LIMIT: i64 = (1 << 31) - (1 << 16);

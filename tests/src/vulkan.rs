@@ -29,6 +29,14 @@ pub fn device() -> Result<&'static dyn Device, String> {
 /// # Panics
 /// If a process fails, or the validation layer has anything to say.
 pub fn in_children(test: &str, suite: impl FnOnce(&'static dyn Device)) {
+    in_children_of(test, &WIDTHS, suite);
+}
+
+/// As [`in_children`], for these widths; there is at least one.
+///
+/// # Panics
+/// As [`in_children`].
+pub fn in_children_of(test: &str, widths: &[&str], suite: impl FnOnce(&'static dyn Device)) {
     if std::env::var_os(CHILD).is_some() {
         suite(device().expect("the parent has it"));
         let messages = validation_messages();
@@ -40,7 +48,7 @@ pub fn in_children(test: &str, suite: impl FnOnce(&'static dyn Device)) {
         Err(why) => return println!("SKIPPED: {test} on vulkan ({why})"),
     };
     // Other drivers do not know the setting.
-    let widths = if described.contains("llvmpipe") { &WIDTHS[..] } else { &WIDTHS[..1] };
+    let widths = if described.contains("llvmpipe") { widths } else { &widths[..1] };
     for width in widths {
         let program = std::env::current_exe().expect("this test");
         let output = Command::new(program)

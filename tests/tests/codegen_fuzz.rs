@@ -36,6 +36,7 @@ fn interpreter_and_code_agree() {
             None => String::new(),
         },
         subnormals: true,
+        fused: true,
     };
     let mut ran = 0u32;
     let mut case_seed = seed;

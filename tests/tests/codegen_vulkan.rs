@@ -1,22 +1,23 @@
 //! Nests on a Vulkan device: random ones of threads that run chunks alone, and groups of threads that work together. The
 //! interpreter runs loops over threads one after the other, so that a missing barrier shows as a difference.
 
+#[path = "nests/groups.rs"]
+mod groups;
 mod nests;
 
 use std::time::Instant;
 
 use nests::Case;
 use nests::compare::{Subject, check, compare};
-use nests::groups;
 use rooftile_artifact::{GpuTarget, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::VerifiedModule;
-use rooftile_tests::vulkan::in_children;
+use rooftile_tests::vulkan::{WIDTHS, in_children_of};
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
 /// Runs `f` with the device, in processes of their own.
-fn with_device(test: &str, f: impl Fn(&Subject<'_>)) {
-    in_children(test, |device| {
+fn with_device(test: &str, widths: &[&str], f: impl Fn(&Subject<'_>)) {
+    in_children_of(test, widths, |device| {
         let target = device.target().gpu().expect("a GPU").clone();
         f(&Subject {
             device,
@@ -28,6 +29,7 @@ fn with_device(test: &str, f: impl Fn(&Subject<'_>)) {
                 None => String::new(),
             },
             subnormals: target.features.subnormals,
+            fused: false,
         });
     });
 }
@@ -43,7 +45,8 @@ fn compile(module: &VerifiedModule, target: &GpuTarget) -> Result<Option<Program
 
 #[test]
 fn interpreter_and_vulkan_agree() {
-    with_device("interpreter_and_vulkan_agree", |subject| {
+    // With its widest vectors the software driver smashes its stack when it compiles long formulas of f64.
+    with_device("interpreter_and_vulkan_agree", &WIDTHS[..2], |subject| {
         let seed = fuzz_seed("codegen_vulkan");
         let (time, start) = (fuzz_time(), Instant::now());
         let mut ran = 0u32;
@@ -60,7 +63,7 @@ fn interpreter_and_vulkan_agree() {
 
 #[test]
 fn groups_work_together() {
-    with_device("groups_work_together", |subject| {
+    with_device("groups_work_together", &WIDTHS, |subject| {
         for (name, case) in groups::cases() {
             let case: Case = case;
             if let Err(what) = compare(subject, &case, 1) {

@@ -428,7 +428,7 @@ fn planned(name: &str, verbs: Vec<Verb>) -> Result<Module, Vec<Diagnostic>> {
 #[test]
 fn schedules_for_gpus() {
     judge_all_on(&gpu(), |_, _, _| Choice::Naive, None);
-    let allow = |seed: u64| Allow { reassoc: seed % 2 == 0, ..Allow::default() };
+    let allow = |seed: u64| Allow { reassoc: seed.is_multiple_of(2), ..Allow::default() };
     judge_all_on(&gpu(), |_, _, seed| Choice::Default { allow: allow(seed) }, None);
 }
 

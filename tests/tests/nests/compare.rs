@@ -15,20 +15,25 @@ use super::{Case, generate};
 /// Units in the last place that two evaluations of functions may differ by.
 const MATH_ULPS: f64 = 8.0;
 
+/// Gives the program for a module.
+pub(crate) type Compile<'a> = dyn Fn(&VerifiedModule, &mut StdRng) -> Result<Option<Program>, String> + 'a;
+
 /// What runs a nest.
 pub(crate) struct Subject<'a> {
     pub(crate) device: &'a dyn Device,
     /// The program for a module; `Ok(None)` where the target cannot run it, for a good reason.
-    pub(crate) compile: &'a dyn Fn(&VerifiedModule, &mut StdRng) -> Result<Option<Program>, String>,
+    pub(crate) compile: &'a Compile<'a>,
     /// The code as text, for messages.
     pub(crate) listing: &'a dyn Fn(&VerifiedModule) -> String,
     /// Whether the device keeps subnormal numbers.
     pub(crate) subnormals: bool,
+    /// Whether its fused multiply-add rounds once.
+    pub(crate) fused: bool,
 }
 
 /// Makes, runs and compares one nest; a nest that fails is made smaller before it is shown.
 pub(crate) fn check(subject: &Subject<'_>, seed: u64) {
-    let case = generate(&mut StdRng::seed_from_u64(seed));
+    let case = generate(&mut StdRng::seed_from_u64(seed), subject.fused);
     let Err(mut what) = compare(subject, &case, seed) else { return };
     let mut smallest = case;
     let mut n = 0;
@@ -110,7 +115,7 @@ pub(crate) fn compare(subject: &Subject<'_>, case: &Case, seed: u64) -> Result<(
         let got = instance.read_output(n).expect("an output");
         for i in 0..want.len() {
             let (got, want) = (got.get(i), want.get(i));
-            if !agree(got, want, module.program().buffers[n].dtype, *functions) {
+            if !agree(got, want, module.program().buffers[n].dtype, *functions, subject.subnormals) {
                 return Err(format!("parameter {n}, element {i}: {got:?}, not {want:?}"));
             }
         }
@@ -157,13 +162,14 @@ fn random_tensor(rng: &mut StdRng, dtype: DType, shape: &[usize], subnormals: bo
     .expect("small")
 }
 
-fn agree(got: Scalar, want: Scalar, dtype: DType, functions: bool) -> bool {
+fn agree(got: Scalar, want: Scalar, dtype: DType, functions: bool, subnormals: bool) -> bool {
     match (got, want) {
         (Scalar::Float(got), Scalar::Float(want)) => {
             let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
             let unit = dtype.unit_roundoff().unwrap_or(0.0) * 2.0;
             let smallest = if dtype == DType::F32 { f64::from(f32::MIN_POSITIVE) } else { f64::MIN_POSITIVE };
-            same || functions && (got - want).abs() <= MATH_ULPS * unit * want.abs().max(smallest)
+            let flushed = !subnormals && got.abs() < smallest && want.abs() < smallest;
+            same || flushed || functions && (got - want).abs() <= MATH_ULPS * unit * want.abs().max(smallest)
         }
         _ => got == want,
     }

@@ -5,7 +5,7 @@ use rooftile_artifact::{DType, HostExpr, Program, Scalar};
 use rooftile_compiler::nest::Builder;
 use rooftile_compiler::nest::ir::{BinaryOp, ExprId, LoopKind, Module, Space, Stmt};
 
-use super::Case;
+use crate::nests::Case;
 
 /// Every nest with a name, at sizes that fill groups and that do not.
 pub(crate) fn cases() -> Vec<(String, Case)> {

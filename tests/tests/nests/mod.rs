@@ -2,7 +2,6 @@
 //! local memory is written before it is read. A second phase reads what the first one wrote.
 
 pub(crate) mod compare;
-pub(crate) mod groups;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -101,6 +100,7 @@ struct Counter {
 
 struct Gen<'r> {
     rng: &'r mut StdRng,
+    fused: bool,
     b: Builder,
     n: ExprId,
     row: ExprId,
@@ -112,7 +112,8 @@ struct Gen<'r> {
     lets: Vec<(ExprId, DType)>,
 }
 
-pub(crate) fn generate(rng: &mut StdRng) -> Case {
+/// A nest. With `fused`, a fused multiply-add is expected to round once, which not every device promises; else there is none.
+pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
     let size = rng.random_range(1..5);
     let mut b = Builder::new("random");
     let n = b.add_size("n");
@@ -120,6 +121,7 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     let (core, row) = b.core_loop("i", (zero, n, 1));
     let mut g = Gen {
         rng,
+        fused,
         b,
         n,
         row,
@@ -517,6 +519,10 @@ impl Gen<'_> {
         let (x, y) = (self.expr(t, depth - 1), self.expr(t, depth - 1));
         if self.rng.random_bool(0.1) {
             let z = self.expr(t, depth - 1);
+            if !self.fused {
+                let product = self.b.mul(x, y);
+                return self.b.add(product, z);
+            }
             return self.b.fma(x, y, z);
         }
         let op = [B::Add, B::Sub, B::Mul, B::Div, B::Min, B::Max][self.rng.random_range(0..6)];

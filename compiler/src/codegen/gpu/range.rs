@@ -1,6 +1,6 @@
 //! Which indices fit in 32 bits.
 //!
-//! A GPU computes 64-bit integers slowly. Sizes are below 2^31 ([`rooftile_artifact::gpu_abi::LIMIT`]) and loop counters
+//! A GPU computes 64-bit integers slowly. Sizes are somewhat below 2^31 ([`rooftile_artifact::gpu_abi::LIMIT`]) and loop counters
 //! lie between bounds made of sizes and constants, so intervals decide most cases. Addition, subtraction and
 //! multiplication may always be done modulo 2^32 where only the low word is wanted; comparisons, quotients, remainders,
 //! minima, maxima and conversions need true values, which 32 bits hold where the interval of each operand says so.
@@ -71,6 +71,10 @@ impl Range {
         self.union(other).fit()
     }
 
+    fn at_least(self, lo: i64) -> Range {
+        Range { lo: self.lo.max(lo), hi: self.hi.max(lo) }
+    }
+
     fn corners(self, other: Range, f: impl Fn(i128, i128) -> i128) -> Range {
         let [a, b, c, d] = [self.lo, self.hi, other.lo, other.hi].map(i128::from);
         let all = [f(a, c), f(a, d), f(b, c), f(b, d)];
@@ -116,7 +120,7 @@ impl<'a> Ranges<'a> {
         match self.nest.exprs[e].kind {
             ExprKind::Const(v) => Range::exactly(v.as_i64()),
             ExprKind::Var(v) => self.vars[v.index()],
-            ExprKind::Size(_) => Range { lo: 0, hi: LIMIT - 1 },
+            ExprKind::Size(_) => Range { lo: -LIMIT, hi: LIMIT - 1 },
             ExprKind::Select(_, a, b) => self.of(a).union(self.of(b)),
             ExprKind::Unary(op, a) => {
                 let a = self.of(a);
@@ -150,6 +154,14 @@ impl<'a> Ranges<'a> {
 
 fn binary(op: BinaryOp, a: Range, b: Range) -> Range {
     use BinaryOp as B;
+    // Of these operators the rules say what the operands are.
+    let natural = matches!(op, B::DivNonNeg | B::RemNonNeg);
+    let a = if natural { a.at_least(0) } else { a };
+    let b = match op {
+        B::DivNonNeg | B::RemNonNeg => b.at_least(1),
+        B::Div | B::Rem if b.lo == 0 => b.at_least(1),
+        _ => b,
+    };
     match op {
         B::Add => a.corners(b, |x, y| x + y),
         B::Sub => a.corners(b, |x, y| x - y),
@@ -194,19 +206,21 @@ mod tests {
         let block = b.binary(BinaryOp::DivNonNeg, i, eight);
         let area = b.mul(n, n);
         let rest = b.binary(BinaryOp::RemNonNeg, area, eight);
+        let column = b.binary(BinaryOp::RemNonNeg, i, n);
         let nest = b.finish();
         let mut ranges = Ranges::new(&nest);
         assert_eq!(ranges.of(i), Range::FULL);
         ranges.set(var, Range { lo: 0, hi: LIMIT - 2 });
         assert_eq!(ranges.of(i).fit(), Some(Fit::Signed));
-        // Eight further on the sign bit is needed.
-        assert_eq!(ranges.of(next).fit(), Some(Fit::Unsigned));
+        // Eight further on is within the room above the limit.
         let n_range = ranges.of(n);
-        assert_eq!(ranges.of(next).fit_with(n_range), Some(Fit::Unsigned));
-        assert_eq!(ranges.of(last), Range { lo: 0, hi: LIMIT - 1 });
+        assert_eq!(ranges.of(next).fit_with(n_range), Some(Fit::Signed));
+        assert_eq!(ranges.of(last), Range { lo: -LIMIT, hi: LIMIT - 1 });
         assert_eq!(ranges.of(block), Range { lo: 0, hi: (LIMIT - 2) / 8 });
         assert_eq!(ranges.of(area).fit(), None);
         assert_eq!(ranges.of(rest), Range { lo: 0, hi: 7 });
+        assert_eq!(ranges.of(column), Range { lo: 0, hi: LIMIT - 2 });
+        assert_eq!(Range { lo: 0, hi: 1 << 31 }.fit(), Some(Fit::Unsigned));
     }
 
     #[test]
@@ -220,6 +234,6 @@ mod tests {
         let mut ranges = Ranges::new(&nest);
         assert_eq!(ranges.of(cube), Range::FULL);
         assert_eq!(ranges.of(minus).fit(), Some(Fit::Signed));
-        assert_eq!(Range { lo: -1, hi: LIMIT }.fit(), None);
+        assert_eq!(Range { lo: -1, hi: 1 << 31 }.fit(), None);
     }
 }

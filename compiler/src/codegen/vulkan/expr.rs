@@ -109,7 +109,8 @@ impl Emitter<'_> {
 
     /// Division that need not mind signs, where the operands have none.
     fn without_signs(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> BinaryOp {
-        let natural = self.ranges.of(a).lo >= 0 && self.ranges.of(b).lo >= 1;
+        // The divisor is not zero.
+        let natural = self.ranges.of(a).lo >= 0 && self.ranges.of(b).lo >= 0;
         match op {
             BinaryOp::Div if natural => BinaryOp::DivNonNeg,
             BinaryOp::Rem if natural => BinaryOp::RemNonNeg,

@@ -152,7 +152,7 @@ fn nesting(nest: &Nest, block: &[Stmt], in_lanes: bool, report: &mut Report<'_>)
             match kind {
                 LoopKind::Threads { .. } => {
                     let alone = matches!(&body[..], [Stmt::Loop { kind: LoopKind::Threads { .. }, .. }]);
-                    if lanes || !(alone || !has_threads(body.iter())) {
+                    if lanes || (!alone && has_threads(body.iter())) {
                         report
                             .add(5, format_args!("threads `{name}` do not nest with other threads or lanes"));
                     }
