@@ -179,12 +179,14 @@ pub struct GpuFeatures {
     pub special_values: bool,
     /// Subnormal numbers are kept in arithmetic on binary32, and on binary64 where there is any.
     pub subnormals: bool,
+    /// A group of as many threads as a subgroup has is one subgroup.
+    pub whole_subgroups: bool,
 }
 
 impl GpuFeatures {
     /// Every feature with its name.
     #[must_use]
-    pub fn named(self) -> [(&'static str, bool); 14] {
+    pub fn named(self) -> [(&'static str, bool); 15] {
         [
             ("arithmetic on f16", self.f16),
             ("arithmetic on f64", self.f64),
@@ -200,6 +202,7 @@ impl GpuFeatures {
             ("8-bit dot products", self.dot8),
             ("signed zeros and NaN kept", self.special_values),
             ("subnormal numbers kept", self.subnormals),
+            ("whole subgroups", self.whole_subgroups),
         ]
     }
 

@@ -396,6 +396,7 @@ fn what_the_device_lacks_is_said() {
         subgroup_shuffle: true,
         dot8: true,
         special_values: true,
+        whole_subgroups: true,
         subnormals: true,
     };
     let missing = gpu.features.missing(all);

@@ -129,7 +129,13 @@ pub(crate) fn probe(
         p11.subgroup_supported_stages.contains(vk::ShaderStageFlags::COMPUTE)
             && p11.subgroup_supported_operations.contains(flag)
     };
+    let sized = p13.required_subgroup_size_stages.contains(vk::ShaderStageFlags::COMPUTE)
+        && p13.min_subgroup_size < p13.max_subgroup_size
+        && (p13.min_subgroup_size..=p13.max_subgroup_size).contains(&p11.subgroup_size);
+    let extras = Extras { fixed_subgroup: extras.fixed_subgroup && sized, ..extras };
+    let one_size = p13.min_subgroup_size == p13.max_subgroup_size;
     let features = GpuFeatures {
+        whole_subgroups: extras.full_subgroups && (extras.fixed_subgroup || one_size),
         subgroup_arithmetic: subgroup_has(vk::SubgroupFeatureFlags::ARITHMETIC),
         subgroup_shuffle: subgroup_has(vk::SubgroupFeatureFlags::SHUFFLE),
         special_values: p12.shader_signed_zero_inf_nan_preserve_float32 == vk::TRUE
@@ -138,10 +144,6 @@ pub(crate) fn probe(
             && (!features.f64 || p12.shader_denorm_preserve_float64 == vk::TRUE),
         ..features
     };
-    let sized = p13.required_subgroup_size_stages.contains(vk::ShaderStageFlags::COMPUTE)
-        && p13.min_subgroup_size < p13.max_subgroup_size
-        && (p13.min_subgroup_size..=p13.max_subgroup_size).contains(&p11.subgroup_size);
-    let extras = Extras { fixed_subgroup: extras.fixed_subgroup && sized, ..extras };
 
     let amd_units =
         amd.shader_engine_count * amd.shader_arrays_per_engine_count * amd.compute_units_per_shader_array;
@@ -218,6 +220,7 @@ fn features(
         subgroup_shuffle: false,
         dot8: yes(f13.shader_integer_dot_product),
         special_values: false,
+        whole_subgroups: false,
         subnormals: false,
     };
     let extras = Extras {

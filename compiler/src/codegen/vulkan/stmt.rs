@@ -262,12 +262,13 @@ impl Emitter<'_> {
 
     /// Waits for all threads of the group; what they wrote before is seen by all after.
     pub(super) fn barrier(&mut self) {
+        // A group that is one subgroup waits without help of the rest of the device.
+        let alone = self.shape.group == self.target.subgroup && self.target.features.whole_subgroups;
+        self.code.module.features.whole_subgroups |= alone;
         let m = &mut self.code.module;
         let semantics = MemorySemantics::ACQUIRE_RELEASE
             | MemorySemantics::UNIFORM_MEMORY
             | MemorySemantics::WORKGROUP_MEMORY;
-        // A group that is one subgroup waits without help of the rest of the device.
-        let alone = self.shape.group <= self.target.subgroup;
         let scope = m.int_const(32, if alone { Scope::Subgroup as u64 } else { Scope::Workgroup as u64 });
         let semantics = m.int_const(32, u64::from(semantics.bits()));
         self.code.effect(Op::ControlBarrier, [scope, scope, semantics].map(Operand::IdRef).to_vec());

@@ -30,7 +30,7 @@ use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::{CpuTarget, DType};
 
 use super::CodegenError;
-use crate::nest::ir::{ExprId, ExprKind, Nest, Stmt};
+use crate::nest::ir::{ExprId, ExprKind, Nest, Space, Stmt};
 use crate::nest::walk::for_each_stmt;
 use crate::nest::{Verified, host, verify};
 
@@ -184,7 +184,8 @@ fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> 
             }
         }
     };
-    if nest.phases.iter().any(|p| verify::threads::has_threads(p.body.iter())) {
+    let shares = nest.buffers.iter().any(|(_, b)| b.space == Space::Shared);
+    if shares || nest.phases.iter().any(|p| verify::threads::has_threads(p.body.iter())) {
         let what = "a processor has no groups of threads".to_owned();
         return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
     }
