@@ -1,14 +1,16 @@
-//! Shared pieces of the suites that span crates. The suites are data: [`subject`] loads files, [`inputs`] makes cases,
+//! Shared pieces of the suites that span crates. The suites are data: [`subject`] loads files, [`inputs`] makes cases ([`prepared`]: all of them),
 //! [`schedules`] names ways to run them, [`backends`] runs them, [`judge`] compares every element with the oracle,
 //! [`tally`] counts and says what was skipped. [`text`] damages texts.
 
 pub mod backends;
 pub mod inputs;
 pub mod judge;
+pub mod prepared;
 pub mod schedules;
 pub mod subject;
 pub mod tally;
 pub mod text;
+pub mod vulkan;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,18 +1,16 @@
 //! Every kernel and pipeline of every sample and example, at tiny, prime, odd and ragged sizes, under every schedule
 //! that always exists, on every device: each element agrees with the oracle.
 
-use std::sync::OnceLock;
-
 use rooftile_artifact::Target;
 use rooftile_compiler::oracle::{compiled, deep};
 use rooftile_compiler::schedule::{Allow, Choice};
 use rooftile_runtime::Device;
 use rooftile_tests::backends::{self, on_cpu, on_evaluator, on_nests};
-use rooftile_tests::inputs::{Case, cases};
-use rooftile_tests::judge::{Expected, compare, compare_exact, expected};
+use rooftile_tests::judge::{compare, compare_exact};
 use rooftile_tests::mark;
+use rooftile_tests::prepared::{Prepared, prepared};
 use rooftile_tests::schedules::{allowed, continuous, lowered, written};
-use rooftile_tests::subject::{Entry, entries};
+use rooftile_tests::subject::Entry;
 use rooftile_tests::tally::Tally;
 
 /// What is known to fail, and why: (suite and entry, reason).
@@ -23,27 +21,6 @@ const KNOWN_FAILURES: &[(&str, &str)] = &[
         "a scan in parts is kept whole, and nothing bounds its extent",
     ),
 ];
-
-/// An entry with its cases and what each must compute.
-struct Prepared {
-    entry: Entry,
-    cases: Vec<(Case, Expected)>,
-}
-
-fn prepared() -> &'static [Prepared] {
-    static PREPARED: OnceLock<Vec<Prepared>> = OnceLock::new();
-    PREPARED.get_or_init(|| {
-        let prepare = |entry: Entry| {
-            let judged = |case: Case| {
-                let want = expected(entry, &case)
-                    .unwrap_or_else(|e| panic!("{} at {}: {e}", entry.label(), case.what));
-                (case, want)
-            };
-            Prepared { entry, cases: cases(entry, 1).into_iter().map(judged).collect() }
-        };
-        entries().into_iter().map(prepare).collect()
-    })
-}
 
 fn known(suite: &str) -> Vec<(&'static str, &'static str)> {
     let of_suite = |(name, why): &(&'static str, &'static str)| {

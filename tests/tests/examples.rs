@@ -189,7 +189,8 @@ fn the_readmes_kernel_runs() {
     let plan = checked.schedule(entry, "cpu", &Sizes::new()).expect("a schedule").plan.clone();
     let choice = Choice::Planned { plan, assignment: Assignment::default(), allow: Allow::default() };
     let module = lower(&checked.hir, entry, &choice, cpu().target()).expect("a legal schedule");
-    let program = compiled(&verify_module(module).expect("loops that keep the rules")).expect("code");
+    let module = verify_module(module).expect("loops that keep the rules");
+    let program = compiled(&module, cpu().target()).expect("code");
     let inputs = inputs_at(&checked.hir, entry, &[7, 37], 1).expect("inputs");
     let want = run(&checked.hir, entry, &inputs, &Options::default()).expect("a small case");
     let got = on_cpu(&program, &inputs, 2).expect("a run");

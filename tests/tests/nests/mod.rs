@@ -1,6 +1,9 @@
 //! Random nests that keep every rule: chunks write rows of their own, lanes elements of their own, indices stay inside,
 //! local memory is written before it is read. A second phase reads what the first one wrote.
 
+pub(crate) mod compare;
+pub(crate) mod groups;
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rooftile_artifact::abi::status;

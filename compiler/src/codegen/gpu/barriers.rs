@@ -69,6 +69,8 @@ struct Access {
     place: Place,
     kind: Kind,
     who: Who,
+    /// Of an earlier pass of a loop: how far its element moves from pass to pass, by dimension.
+    strides: Option<Vec<Option<i64>>>,
 }
 
 impl Access {
@@ -83,7 +85,10 @@ impl Access {
         }
         match (&self.who, &other.who) {
             (Who::One, Who::One) => false,
-            (Who::Threads(Some(a)), Who::Threads(Some(b))) => !a.agrees(b),
+            (Who::Threads(Some(a)), Who::Threads(Some(b))) => match &self.strides {
+                Some(strides) => !a.apart(b, strides),
+                None => !a.agrees(b),
+            },
             _ => true,
         }
     }
@@ -122,7 +127,7 @@ impl<'a> Analysis<'a> {
         accesses.into_iter().for_each(|a| add(pending, a));
         match stmt {
             Stmt::Loop { kind: LoopKind::Threads { .. }, .. } => {}
-            Stmt::Loop { var, body, .. } => self.loop_(stmt, *var, body, pending),
+            Stmt::Loop { var, step, body, .. } => self.loop_(stmt, (*var, *step), body, pending),
             Stmt::If { then, otherwise, .. } => {
                 let mut other = pending.clone();
                 self.block(then, pending);
@@ -133,7 +138,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    fn loop_(&mut self, stmt: &'a Stmt, var: VarId, body: &'a [Stmt], pending: &mut Pending) {
+    fn loop_(&mut self, stmt: &'a Stmt, var: (VarId, i64), body: &'a [Stmt], pending: &mut Pending) {
         // What the passes need among themselves, then what they need for what came before.
         self.around(body, Some(var), &[], |_| true);
         let inside = self.before.clone();
@@ -148,16 +153,35 @@ impl<'a> Analysis<'a> {
         after.into_iter().for_each(|a| add(pending, a));
     }
 
+    /// The access as a later pass of a loop sees it: there the same formula is another element.
+    fn earlier(&self, mut access: Access, var: Option<(VarId, i64)>, changing: &BTreeSet<VarId>) -> Access {
+        let Who::Threads(Some(owner)) = &access.who else { return access };
+        // Counters of core loops change with everything.
+        if var.is_some() && !owner.mentions(self.nest, changing) {
+            return access;
+        }
+        let strides = match var {
+            Some((var, step)) if access.strides.is_none() => owner.strides(self.nest, var, step, changing),
+            _ => Vec::new(),
+        };
+        if strides.iter().any(Option::is_some) {
+            access.strides = Some(strides);
+        } else {
+            access.who = Who::Threads(None);
+        }
+        access
+    }
+
     /// Goes around a loop until nothing changes; gives what is pending after a pass. `carried` says what stays so
     /// from one pass to the next.
     fn around(
         &mut self,
         body: &'a [Stmt],
-        var: Option<VarId>,
+        var: Option<(VarId, i64)>,
         entry: &[Access],
         carried: impl Fn(&Access) -> bool,
     ) -> Pending {
-        let mut changing: BTreeSet<VarId> = var.into_iter().collect();
+        let mut changing: BTreeSet<VarId> = var.iter().map(|(v, _)| *v).collect();
         for_each_stmt(body, &mut |s| changing.extend(bound(s)));
         let mut back: Pending = Vec::new();
         loop {
@@ -165,13 +189,8 @@ impl<'a> Analysis<'a> {
             let mut pending = entry.to_vec();
             back.iter().for_each(|a| add(&mut pending, a.clone()));
             self.block(body, &mut pending);
-            for mut access in pending {
-                // In another pass the same formula is another element. Counters of core loops change with everything.
-                if let Who::Threads(owner) = &mut access.who
-                    && owner.as_ref().is_some_and(|o| var.is_none() || o.mentions(self.nest, &changing))
-                {
-                    *owner = None;
-                }
+            for access in pending {
+                let access = self.earlier(access, var, &changing);
                 if carried(&access) {
                     add(&mut back, access);
                 }
@@ -249,7 +268,7 @@ impl<'a> Analysis<'a> {
             _ => return,
         };
         if let Some(place) = self.place(buffer) {
-            out.push(Access { place, kind, who: who(buffer, index) });
+            out.push(Access { place, kind, who: who(buffer, index), strides: None });
         }
     }
 
@@ -262,7 +281,7 @@ impl<'a> Analysis<'a> {
             if let ExprKind::Load { buffer, index } = &self.nest.exprs[e].kind
                 && let Some(place) = self.place(*buffer)
             {
-                out.push(Access { place, kind: Kind::Read, who: who(*buffer, index) });
+                out.push(Access { place, kind: Kind::Read, who: who(*buffer, index), strides: None });
             }
             self.nest.exprs[e].for_each_operand(|o| stack.push(o));
         }

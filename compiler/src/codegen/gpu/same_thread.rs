@@ -71,6 +71,41 @@ impl Owner {
         (0..self.counts.len()).all(|n| self.counts[n] <= 1 || told.contains(&n))
     }
 
+    /// How far the element moves from one pass of a loop to the next, by dimension, where the counter alone moves it.
+    #[must_use]
+    pub fn strides(
+        &self,
+        nest: &Nest,
+        var: VarId,
+        step: i64,
+        changing: &BTreeSet<VarId>,
+    ) -> Vec<Option<i64>> {
+        let stride = |d: &Digits| {
+            let mut own = None;
+            for (&e, &c) in &d.uniform {
+                if matches!(nest.exprs[e].kind, ExprKind::Var(v) if v == var) {
+                    own = c.checked_mul(step);
+                } else if mentions(nest, e, changing) {
+                    return None;
+                }
+            }
+            own
+        };
+        self.dims.iter().map(|d| d.as_ref().and_then(stride)).collect()
+    }
+
+    /// Whether accesses of different passes of a loop, whose elements move so far, touch different elements.
+    #[must_use]
+    pub fn apart(&self, other: &Owner, strides: &[Option<i64>]) -> bool {
+        let same = self.buffer == other.buffer && self.counts == other.counts;
+        let dims = self.dims.iter().zip(&other.dims).zip(strides);
+        let mut dims = dims.filter_map(|((a, b), stride)| Some((a.as_ref()?, b.as_ref()?, (*stride)?)));
+        same && dims.any(|(a, b, stride)| {
+            let alike = a.counters == b.counters && a.uniform == b.uniform;
+            alike && i128::from(stride).abs() >= a.span_with(b, &self.counts)
+        })
+    }
+
     /// Whether it rests on a variable.
     #[must_use]
     pub fn mentions(&self, nest: &Nest, vars: &BTreeSet<VarId>) -> bool {
@@ -109,6 +144,15 @@ impl Digits {
             out.uniform.insert(factor, c);
         }
         Some(out)
+    }
+
+    /// How many places the counters and the rests of both reach.
+    fn span_with(&self, other: &Digits, counts: &[u32]) -> i128 {
+        let rest = i128::from(self.rest.1.max(other.rest.1)) - i128::from(self.rest.0.min(other.rest.0)) + 1;
+        self.counters.iter().fold(rest, |span, (&n, &c)| {
+            let count = i128::from(counts.get(n).copied().unwrap_or(u32::MAX));
+            span.saturating_add(i128::from(c).abs().saturating_mul(count - 1))
+        })
     }
 
     /// Whether the counters follow from the index, whichever of the two it is.

@@ -74,6 +74,8 @@ impl Emitter<'_> {
             || self.levels.threads(axis) == 1 && (self.streams(axis, body) || self.sums_at_an_end(axis));
         let result = if blocked && few() {
             self.points(level, (lo, hi), body)
+        } else if blocked && self.levels.threads(axis) > 1 && self.fills(level, step) {
+            self.filled(level, (lo, hi, step), body)
         } else if blocked {
             self.peeled(level, (lo, hi, step), body)
         } else {
@@ -92,6 +94,41 @@ impl Emitter<'_> {
         let (stmt, var) = self.b.bind("t", e);
         self.out.push(stmt);
         var
+    }
+
+    /// A step that fills the pass of the level around it, full or not.
+    ///
+    /// ```text
+    /// if hi - lo >= step { b, all points }  else  { for j in lo..hi { b, 1 point a thread } }
+    /// ```
+    fn filled(
+        &mut self,
+        level: LevelId,
+        (lo, hi, step): (nest::ExprId, nest::ExprId, i64),
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        let whole = self.b.int(step);
+        let length = self.b.sub(hi, lo);
+        let cond = self.b.le(whole, length);
+        self.axes[axis.index()].single = false;
+        let then = self.collect(|e| {
+            e.enter(level, lo);
+            e.trees(body)
+        })?;
+        self.axes[axis.index()] = saved;
+        self.level_base.remove(&level);
+        let otherwise = self.collect(|e| e.points(level, (lo, hi), body))?;
+        self.out.push(nest::Stmt::If { cond, then, otherwise });
+        Ok(())
+    }
+
+    /// Whether the level around makes passes as long as the steps of this one.
+    fn fills(&self, level: LevelId, step: i64) -> bool {
+        let axis = self.levels.all[level].axis;
+        let outer = self.levels.steps(axis).take_while(|l| *l != level).last();
+        outer.is_some_and(|o| self.levels.all[o].kind == LevelKind::Step(step))
     }
 
     fn peeled(
