@@ -36,6 +36,9 @@ pub struct Fingerprint {
     pub os: String,
     /// How large pages are handed out: `always`, `madvise`, `never`.
     pub huge_pages: String,
+    /// A device of its own, with its driver and the version of that; empty for the processor.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device: String,
 }
 
 /// A measured figure with its 95 % confidence limits.
