@@ -4,7 +4,8 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use rooftile_runtime::{Device, open, validation_messages};
+use rooftile_runtime::vulkan::validation_messages;
+use rooftile_runtime::{Device, open};
 
 /// Bits of the software driver's vectors.
 pub const WIDTHS: [&str; 3] = ["128", "256", "512"];

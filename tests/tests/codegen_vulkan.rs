@@ -11,28 +11,25 @@ use nests::groups;
 use rooftile_artifact::{GpuTarget, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::VerifiedModule;
-use rooftile_runtime::{Device, open};
+use rooftile_tests::vulkan::in_children;
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
-/// Runs `f` with the device; says so and passes where there is none.
-fn with_device(what: &str, f: impl FnOnce(&Subject<'_>)) {
-    let device: Box<dyn Device> = match open("vulkan") {
-        Ok(device) => device,
-        Err(e) => return println!("SKIPPED: {what} ({e})"),
-    };
-    let target = device.target().gpu().expect("a GPU").clone();
-    let subject = Subject {
-        device: device.as_ref(),
-        compile: &|module, _| compile(module, &target),
-        listing: &|module| match std::env::var_os("ROOFTILE_FUZZ_SPIRV") {
-            Some(_) => vulkan::compile_nest(&module.nests()[0], &target)
-                .map(|k| vulkan::disassemble(&k))
-                .unwrap_or_default(),
-            None => String::new(),
-        },
-        subnormals: target.features.subnormals,
-    };
-    f(&subject);
+/// Runs `f` with the device, in processes of their own.
+fn with_device(test: &str, f: impl Fn(&Subject<'_>)) {
+    in_children(test, |device| {
+        let target = device.target().gpu().expect("a GPU").clone();
+        f(&Subject {
+            device,
+            compile: &|module, _| compile(module, &target),
+            listing: &|module| match std::env::var_os("ROOFTILE_FUZZ_SPIRV") {
+                Some(_) => vulkan::compile_nest(&module.nests()[0], &target)
+                    .map(|k| vulkan::disassemble(&k))
+                    .unwrap_or_default(),
+                None => String::new(),
+            },
+            subnormals: target.features.subnormals,
+        });
+    });
 }
 
 fn compile(module: &VerifiedModule, target: &GpuTarget) -> Result<Option<Program>, String> {
@@ -46,7 +43,7 @@ fn compile(module: &VerifiedModule, target: &GpuTarget) -> Result<Option<Program
 
 #[test]
 fn interpreter_and_vulkan_agree() {
-    with_device("random nests on Vulkan", |subject| {
+    with_device("interpreter_and_vulkan_agree", |subject| {
         let seed = fuzz_seed("codegen_vulkan");
         let (time, start) = (fuzz_time(), Instant::now());
         let mut ran = 0u32;
@@ -63,7 +60,7 @@ fn interpreter_and_vulkan_agree() {
 
 #[test]
 fn groups_work_together() {
-    with_device("groups of threads on Vulkan", |subject| {
+    with_device("groups_work_together", |subject| {
         for (name, case) in groups::cases() {
             let case: Case = case;
             if let Err(what) = compare(subject, &case, 1) {

@@ -306,7 +306,7 @@ impl Model<'_> {
         self.form.stmts.iter().any(|(_, s)| s.axes.contains(&axis) && self.depth(&s.axes) > 1)
     }
 
-    fn score(
+    pub(super) fn score(
         &self,
         tensor: TensorId,
         index: &[crate::hir::ir::ExprId],

@@ -1,17 +1,17 @@
 //! The cost model's choice for GPUs. Where a processor has lanes a GPU has threads; what a processor shares out over its
 //! cores goes to groups.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::GpuTarget;
 
 use super::apply::tile_specs;
 use super::default::{FOLD_TILE, Model, in_parts};
-use super::form::Form;
-use super::levels::AxisSpec;
+use super::form::{Action, Form, operands};
+use super::levels::{AxisSpec, is_reduced};
 use super::say::{Wishes, plan_of};
 use super::{Allow, bounds};
-use crate::hir::ir::{AxisId, AxisKind, TileSize};
+use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, TileSize};
 use crate::schedule::plan::{Assignment, Plan};
 
 /// Rows of a register block of a contraction.
@@ -41,9 +41,16 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     }
     let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
     let model = Model { form, bounding: &bounding, allow };
-    let side_by_side = if threads { model.lanes() } else { BTreeSet::new() };
+    let apart = model.apart();
+    let side_by_side = match (threads, shared_reads(&model, &apart)) {
+        (false, _) => BTreeSet::new(),
+        (true, Some(axis)) => BTreeSet::from([axis]),
+        (true, None) => model.lanes(),
+    };
     for a in &side_by_side {
-        specs[a.index()].threads = Some(threads_along(target));
+        // What is summed over is handed over between threads: a subgroup needs no barrier for that.
+        let n = if is_reduced(form, *a) { target.subgroup.clamp(1, 64) } else { threads_along(target) };
+        specs[a.index()].threads = Some(i64::from(n).max(2));
     }
     if blocks {
         for a in form.func.axes.handles() {
@@ -55,7 +62,6 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
             specs[c.rows.index()].unroll = Some(ROWS);
         }
     }
-    let apart = model.apart();
     // Of what is shared out, axes with threads come first.
     let (with, without): (Vec<AxisId>, Vec<AxisId>) = apart.iter().partition(|a| side_by_side.contains(a));
     for a in with.iter().chain(&without).take(GRID) {
@@ -68,8 +74,52 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     wishes
 }
 
+/// The axis of a sum's results along which terms are read that do not depend on it: its threads share those reads, and
+/// each sums on its own. Of several the one that lies side by side in memory.
+fn shared_reads(model: &Model<'_>, apart: &[AxisId]) -> Option<AxisId> {
+    let form = model.form;
+    let mut best: Option<(i64, AxisId)> = None;
+    for (_, stmt) in form.stmts.iter() {
+        let Action::Accumulate { value, args, .. } = &stmt.action else { continue };
+        let own = &form.func.values[*value].axes;
+        let reduced = stmt.axes.iter().any(|a| !own.contains(a) && bounds::extent(form, *a).is_none());
+        let loads = loads(form, args);
+        for a in own.iter().filter(|a| reduced && apart.contains(a) && !model.bounding.contains(a)) {
+            if loads.iter().all(|(_, axes)| axes.contains(a)) {
+                continue;
+            }
+            let mut scores = BTreeMap::new();
+            for (e, _) in &loads {
+                if let ExprKind::Load { tensor, index, .. } = &form.func.exprs[*e].kind {
+                    model.score(*tensor, index, 1, &mut scores);
+                }
+            }
+            let score = scores.get(a).copied().unwrap_or(0);
+            if best.is_none_or(|(s, _)| score > s) {
+                best = Some((score, *a));
+            }
+        }
+    }
+    best.map(|(_, a)| a)
+}
+
+/// The reads of tensors below expressions, each with the axes that it depends on.
+fn loads<'a>(form: &'a Form, roots: &[ExprId]) -> Vec<(ExprId, &'a [AxisId])> {
+    let (mut seen, mut work, mut out) = (BTreeSet::new(), roots.to_vec(), Vec::new());
+    while let Some(e) = work.pop() {
+        if !seen.insert(e) {
+            continue;
+        }
+        let expr = &form.func.exprs[e];
+        if matches!(expr.kind, ExprKind::Load { .. } | ExprKind::Value(_)) {
+            out.push((e, &expr.axes[..]));
+        }
+        work.extend(operands(&expr.kind));
+    }
+    out
+}
+
 /// Threads of a group along the axis that lies side by side in memory.
-fn threads_along(target: &GpuTarget) -> i64 {
-    let few = target.subgroup.max(1) * 2;
-    i64::from(few.clamp(64, 256).min(target.group_threads))
+fn threads_along(target: &GpuTarget) -> u32 {
+    (target.subgroup.max(1) * 2).clamp(64, 256).min(target.group_threads)
 }

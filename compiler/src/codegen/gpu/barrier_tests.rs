@@ -156,3 +156,20 @@ fn blocks_of_a_thread_are_digits() {
     assert_eq!(text(&plan(&nest, &apart)), "tt");
     assert_eq!(text(&plan(&nest, &overlapping)), "|t|t");
 }
+
+#[test]
+fn passes_whose_elements_lie_apart_need_none() {
+    // y[i + t] = y[i + t] of 16 threads: passes meet only if they are nearer than 16.
+    for (step, want) in [(16, "(t)"), (32, "(t)"), (8, "(|t)")] {
+        let Setting { mut b, n, y, .. } = setting();
+        let zero = b.int(0);
+        let update = b.for_loop(LoopKind::Serial, "i", (zero, n, step), |b, i| {
+            vec![threads(b, 16, |b, t| {
+                let at = b.add(i, t);
+                let v = b.load(y, &[at]);
+                vec![b.store(y, &[at], v)]
+            })]
+        });
+        assert_eq!(planned(b, vec![update]), want, "step {step}");
+    }
+}

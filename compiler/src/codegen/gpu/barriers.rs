@@ -69,8 +69,8 @@ struct Access {
     place: Place,
     kind: Kind,
     who: Who,
-    /// Of an earlier pass of a loop: how far its element moves from pass to pass, by dimension.
-    strides: Option<Vec<Option<i64>>>,
+    /// Of an earlier pass of a loop: its counter, and how far the element moves from pass to pass, by dimension.
+    strides: Option<(VarId, Vec<Option<i64>>)>,
 }
 
 impl Access {
@@ -86,7 +86,7 @@ impl Access {
         match (&self.who, &other.who) {
             (Who::One, Who::One) => false,
             (Who::Threads(Some(a)), Who::Threads(Some(b))) => match &self.strides {
-                Some(strides) => !a.apart(b, strides),
+                Some((_, strides)) => !a.apart(b, strides),
                 None => !a.agrees(b),
             },
             _ => true,
@@ -156,17 +156,17 @@ impl<'a> Analysis<'a> {
     /// The access as a later pass of a loop sees it: there the same formula is another element.
     fn earlier(&self, mut access: Access, var: Option<(VarId, i64)>, changing: &BTreeSet<VarId>) -> Access {
         let Who::Threads(Some(owner)) = &access.who else { return access };
-        // Counters of core loops change with everything.
-        if var.is_some() && !owner.mentions(self.nest, changing) {
+        if !owner.mentions(self.nest, changing) {
             return access;
         }
-        let strides = match var {
-            Some((var, step)) if access.strides.is_none() => owner.strides(self.nest, var, step, changing),
-            _ => Vec::new(),
+        let strides = match (var, &access.strides) {
+            // All earlier passes are alike.
+            (Some((var, _)), Some((same, _))) if var == *same => return access,
+            (Some((var, step)), None) => Some((var, owner.strides(self.nest, var, step, changing))),
+            _ => None,
         };
-        if strides.iter().any(Option::is_some) {
-            access.strides = Some(strides);
-        } else {
+        access.strides = strides.filter(|(_, s)| s.iter().any(Option::is_some));
+        if access.strides.is_none() {
             access.who = Who::Threads(None);
         }
         access
@@ -181,7 +181,11 @@ impl<'a> Analysis<'a> {
         entry: &[Access],
         carried: impl Fn(&Access) -> bool,
     ) -> Pending {
-        let mut changing: BTreeSet<VarId> = var.iter().map(|(v, _)| *v).collect();
+        // In another chunk every counter is another one.
+        let mut changing: BTreeSet<VarId> = match var {
+            Some((var, _)) => BTreeSet::from([var]),
+            None => self.nest.vars.handles().collect(),
+        };
         for_each_stmt(body, &mut |s| changing.extend(bound(s)));
         let mut back: Pending = Vec::new();
         loop {

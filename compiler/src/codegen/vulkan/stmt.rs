@@ -266,7 +266,9 @@ impl Emitter<'_> {
         let semantics = MemorySemantics::ACQUIRE_RELEASE
             | MemorySemantics::UNIFORM_MEMORY
             | MemorySemantics::WORKGROUP_MEMORY;
-        let scope = m.int_const(32, Scope::Workgroup as u64);
+        // A group that is one subgroup waits without help of the rest of the device.
+        let alone = self.shape.group <= self.target.subgroup;
+        let scope = m.int_const(32, if alone { Scope::Subgroup as u64 } else { Scope::Workgroup as u64 });
         let semantics = m.int_const(32, u64::from(semantics.bits()));
         self.code.effect(Op::ControlBarrier, [scope, scope, semantics].map(Operand::IdRef).to_vec());
         let nest = self.nest;

@@ -194,7 +194,8 @@ fn functions_and_the_rest() {
         let one = b.constant(Scalar::Float(1.0), t);
         let s = b.add_scalar("s", t);
         let zero = b.int(0);
-        let y = b.add_buffer("y", t, &[one_extent(&mut b)], Space::Global(0));
+        let extent = b.int(1);
+        let y = b.add_buffer("y", t, &[extent], Space::Global(0));
         let c = b.load(y, &[zero]);
         let held = b.cast(DType::Bool, c);
         let v = b.select(held, one, s);
@@ -204,10 +205,6 @@ fn functions_and_the_rest() {
         // One chunk has one thread.
         assert_eq!((code.phases[0].group, code.phases[0].chunks_per_group), (1, 1));
     }
-}
-
-fn one_extent(b: &mut Builder) -> ExprId {
-    b.int(1)
 }
 
 #[test]

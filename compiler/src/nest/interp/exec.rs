@@ -32,7 +32,7 @@ pub(super) fn launch(launch: &Launch<'_>, storages: &mut [Storage]) -> Result<u3
         phase: 0,
         chunk: 0,
         chunks: 1,
-        lane: None,
+        lanes: Vec::new(),
         status: 0,
     };
     run.bind_buffers()?;
@@ -62,7 +62,8 @@ enum Place {
     Own(Vec<Value>),
 }
 
-/// The lane that runs, and who touched what in this lane loop: last lane, whether several read, whether one wrote.
+/// A loop over lanes or threads: the pass that runs, and of each element the last one that touched it, whether several
+/// read it, whether one wrote it.
 struct Lane {
     number: u32,
     touched: BTreeMap<(usize, usize), (u32, bool, bool)>,
@@ -82,7 +83,7 @@ struct Run<'a> {
     phase: u64,
     chunk: u32,
     chunks: i64,
-    lane: Option<Lane>,
+    lanes: Vec<Lane>,
     status: u32,
 }
 
@@ -182,23 +183,23 @@ impl<'a> Run<'a> {
         match stmt {
             Stmt::Loop { var, lo, hi, step, kind, body } => {
                 let (lo, hi) = (self.int(*lo, "a bound")?, self.int(*hi, "a bound")?);
-                // Nested loops over threads are one loop over all of them.
+                // Nested loops over threads are one loop over all of them; lanes of a thread are apart.
                 let at_once = matches!(kind, LoopKind::Lanes | LoopKind::Threads { .. });
-                let outermost = at_once && self.lane.is_none();
+                let outermost = at_once && (*kind == LoopKind::Lanes || self.lanes.is_empty());
                 if outermost {
-                    self.lane = Some(Lane { number: 0, touched: BTreeMap::new() });
+                    self.lanes.push(Lane { number: 0, touched: BTreeMap::new() });
                 }
                 let mut i = lo;
                 while i < hi {
                     self.vars[var.index()] = Value::Defined(Scalar::Int(i));
                     self.block(body)?;
                     i = i.saturating_add(*step);
-                    if let Some(lane) = self.lane.as_mut().filter(|_| at_once) {
+                    if let Some(lane) = self.lanes.last_mut().filter(|_| at_once) {
                         lane.number += 1;
                     }
                 }
                 if outermost {
-                    self.lane = None;
+                    self.lanes.pop();
                 }
             }
             Stmt::Let { var, value } => self.vars[var.index()] = self.eval(*value)?,
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
             buffer: self.launch.nest.buffers[buffer].name.clone(),
             who: who.to_owned(),
         };
-        if let (Some(lane), true) = (self.lane.as_mut(), access != Access::Atomic) {
+        for lane in self.lanes.iter_mut().filter(|_| access != Access::Atomic) {
             // Global buffers of one storage are told apart by slot here; chunks see the storage.
             let wrote = access == Access::Write;
             let entry = lane.touched.entry((buffer.index(), at)).or_insert((lane.number, false, false));

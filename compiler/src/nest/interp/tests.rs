@@ -128,6 +128,25 @@ fn races_of_lanes_are_found() {
 }
 
 #[test]
+fn lanes_of_one_thread_do_not_race_with_themselves() {
+    let nest = over_n(|b, _, x, y| {
+        let (zero, two, three) = (b.int(0), b.int(2), b.int(3));
+        let body = b.for_loop(LoopKind::Threads { count: 2 }, "t", (zero, two, 1), |b, t| {
+            vec![b.for_loop(LoopKind::Serial, "k", (zero, three, 1), |b, k| {
+                vec![b.for_loop(LoopKind::Lanes, "l", (zero, two, 1), |b, l| {
+                    let i = b.mul_int(t, 2);
+                    let i = b.add(i, l);
+                    let v = b.load(x, &[k]);
+                    vec![b.store(y, &[i], v)]
+                })]
+            })]
+        });
+        b.add_phase(Vec::new(), vec![body]);
+    });
+    assert!(result(nest, vec![launch()]).is_ok());
+}
+
+#[test]
 fn unwritten_arms_of_a_select_do_not_matter() {
     let nest = over_n(|b, _, x, y| {
         let (zero, two) = (b.int(0), b.int(2));

@@ -75,7 +75,11 @@ impl Emitter<'_> {
         let result = if blocked && few() {
             self.points(level, (lo, hi), body)
         } else if blocked && self.levels.threads(axis) > 1 && self.fills(level, step) {
-            self.filled(level, (lo, hi, step), body)
+            if self.levels.unit_count(axis) == 1 {
+                self.masked(level, (lo, hi), body)
+            } else {
+                self.filled(level, (lo, hi, step), body)
+            }
         } else if blocked {
             self.peeled(level, (lo, hi, step), body)
         } else {
@@ -121,6 +125,24 @@ impl Emitter<'_> {
         self.level_base.remove(&level);
         let otherwise = self.collect(|e| e.points(level, (lo, hi), body))?;
         self.out.push(nest::Stmt::If { cond, then, otherwise });
+        Ok(())
+    }
+
+    /// A step in which each thread has one point, below the end.
+    fn masked(
+        &mut self,
+        level: LevelId,
+        (lo, hi): (nest::ExprId, nest::ExprId),
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        self.axes[axis.index()].single = true;
+        self.axes[axis.index()].end = Some(hi);
+        self.enter(level, lo);
+        self.trees(body)?;
+        self.axes[axis.index()] = saved;
+        self.level_base.remove(&level);
         Ok(())
     }
 
