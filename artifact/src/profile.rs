@@ -17,7 +17,8 @@ pub struct Profile {
     pub compute: Vec<ComputeRoof>,
     /// Bandwidths of the levels of memory.
     pub memory: Vec<MemoryRoof>,
-    /// Seconds to launch an empty kernel of two phases on all threads.
+    /// Seconds to launch an empty kernel: one of two phases on all threads of a processor; on a GPU one of one phase among
+    /// others of the same submission, which is the least that a kernel takes there.
     pub launch: Figure,
     /// Relative spread of repeated timings of one kernel: half the width of the central 95 %.
     pub noise: f64,

@@ -65,6 +65,8 @@ fn code(variant: &str) -> Result<Vec<u8>, Failure> {
         // ud2
         "crash" => vec![0x0F, 0x0B],
         "compile" => return Err(Failure::new(Reason::Compile, "no registers left")),
+        "lost" => return Err(Failure::new(Reason::Crash, "the device is lost")),
+        "dead" => return Err(Failure::new(Reason::Timeout, "the device does not answer")),
         "panic" => panic!("a bug of the compiler"),
         other => return Err(Failure::new(Reason::Illegal, other)),
     })
@@ -238,6 +240,8 @@ fn labels() {
         ("hang", Some(Reason::Timeout)),
         ("crash", Some(Reason::Crash)),
         ("compile", Some(Reason::Compile)),
+        ("lost", Some(Reason::Crash)),
+        ("dead", Some(Reason::Timeout)),
         ("panic", Some(Reason::Internal)),
         ("illegal", Some(Reason::Illegal)),
         ("right2", None),
@@ -248,7 +252,7 @@ fn labels() {
         // Whatever happened, the next one is right.
         assert!(judge(&mut worker, "right").is_ok_and(|s| s > 0.0 && s < 1.0), "after {variant}");
     }
-    assert_eq!(worker.starts(), 3, "the one that hangs and the one that crashes end the worker");
+    assert_eq!(worker.starts(), 5, "who hangs, who crashes and who loses the device ends the worker");
     let pairs = worker.pair(&recipe("right"), &recipe("right2"), &sizes(1000), 9).expect("both run");
     assert!(pairs.len() == 9 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0));
 }

@@ -80,22 +80,20 @@ impl VulkanDevice {
 }
 
 impl VulkanDevice {
-    /// What the device and its driver call themselves, with the driver's version.
+    /// The machine's fingerprint with the device's and its driver's names for themselves, and the driver's version.
     #[must_use]
-    pub fn identity(&self) -> String {
-        format!("{}, {}", self.target_name(), self.context.found.driver)
+    pub fn fingerprint(&self) -> Fingerprint {
+        let found = self.context.found;
+        Fingerprint { device: format!("{}, {}", found.target.name, found.driver), ..fingerprint() }
     }
 
-    /// Measures the device's roofs; takes some twenty seconds, during which nothing else should run.
+    /// Measures the device's roofs, during which nothing else should run. The passes over the probes take about as long as
+    /// `budget` says, but there are at least two; what the driver takes to compile comes on top.
     ///
     /// # Errors
     /// [`DeviceError`] when the device lacks 64-bit integers, has no memory for it, or fails.
-    pub fn measure_profile(&self) -> Result<Profile, Error> {
-        probes::measure(self, Fingerprint { device: self.identity(), ..fingerprint() })
-    }
-
-    fn target_name(&self) -> &str {
-        &self.context.found.target.name
+    pub fn measure_profile(&self, budget: Duration) -> Result<Profile, Error> {
+        probes::measure(self, budget)
     }
 }
 

@@ -113,9 +113,9 @@ impl Asm {
         })
     }
 
-    /// Ends the entry point: a kernel of so many buffers and sizes, the first size its number of threads. Each of its
-    /// phases runs the same code.
-    pub(super) fn finish(mut self, name: &str, buffers: usize, sizes: usize, phases: usize) -> Made<Kernel> {
+    /// Ends the entry point: a kernel of one phase, so many buffers and sizes, the first size its number of
+    /// threads.
+    pub(super) fn finish(mut self, name: &str, buffers: usize, sizes: usize) -> Made<Kernel> {
         self.b.ret()?;
         self.b.end_function()?;
         let code = SpirvPhase {
@@ -130,10 +130,10 @@ impl Asm {
             sizes,
             scalars: Vec::new(),
             local_bytes: 0.into(),
-            phases: vec![Phase { chunks: HostExpr::Size(0) }; phases],
+            phases: vec![Phase { chunks: HostExpr::Size(0) }],
             code: Code::Spirv(SpirvCode {
                 words: self.b.module().assemble(),
-                phases: vec![code; phases],
+                phases: vec![code],
                 features: self.features,
             }),
         })

@@ -19,7 +19,7 @@ use crate::vulkan::VulkanDevice;
 /// Groups for each unit of the device: enough that all are busy to the end.
 const GROUPS_PER_UNIT: u32 = 64;
 /// A sample takes at least so many seconds.
-const SAMPLE: f64 = 4e-3;
+const SAMPLE: f64 = 3e-3;
 /// Samples of a pass.
 const SAMPLES: usize = 4;
 /// Empty kernels of one submission: enough that what the submission itself costs does not count.
@@ -49,7 +49,7 @@ pub(super) struct Entry {
     pub(super) work: Work,
     /// Rate of the fast samples of each pass.
     pub(super) rates: Vec<f64>,
-    pub(super) loaded: Loaded,
+    loaded: Loaded,
     bindings: Bindings,
     /// Rounds or passes of one sample; found in the first pass.
     rounds: i64,
@@ -188,10 +188,10 @@ fn set(instance: &mut Instance, rounds: i64) -> Result<(), Error> {
     instance.write_input(0, &rounds.map_err(|e| malformed(e.to_string()))?)
 }
 
-/// Many launches of an empty kernel of two phases.
+/// Many launches of an empty kernel of one phase, the least that a kernel can be.
 fn launch(device: &VulkanDevice) -> Result<Entry, Error> {
     let made = |e: rspirv::dr::Error| malformed(format!("a probe: {e}"));
-    let kernel = Asm::new(1, &[]).and_then(|a| a.finish("nothing", 0, 1, 2)).map_err(made)?;
+    let kernel = Asm::new(1, &[]).and_then(|a| a.finish("nothing", 0, 1)).map_err(made)?;
     let step = Step::Launch { kernel: 0, buffers: vec![], sizes: vec![1.into()], scalars: vec![] };
     let program = Program {
         name: "nothing".to_owned(),

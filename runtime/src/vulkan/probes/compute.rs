@@ -203,5 +203,5 @@ fn rounds(mut a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Mad
     if let Some(&(ty, _)) = first.first() {
         a.keep(ty, &last, out)?;
     }
-    a.finish(name, 2, 1, 1)
+    a.finish(name, 2, 1)
 }

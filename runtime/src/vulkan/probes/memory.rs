@@ -31,10 +31,10 @@ pub(super) struct MemoryProbe {
     pub(super) kernel: Kernel,
 }
 
-/// Every sweep that a device with these features can run, with elements of several widths; of those that share a pattern,
+/// Every sweep that a device with these features can run, with what is loaded at once of one or two kinds, each of 16 bytes; of those that share a pattern,
 /// the fastest counts.
 pub(super) fn probes(features: GpuFeatures) -> Made<Vec<MemoryProbe>> {
-    let mut forms = vec![(DType::F32, 1), (DType::F32, 4)];
+    let mut forms = vec![(DType::F32, 4)];
     if features.f64 {
         forms.push((DType::F64, 2));
     }
@@ -107,5 +107,5 @@ fn sweep(pattern: Pattern, dtype: DType, lanes: u32) -> Made<MemoryProbe> {
     a.keep(ty, &sums[..4], out)?;
     let block = GROUP * UNROLLED * ty.bytes();
     let name = format!("{pattern:?} {dtype} x {lanes}");
-    Ok(MemoryProbe { pattern, arrays, moves, block, kernel: a.finish(&name, buffers as usize, 4, 1)? })
+    Ok(MemoryProbe { pattern, arrays, moves, block, kernel: a.finish(&name, buffers as usize, 4)? })
 }
