@@ -58,7 +58,7 @@ fn a_profile_of_another_kind_of_device_is_refused() {
     let path = folder.join("vulkan.json");
     std::fs::write(&path, &out.stdout).expect("written");
     let file = path.display().to_string();
-    let args = ["explain", &example("saxpy"), "--profile", &file];
+    let args = ["bench", &example("saxpy"), "--size", "N=1000", "--profile", &file];
     fail(&args, 1, &["vulkan.json", "of kind vulkan, not cpu"]);
     common::succeed(&[&args[..], &["--device", "vulkan"]].concat());
 }

@@ -198,7 +198,7 @@ pub fn is_current(profile: &Profile) -> bool {
 }
 
 /// How long the passes over the probes of a GPU take, about.
-const DEVICE_BUDGET: Duration = Duration::from_secs(8);
+const DEVICE_BUDGET: Duration = Duration::from_secs(14);
 
 /// The profile of this machine: the stored one, or with `refresh`, or when none is stored or it is of another machine,
 /// one measured now and stored. One that cannot be stored is used nevertheless.

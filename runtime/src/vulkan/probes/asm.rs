@@ -179,8 +179,8 @@ impl Asm {
         self.b.constant_bit32(self.u32.id, value)
     }
 
-    /// A float from a 32-bit integer, the same in all lanes.
-    pub(super) fn from_int(&mut self, ty: Type, value: Word) -> Made<Word> {
+    /// A 32-bit integer as a float, the same in all lanes.
+    pub(super) fn to_float(&mut self, ty: Type, value: Word) -> Made<Word> {
         let lane = self.b.convert_u_to_f(ty.lane, None, value)?;
         if ty.lanes == 1 {
             Ok(lane)
