@@ -36,11 +36,17 @@ fn every_class_is_measured() {
         rate(OpClass::Fma, DType::F16);
     }
     rate(OpClass::Int, DType::I32);
-    for level in [Level::L1, Level::L2, Level::L3, Level::Dram] {
-        for pattern in [Pattern::Read, Pattern::Copy, Pattern::Triad, Pattern::Axpy] {
+    for pattern in [Pattern::Read, Pattern::Copy, Pattern::Triad, Pattern::Axpy] {
+        let mut farther = 0.0;
+        for level in [Level::Dram, Level::L3, Level::L2, Level::L1] {
             let found = profile.memory.iter().find(|r| (r.level, r.pattern) == (level, pattern));
             let roof = found.unwrap_or_else(|| panic!("no roof of {level:?} {pattern:?}"));
             assert!(roof.rate.lo > 1e6 && roof.rate.lo <= roof.rate.hi && roof.threads == 1, "{roof:?}");
+            assert!(
+                roof.rate.median >= farther,
+                "{level:?} {pattern:?} is slower than what lies farther away"
+            );
+            farther = roof.rate.median;
         }
     }
     assert!(profile.launch.lo > 0.0 && profile.launch.median < 1e-2, "{:?}", profile.launch);

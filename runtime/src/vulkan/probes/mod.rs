@@ -69,7 +69,7 @@ fn compute_roofs(entries: &[Entry], vector_bytes: usize) -> Vec<ComputeRoof> {
     roofs
 }
 
-/// One roof per level and pattern: the fastest probe's.
+/// One roof per level and pattern: the fastest probe's, of this level or one farther away.
 fn memory_roofs(entries: &[Entry]) -> Vec<MemoryRoof> {
     let mut roofs: Vec<MemoryRoof> = Vec::new();
     for entry in entries {
@@ -80,6 +80,14 @@ fn memory_roofs(entries: &[Entry]) -> Vec<MemoryRoof> {
             Some(_) => {}
             None => roofs.push(MemoryRoof { level, pattern, threads: 1, rate }),
         }
+    }
+    // What a device reaches far away it reaches nearby: small sweeps only spend more of their time on counting.
+    roofs.sort_by_key(|r| std::cmp::Reverse(r.level));
+    for at in 0..roofs.len() {
+        let (farther, rest) = roofs.split_at_mut(at);
+        let same = farther.iter().filter(|f| f.pattern == rest[0].pattern).map(|f| f.rate);
+        let fastest = same.chain([rest[0].rate]).max_by(|a, b| a.median.total_cmp(&b.median));
+        rest[0].rate = fastest.unwrap_or(rest[0].rate);
     }
     roofs.sort_by_key(|r| r.level);
     roofs
