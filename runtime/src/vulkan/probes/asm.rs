@@ -180,7 +180,7 @@ impl Asm {
     }
 
     /// A 32-bit integer as a float, the same in all lanes.
-    pub(super) fn to_float(&mut self, ty: Type, value: Word) -> Made<Word> {
+    pub(super) fn float_of(&mut self, ty: Type, value: Word) -> Made<Word> {
         let lane = self.b.convert_u_to_f(ty.lane, None, value)?;
         if ty.lanes == 1 {
             Ok(lane)

@@ -105,7 +105,7 @@ fn floats(kind: Kind, dtype: DType, lanes: u32) -> Made<ComputeProbe> {
     };
     // Every chain and every thread has a value of its own, lest the driver computes once what is the same.
     let thread = a.local;
-    let thread = a.to_float(ty, thread)?;
+    let thread = a.float_of(ty, thread)?;
     let offset = a.exact(Builder::f_mul, ty, thread, per_binade)?;
     let mut first = Vec::new();
     for chain in 0..chains {
