@@ -17,7 +17,8 @@ pub struct Profile {
     pub compute: Vec<ComputeRoof>,
     /// Bandwidths of the levels of memory.
     pub memory: Vec<MemoryRoof>,
-    /// Seconds to launch an empty kernel of two phases on all threads.
+    /// Seconds to launch an empty kernel: one of two phases on all threads of a processor; on a GPU one of one phase among
+    /// others of the same submission, which is the least that a kernel takes there.
     pub launch: Figure,
     /// Relative spread of repeated timings of one kernel: half the width of the central 95 %.
     pub noise: f64,
@@ -36,6 +37,9 @@ pub struct Fingerprint {
     pub os: String,
     /// How large pages are handed out: `always`, `madvise`, `never`.
     pub huge_pages: String,
+    /// A device of its own, with its driver and the version of that; empty for the processor.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device: String,
 }
 
 /// A measured figure with its 95 % confidence limits.

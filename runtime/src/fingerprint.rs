@@ -22,6 +22,7 @@ pub fn fingerprint() -> Fingerprint {
         huge_pages: fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
             .map(|text| chosen(&text))
             .unwrap_or_default(),
+        device: String::new(),
     }
 }
 

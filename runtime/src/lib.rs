@@ -7,7 +7,8 @@
 //! * [`instance`]: a loaded program at fixed sizes ([`Instance`]): inputs, runs, outputs, checks.
 //! * [`mod@foreign`]: the user's own kernel on the same memory ([`Foreign`]).
 //! * [`timing`]: how long runs take ([`measure`], [`measure_paired`]); [`stats`] and [`timer`] are what it is made of.
-//! * [`machine`]: what this machine can do, measured by hand-written probes ([`machine_profile`]); [`roof`]: the least
+//! * [`machine`]: what this machine and its devices can do, measured by hand-written probes ([`machine_profile`],
+//!   [`device_profile`]); [`roof`]: the least
 //!   time of counted work ([`roof_time`]).
 //! * [`mod@error`]: the three kinds of failure.
 //! * Below these: [`pool`] (threads), [`buffer`] (memory), [`exec`] (executable memory), [`packing`] (sub-byte
@@ -50,7 +51,7 @@ pub use error::{DeviceError, Error, InputError, InternalError};
 pub use fingerprint::fingerprint;
 pub use foreign::Foreign;
 pub use instance::{Instance, InstanceOptions};
-pub use machine::{ProfileError, machine_profile, measure_profile};
+pub use machine::{ProfileError, device_profile, machine_profile, measure_profile};
 pub use null::NullDevice;
 pub use roof::{Bound, RoofTime, roof_time};
 pub use timing::{MeasureOptions, Measurement, PairedMeasurement, measure, measure_paired};

@@ -1,4 +1,4 @@
-//! The profile of this machine: measured, stored, and loaded again where the machine is the same.
+//! The profiles of this machine and of its devices: measured, stored, and loaded again where the machine is the same.
 
 use std::fs;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rooftile_artifact::profile::{ComputeRoof, Figure, Fingerprint, Level, MemoryRoof, Pattern};
-use rooftile_artifact::{CpuTarget, Profile};
+use rooftile_artifact::{CpuTarget, Profile, Target};
 
 use crate::content;
 use crate::cpu::CpuDevice;
@@ -14,6 +14,7 @@ use crate::device::Device;
 use crate::error::Error;
 use crate::fingerprint::fingerprint;
 use crate::probe::bench::{Bench, Entry, Work, figure, levels, main_memory_bytes};
+use crate::vulkan::VulkanDevice;
 use crate::{probe, stats};
 
 /// How long the probes run, at most about twice.
@@ -190,11 +191,14 @@ pub fn store_profile(profile: &Profile, path: &Path) -> Result<(), ProfileError>
     })
 }
 
-/// Whether a profile is of this machine as it is set up now.
+/// Whether a profile is of this machine's processor as it is set up now.
 #[must_use]
 pub fn is_current(profile: &Profile) -> bool {
     profile.fingerprint == fingerprint() && profile.target == *CpuDevice::new().target()
 }
+
+/// How long the passes over the probes of a GPU take, about.
+const DEVICE_BUDGET: Duration = Duration::from_secs(14);
 
 /// The profile of this machine: the stored one, or with `refresh`, or when none is stored or it is of another machine,
 /// one measured now and stored. One that cannot be stored is used nevertheless.
@@ -202,17 +206,56 @@ pub fn is_current(profile: &Profile) -> bool {
 /// # Errors
 /// [`ProfileError::Measurement`] when the machine could not be measured.
 pub fn machine_profile(refresh: bool) -> Result<Profile, ProfileError> {
-    let path = profile_path(&fingerprint());
-    let stored = || path.as_deref().and_then(|path| load_profile(path).ok()).filter(is_current);
-    if let Some(profile) = (!refresh).then(stored).flatten() {
+    if let Some(profile) = (!refresh).then(|| stored(&fingerprint(), CpuDevice::new().target())).flatten() {
         return Ok(profile);
     }
-    let profile = measure_profile(CpuDevice::new().cpu().threads)?;
-    if let Some(path) = &path {
-        // A read-only cache folder costs a measurement next time, and is no reason to fail now.
-        let _ = store_profile(&profile, path);
+    Ok(keep(measure_profile(CpuDevice::new().cpu().threads)?))
+}
+
+/// The profile of a device by its name, found as [`machine_profile`] finds that of the processor, which every name stands
+/// for that is no GPU's. Each device has its own beside the processor's; another version of its driver is another device.
+///
+/// # Errors
+/// [`ProfileError::Measurement`] when the device is not here or could not be measured.
+pub fn device_profile(name: &str, refresh: bool) -> Result<Profile, ProfileError> {
+    let Some(device) = vulkan_device(name)? else { return machine_profile(refresh) };
+    let fingerprint = device.fingerprint();
+    if let Some(profile) = (!refresh).then(|| stored(&fingerprint, device.target())).flatten() {
+        return Ok(profile);
     }
-    Ok(profile)
+    Ok(keep(device.measure_profile(DEVICE_BUDGET)?))
+}
+
+/// Whether [`device_profile`] finds a stored profile, so that nothing is to be measured.
+///
+/// # Errors
+/// [`ProfileError::Measurement`] when the device is not here.
+pub fn has_profile(name: &str) -> Result<bool, ProfileError> {
+    Ok(match vulkan_device(name)? {
+        Some(device) => stored(&device.fingerprint(), device.target()).is_some(),
+        None => stored(&fingerprint(), CpuDevice::new().target()).is_some(),
+    })
+}
+
+/// The GPU that a name means; `None` when it means the processor.
+fn vulkan_device(name: &str) -> Result<Option<VulkanDevice>, ProfileError> {
+    let index = crate::vulkan::index_of(name);
+    Ok(index.map(VulkanDevice::open).transpose().map_err(Error::from)?)
+}
+
+/// The stored profile of a device, if it is of the device as it is now.
+fn stored(fingerprint: &Fingerprint, target: &Target) -> Option<Profile> {
+    let profile = load_profile(&profile_path(fingerprint)?).ok()?;
+    (profile.fingerprint == *fingerprint && profile.target == *target).then_some(profile)
+}
+
+/// Stores a profile.
+fn keep(profile: Profile) -> Profile {
+    if let Some(path) = profile_path(&profile.fingerprint) {
+        // A read-only cache folder costs a measurement next time, and is no reason to fail now.
+        let _ = store_profile(&profile, &path);
+    }
+    profile
 }
 
 #[cfg(test)]
@@ -257,8 +300,13 @@ mod tests {
         let mut other = fingerprint();
         let here = profile_path(&other);
         other.huge_pages.push('x');
-        if let (Some(here), Some(other)) = (here, profile_path(&other)) {
-            assert_ne!(here, other);
+        let device = Fingerprint { device: "a GPU".to_owned(), ..fingerprint() };
+        if let (Some(here), Some(other), Some(device)) = (here, profile_path(&other), profile_path(&device)) {
+            assert!(here != other && here != device && other != device);
         }
+        // What was stored before devices had profiles is found again.
+        let text = serde_json::to_string(&fingerprint()).expect("plain");
+        assert!(!text.contains("device"));
+        assert_eq!(serde_json::from_str::<Fingerprint>(&text).expect("plain"), fingerprint());
     }
 }

@@ -75,8 +75,8 @@ pub fn roof_time(profile: &Profile, work: &Work, threads: usize) -> RoofTime {
         parts.push(compute(profile, work, class, threads));
     }
     parts.extend(bytes(profile, work, threads));
-    if threads > 1 {
-        // One thread is launched by a call.
+    if threads > 1 || profile.target.gpu().is_some() {
+        // One thread of the processor is launched by a call.
         let seconds = work.launches * profile.launch.lo;
         parts.push((Bound::Launch, Ceiling { seconds, stable: profile.launch.stable }));
     }
@@ -101,11 +101,14 @@ fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> (B
         if on_units(ops.class, ops.dtype) != class {
             continue;
         }
-        let (dtype, factor) = measured(class, ops.dtype);
-        let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (class, dtype));
-        let Some(rate) = best(rates.map(|r| (r.threads, r.rate)), threads) else { continue };
-        all.seconds += ops.count / (rate.hi * factor);
-        all.stable &= rate.stable;
+        let fastest = measured(class, ops.dtype).into_iter().filter_map(|(dtype, factor)| {
+            let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (class, dtype));
+            let rate = best(rates.map(|r| (r.threads, r.rate)), threads)?;
+            Some((rate.hi * factor, rate.stable))
+        });
+        let Some((rate, stable)) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
+        all.seconds += ops.count / rate;
+        all.stable &= stable;
     }
     let bound = match class {
         OpClass::Fma => Bound::Fma,
@@ -125,18 +128,20 @@ fn on_units(class: OpClass, dtype: DType) -> OpClass {
     }
 }
 
-/// The measured type that operations on a type are held against, and how much faster than it they can run: narrow
-/// floats are computed in single precision, and integers, or the bits of floats, fill vectors by their width.
-fn measured(class: OpClass, dtype: DType) -> (DType, f64) {
+/// The measured types that operations on a type are held against, and how much faster than each they can run; the fastest
+/// counts of those that the profile has. Narrow floats are computed in single precision, or as they are; integers, or the
+/// bits of floats, fill vectors by their width, but a GPU may compute narrow ones as wide ones.
+fn measured(class: OpClass, dtype: DType) -> Vec<(DType, f64)> {
     match dtype {
-        DType::F64 | DType::C128 if class == OpClass::Int => (DType::I32, 0.5),
-        _ if class == OpClass::Int && (dtype.is_float() || dtype.is_complex()) => (DType::I32, 1.0),
-        DType::F64 | DType::C128 => (DType::F64, 1.0),
-        _ if dtype.is_float() || dtype.is_complex() => (DType::F32, 1.0),
-        DType::Int { bits: 64, .. } => (DType::I32, 0.5),
-        DType::Int { bits: 32, .. } => (DType::I32, 1.0),
-        DType::Int { bits: 16, .. } => (DType::I8, 0.5),
-        _ => (DType::I8, 1.0),
+        DType::F64 | DType::C128 if class == OpClass::Int => vec![(DType::I32, 0.5)],
+        _ if class == OpClass::Int && (dtype.is_float() || dtype.is_complex()) => vec![(DType::I32, 1.0)],
+        DType::F64 | DType::C128 => vec![(DType::F64, 1.0)],
+        DType::F16 => vec![(DType::F32, 1.0), (DType::F16, 1.0)],
+        _ if dtype.is_float() || dtype.is_complex() => vec![(DType::F32, 1.0)],
+        DType::Int { bits: 64, .. } => vec![(DType::I32, 0.5)],
+        DType::Int { bits: 32, .. } => vec![(DType::I32, 1.0)],
+        DType::Int { bits: 16, .. } => vec![(DType::I8, 0.5), (DType::I32, 1.0)],
+        _ => vec![(DType::I8, 1.0), (DType::I32, 1.0)],
     }
 }
 
@@ -169,13 +174,19 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
     Some((bound, Ceiling { seconds, stable }))
 }
 
-/// The smallest level that holds so many bytes, of which each thread works on its part. Levels of a GPU's memory are not
-/// told apart.
+/// Largest working sets of the levels of a GPU, bytes. What caches a GPU has no interface tells, so its levels are classes
+/// of working sets, each measured near the lower end of its class: no set of a class moves faster.
+const GPU_LEVELS: [(Level, usize); 3] = [(Level::L1, 512 << 10), (Level::L2, 8 << 20), (Level::L3, 48 << 20)];
+
+/// The smallest level that holds so many bytes, of which each thread works on its part. On a GPU, where nothing tells how
+/// large caches are, the class of working sets: up to 512 KiB, 8 MiB and 48 MiB are called the first to the third level.
 #[must_use]
 pub fn level_of(target: &Target, working_set: f64, threads: usize) -> Level {
-    let Target::Cpu(target) = target else { return Level::Dram };
     #[expect(clippy::cast_precision_loss, reason = "cache sizes are far below 2^52")]
     let holds = |bytes: usize| working_set <= bytes as f64;
+    let Target::Cpu(target) = target else {
+        return GPU_LEVELS.iter().find(|(_, most)| holds(*most)).map_or(Level::Dram, |(level, _)| *level);
+    };
     if holds(target.l1d.saturating_mul(threads)) {
         Level::L1
     } else if holds(target.l2.saturating_mul(threads)) {
@@ -226,8 +237,8 @@ fn best(figures: impl Iterator<Item = (usize, Figure)>, threads: usize) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rooftile_artifact::CpuTarget;
     use rooftile_artifact::profile::{ComputeRoof, MemoryRoof};
+    use rooftile_artifact::{CpuTarget, GpuTarget};
 
     fn figure(rate: f64) -> Figure {
         Figure { median: rate, lo: 0.9 * rate, hi: rate, stable: true }
@@ -292,6 +303,32 @@ mod tests {
         work.add_ops(OpClass::Int, DType::F32, 4e9);
         work.add_ops(OpClass::Div, DType::F32, 1e12);
         assert!(close(roof_time(&profile(), &work, 1).seconds, 1e-1), "what was not measured is no ceiling");
+    }
+
+    #[test]
+    fn working_sets_of_a_gpu_fall_into_classes() {
+        let gpu = Target::from(GpuTarget::default());
+        let kib = 1024.0;
+        let sets = [(0.0, Level::L1), (512.0, Level::L1), (513.0, Level::L2), (8192.0, Level::L2)];
+        for (size, level) in
+            sets.into_iter().chain([(8193.0, Level::L3), (49152.0, Level::L3), (5e4, Level::Dram)])
+        {
+            assert_eq!(level_of(&gpu, size * kib, 1), level, "{size} KiB");
+        }
+        let profile = Profile { target: gpu, ..profile() };
+        let mut work = Work { bytes_read: 1e6, launches: 1.0, ..Work::default() };
+        assert_eq!(roof_time(&profile, &work, 1).bound, Bound::L2);
+        work.launches = 100.0;
+        assert_eq!(
+            roof_time(&profile, &work, 1).bound,
+            Bound::Launch,
+            "its launches cost though one thread makes them"
+        );
+        work.add_ops(OpClass::Int, DType::I16, 8e9);
+        assert!(
+            close(roof_time(&profile, &work, 1).seconds, 0.1),
+            "narrow integers are computed as wide ones"
+        );
     }
 
     #[test]

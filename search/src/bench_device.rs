@@ -204,12 +204,12 @@ pub fn roof(profile: &Profile, work: &Work, threads: usize) -> (f64, String) {
     (roof.seconds, roof.bound.to_string())
 }
 
-/// This machine's profile: the stored one, else one measured now.
+/// The profile of a device of this machine: the stored one, else one measured now.
 ///
 /// # Errors
 /// A sentence.
-pub fn machine_profile() -> Result<Profile, String> {
-    runtime::machine::machine_profile(false).map_err(|e| e.to_string())
+pub fn device_profile(device: &str) -> Result<Profile, String> {
+    runtime::machine::device_profile(device, false).map_err(|e| e.to_string())
 }
 
 /// Bytes of memory that the machine can still give.
@@ -241,10 +241,56 @@ fn failure(error: Error) -> Failure {
     let reason = match &error {
         Error::Input(InputError::OutOfBounds { .. }) => Reason::OutOfBounds,
         Error::Input(_) => Reason::Size,
-        Error::Device(DeviceError::OutOfMemory(_)) => Reason::Memory,
-        Error::Device(_) => Reason::Unsupported,
+        Error::Device(e) => device_reason(e),
         Error::Internal(InternalError::Canary { .. }) => Reason::OutOfBounds,
         Error::Internal(_) => Reason::Internal,
     };
     Failure::new(reason, error.to_string())
+}
+
+fn device_reason(error: &DeviceError) -> Reason {
+    match error {
+        DeviceError::OutOfMemory(_) => Reason::Memory,
+        DeviceError::Unavailable { .. }
+        | DeviceError::MissingFeatures { .. }
+        | DeviceError::GroupTooLarge { .. }
+        | DeviceError::Threads { .. } => Reason::Unsupported,
+        DeviceError::Code { .. } | DeviceError::Compile { .. } => Reason::Compile,
+        // These two leave a device that this process cannot use any more: whoever asked starts another.
+        DeviceError::TimedOut { .. } => Reason::Timeout,
+        DeviceError::Lost { .. } => Reason::Crash,
+        // What a driver refuses for no reason of ours it may refuse from then on.
+        DeviceError::Driver { .. } => Reason::Crash,
+        DeviceError::Validation { .. } => Reason::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_device_does_has_a_label() {
+        let text = String::new;
+        let cases = [
+            (DeviceError::Lost { device: text() }, Reason::Crash),
+            (DeviceError::TimedOut { device: text(), seconds: 30.0 }, Reason::Timeout),
+            (DeviceError::Driver { what: text(), why: text() }, Reason::Crash),
+            (DeviceError::Compile { kernel: text(), why: text() }, Reason::Compile),
+            (DeviceError::Validation { message: text() }, Reason::Internal),
+            (DeviceError::MissingFeatures { kernel: text(), missing: text() }, Reason::Unsupported),
+            (DeviceError::Unavailable { device: text(), why: text() }, Reason::Unsupported),
+            (
+                DeviceError::GroupTooLarge { kernel: text(), what: "threads", needed: 2, most: 1 },
+                Reason::Unsupported,
+            ),
+        ];
+        for (error, reason) in cases {
+            let shown = error.to_string();
+            let failure = failure(error.into());
+            assert_eq!((failure.reason, failure.detail), (reason, shown));
+        }
+        let beyond = InputError::BeyondLimit { what: text(), value: 2, limit: 1 };
+        assert_eq!(failure(beyond.into()).reason, Reason::Size);
+    }
 }

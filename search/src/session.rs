@@ -10,7 +10,7 @@ use rooftile_artifact::{CpuTarget, GpuTarget, Profile, Target};
 use rooftile_compiler::driver::{Checked, EntryError, check};
 
 use crate::bench::{Bench, Clock, Failure, NoClock};
-use crate::bench_device::{Machine, WallClock, available_memory, machine_profile};
+use crate::bench_device::{Machine, WallClock, available_memory, device_profile};
 use crate::evaluate::cache::OracleCache;
 use crate::evaluate::crew::{Crew, Member};
 use crate::evaluate::local::{Cost, Local, Setup};
@@ -134,7 +134,7 @@ pub fn start(
     let profile = match (&options.profile, options.cost) {
         (Some(profile), _) => Some(profile.clone()),
         (None, Cost::Model) => None,
-        (None, Cost::Clock) => Some(machine_profile().map_err(SearchError::Profile)?),
+        (None, Cost::Clock) => Some(device_profile(&options.device).map_err(SearchError::Profile)?),
     };
     let seeds = ground.seeds(options.from.as_deref());
     let header = Header {

@@ -1,5 +1,10 @@
 //! Every guard of the evaluation, each against machine code that breaks what it guards: the candidate is rejected with
-//! its label, and the next candidate is evaluated as if nothing had happened. This program is its own worker process.
+//! its label, and the next candidate is evaluated as if nothing had happened; likewise what a GPU does not end. This program
+//! is its own worker process.
+
+#[path = "../../runtime/tests/spirv/mod.rs"]
+#[allow(dead_code, reason = "one kernel needs a part of it")]
+mod spirv;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,8 +27,10 @@ use rooftile_search::evaluate::remote::{Launch, Remote, Timeouts};
 use rooftile_search::evaluate::serve::serve;
 use rooftile_search::evaluate::workload::{Case, Draw, Judged, Look, Workload};
 
-/// `Y[i] = X[i] + X[i]`, as machine code that differs from recipe to recipe.
-struct Twice;
+/// `Y[i] = X[i] + X[i]`, as code that differs from recipe to recipe.
+struct Twice {
+    gpu: bool,
+}
 
 /// mov rax,[rdi]; mov r8,[rax]; mov r9,[rax+8]; mov r10,[rdi+8]; mov r10,[r10]
 const HEAD: &[u8] =
@@ -65,8 +72,49 @@ fn code(variant: &str) -> Result<Vec<u8>, Failure> {
         // ud2
         "crash" => vec![0x0F, 0x0B],
         "compile" => return Err(Failure::new(Reason::Compile, "no registers left")),
+        "lost" => return Err(Failure::new(Reason::Crash, "the device is lost")),
+        "dead" => return Err(Failure::new(Reason::Timeout, "the device does not answer")),
         "panic" => panic!("a bug of the compiler"),
         other => return Err(Failure::new(Reason::Illegal, other)),
+    })
+}
+
+/// The kernel as SPIR-V, a thread for each element.
+fn gpu_kernel(variant: &str) -> Result<Kernel, Failure> {
+    // More steps than any device makes in a day.
+    const FOR_EVER: u64 = 1 << 50;
+    let wrong = match variant {
+        "right" | "right2" => false,
+        "wrong" => true,
+        "hang" => false,
+        other => return Err(Failure::new(Reason::Illegal, other)),
+    };
+    let asm = spirv::Asm::new().phase(|a, at| {
+        let (x, y) = (a.buffer(at, 0), a.buffer(at, 1));
+        let (x, y) = (a.element(x, at.chunk), a.element(y, at.chunk));
+        let (v, factor) = (a.load(a.f32, x), a.int(if wrong { 0x4000_0000 } else { 0x3F80_0000 }));
+        let factor = a.low(factor);
+        let factor = a.float(factor);
+        let v = a.fma(v, factor, v);
+        a.store(a.f32, y, v);
+        if variant == "hang" {
+            let last = a.chain(at.chunk, FOR_EVER);
+            let last = a.low(last);
+            a.store(a.u32, y, last);
+        }
+    });
+    Ok(Kernel { name: "twice".into(), ..asm.kernel(2, Vec::new(), 0) })
+}
+
+fn cpu_kernel(variant: &str) -> Result<Kernel, Failure> {
+    Ok(Kernel {
+        name: "twice".into(),
+        buffers: 2,
+        sizes: 1,
+        scalars: Vec::new(),
+        local_bytes: 0.into(),
+        phases: vec![Phase { chunks: 1.into() }],
+        code: Code::Cpu { bytes: code(variant)?, align: 16, features: CpuFeatures::default() },
     })
 }
 
@@ -99,7 +147,8 @@ impl Workload for Twice {
     }
 
     fn compile(&mut self, recipe: &Recipe) -> Result<Program, Failure> {
-        let bytes = code(variant(recipe))?;
+        let variant = variant(recipe);
+        let kernel = if self.gpu { gpu_kernel(variant)? } else { cpu_kernel(variant)? };
         let buffer = |name: &str| BufferDecl {
             name: name.to_owned(),
             dtype: DType::F32,
@@ -114,15 +163,7 @@ impl Workload for Twice {
             params: vec![param("X", Mode::In), param("Y", Mode::Out)],
             buffers: vec![buffer("X"), buffer("Y")],
             requires: Vec::new(),
-            kernels: vec![Kernel {
-                name: "twice".into(),
-                buffers: 2,
-                sizes: 1,
-                scalars: Vec::new(),
-                local_bytes: 0.into(),
-                phases: vec![Phase { chunks: 1.into() }],
-                code: Code::Cpu { bytes, align: 16, features: CpuFeatures::default() },
-            }],
+            kernels: vec![kernel],
             step_vars: 0,
             steps: vec![Step::Launch {
                 kernel: 0,
@@ -184,7 +225,7 @@ impl Workload for Twice {
 fn open(task: &Task) -> Result<Box<dyn Bench>, Failure> {
     let machine = Machine::open(&task.device, task.threads)?;
     let setup = Setup { profile: None, seed: task.seed, cost: task.cost, cache: None };
-    Ok(Box::new(Local::new(Twice, machine, setup)))
+    Ok(Box::new(Local::new(Twice { gpu: machine.target().gpu().is_some() }, machine, setup)))
 }
 
 fn task() -> Task {
@@ -205,10 +246,13 @@ fn this() -> PathBuf {
     std::env::current_exe().expect("this test")
 }
 
+fn launch(memory: Option<u64>) -> Launch {
+    Launch { program: this(), args: vec!["worker".into()], memory }
+}
+
 fn remote(memory: Option<u64>) -> Remote {
-    let launch = Launch { program: this(), args: vec!["worker".into()], memory };
     let timeouts = Timeouts { setup_s: 30.0, check_s: 1.0, measure_s: 5.0 };
-    Remote::start(launch, task(), timeouts).expect("a worker")
+    Remote::start(launch(memory), task(), timeouts).expect("a worker")
 }
 
 /// Runs a candidate through all checks and the measurement of one size.
@@ -238,6 +282,8 @@ fn labels() {
         ("hang", Some(Reason::Timeout)),
         ("crash", Some(Reason::Crash)),
         ("compile", Some(Reason::Compile)),
+        ("lost", Some(Reason::Crash)),
+        ("dead", Some(Reason::Timeout)),
         ("panic", Some(Reason::Internal)),
         ("illegal", Some(Reason::Illegal)),
         ("right2", None),
@@ -248,9 +294,35 @@ fn labels() {
         // Whatever happened, the next one is right.
         assert!(judge(&mut worker, "right").is_ok_and(|s| s > 0.0 && s < 1.0), "after {variant}");
     }
-    assert_eq!(worker.starts(), 3, "the one that hangs and the one that crashes end the worker");
+    assert_eq!(worker.starts(), 5, "who hangs, who crashes and who loses the device ends the worker");
     let pairs = worker.pair(&recipe("right"), &recipe("right2"), &sizes(1000), 9).expect("both run");
     assert!(pairs.len() == 9 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0));
+}
+
+/// A kernel that never ends on a GPU, which no driver can stop: the process goes, and the next has a fresh device.
+fn gpu() {
+    let vulkan = Task { device: "vulkan".into(), ..task() };
+    if let Err(why) = Machine::open("vulkan", 1) {
+        println!("SKIPPED: faults of vulkan ({})", why.detail);
+        return;
+    }
+    // The driver may compile within the check.
+    let timeouts = Timeouts { setup_s: 30.0, check_s: 5.0, measure_s: 10.0 };
+    let mut worker = Remote::start(launch(None), vulkan, timeouts).expect("a worker");
+    for (variant, want) in [
+        ("right", None),
+        ("wrong", Some(Reason::WrongResult)),
+        ("hang", Some(Reason::Timeout)),
+        ("right2", None),
+    ] {
+        match (judge(&mut worker, variant).err(), want) {
+            // Some devices are reset by their driver first.
+            (Some(Reason::Crash), Some(Reason::Timeout)) => {}
+            (got, want) => assert_eq!(got, want, "{variant}"),
+        }
+        assert!(judge(&mut worker, "right").is_ok_and(|s| s > 0.0 && s < 1.0), "after {variant}");
+    }
+    assert_eq!(worker.starts(), 2, "only the one that hangs ends the worker");
 }
 
 fn memory_limit() {
@@ -295,7 +367,8 @@ fn main() -> ExitCode {
         println!("skipped: the kernels are x86-64 code for Linux");
         return ExitCode::SUCCESS;
     }
-    let tests: [(&str, fn()); 3] = [("labels", labels), ("memory_limit", memory_limit), ("orphan", orphan)];
+    let tests: [(&str, fn()); 4] =
+        [("labels", labels), ("gpu", gpu), ("memory_limit", memory_limit), ("orphan", orphan)];
     for (name, test) in tests {
         test();
         println!("test {name} ... ok");

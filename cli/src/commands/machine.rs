@@ -12,27 +12,38 @@ use crate::failure::{Failure, Outcome};
 use crate::output;
 use crate::report::charts::si;
 
-/// The profile to use: from a file where one is named, else this machine's, measured if it is not stored yet.
+/// The profile to use: from a file where one is named, else the device's, measured if it is not stored yet.
 ///
 /// # Errors
-/// [`Failure::Input`] when the file is not a profile, [`Failure::Device`] when measuring fails.
+/// [`Failure::Input`] when the file is not a profile, or one of another kind of device; [`Failure::Device`] when the
+/// device is missing or measuring fails.
 pub fn profile(device: &str, file: Option<&Path>, refresh: bool) -> Result<Profile, Failure> {
     if let Some(path) = file {
-        return machine::load_profile(path).map_err(Failure::input);
+        let profile = machine::load_profile(path).map_err(Failure::input)?;
+        let wanted = if device.split(':').next() == Some("vulkan") { "vulkan" } else { "cpu" };
+        if profile.target.name() != wanted {
+            let (shown, of) = (path.display(), profile.target.name());
+            return Err(Failure::Input(format!(
+                "{shown} is the profile of a device of kind {of}, not {wanted}"
+            )));
+        }
+        return Ok(profile);
     }
-    if !matches!(device, "cpu" | "cranelift" | "null") {
-        rooftile_runtime::open(device).map_err(|e| Failure::Device(e.to_string()))?;
-        return Err(Failure::Device(format!("{device} has no roofs to measure")));
-    }
-    let fingerprint = rooftile_runtime::fingerprint();
-    let stored = machine::profile_path(&fingerprint).is_some_and(|path| path.exists());
-    if refresh || !stored {
-        eprintln!("measuring this machine's roofs (once; about 15 s) ..");
-    }
-    machine::machine_profile(refresh).map_err(|e| match e {
+    let failed = |e| match e {
         ProfileError::Measurement(e) => Failure::from(e),
         other => Failure::input(other),
-    })
+    };
+    let device = match device {
+        "cranelift" | "null" => "cpu",
+        "oracle" | "nest" => return Err(Failure::Device(format!("{device} has no roofs to measure"))),
+        other => other,
+    };
+    rooftile_runtime::open(device).map_err(|e| Failure::Device(e.to_string()))?;
+    if refresh || !machine::has_profile(device).map_err(failed)? {
+        let (whose, seconds) = if device == "cpu" { ("this machine", 15) } else { (device, 25) };
+        eprintln!("measuring the roofs of {whose} (once; about {seconds} s) ..");
+    }
+    machine::device_profile(device, refresh).map_err(failed)
 }
 
 /// Measures or loads the profile and shows it.
@@ -54,10 +65,14 @@ pub fn text(profile: &Profile) -> String {
     let t = &profile.target;
     let mut out =
         format!("{} ({}), {} cores, {}, huge pages {}\n", f.cpu, f.cpu_id, f.cores, f.os, f.huge_pages);
+    if !f.device.is_empty() {
+        out += &format!("{}\n", f.device);
+    }
     out += &match t {
         Target::Cpu(t) => format!("L1d {}, L2 {}, L3 {}\n\n", bytes(t.l1d), bytes(t.l2), bytes(t.l3)),
         Target::Vulkan(t) => format!(
-            "{}: subgroups of {}, groups of up to {}, {} of shared memory, {} units\n\n",
+            "{}: subgroups of {}, groups of up to {}, {} of shared memory, {} units\n\
+             levels of memory are classes of working sets: l1 up to 512 KiB, l2 up to 8 MiB, l3 up to 48 MiB\n\n",
             t.name,
             t.subgroup,
             t.group_threads,

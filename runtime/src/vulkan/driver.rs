@@ -126,8 +126,10 @@ fn open() -> Result<Driver, String> {
             .push_next(&mut messenger);
     }
     // SAFETY: the structure and all that it points at live through the call.
-    let instance =
-        unsafe { entry.create_instance(&create, None) }.map_err(|e| format!("no Vulkan instance: {e}"))?;
+    let instance = unsafe { entry.create_instance(&create, None) }.map_err(|e| match e {
+        vk::Result::ERROR_INCOMPATIBLE_DRIVER => "the Vulkan loader finds no driver".to_owned(),
+        e => format!("no Vulkan instance: {e}"),
+    })?;
     if validated {
         let debug = ash::ext::debug_utils::Instance::new(&entry, &instance);
         let messenger = vk::DebugUtilsMessengerCreateInfoEXT::default()

@@ -174,6 +174,9 @@ mod tests {
         let more = GpuFeatures { atomics64: true, dot8: true, ..target.features };
         let e = said(&|code| code.features = more).expect_err("lacks both");
         assert!(e.contains("atomics on 64-bit integers, 8-bit dot products"), "{e}");
+        let single = GpuTarget { features: GpuFeatures { f64: false, ..target.features }, ..target.clone() };
+        let e = check(&single, &kernel, &whole).expect_err("lacks f64").to_string();
+        assert_eq!(e, "k needs arithmetic on f64, which this device does not have");
         let e = said(&|code| code.phases[0].group += 1).expect_err("too many");
         assert!(e.contains("257 threads") && e.contains("has 256"), "{e}");
         let e = said(&|code| code.phases[0].shared_bytes += 1).expect_err("too much");

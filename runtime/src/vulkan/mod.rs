@@ -7,6 +7,7 @@
 //! * `driver`: the system's loader and its devices; `probe`: what a device is; `context`: a device in use.
 //! * `memory`: storages with an address; `scratch`: memory of the chunks in flight; `kernels`: pipelines.
 //! * `plan`: from steps to commands; `tape`: recorded commands; `backend`: what an instance is made of.
+//! * `probes`: what the device can do, measured.
 
 mod backend;
 mod context;
@@ -15,16 +16,19 @@ mod kernels;
 mod memory;
 mod plan;
 mod probe;
+mod probes;
 mod scratch;
 mod tape;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rooftile_artifact::{Program, Target};
+use rooftile_artifact::profile::Fingerprint;
+use rooftile_artifact::{Profile, Program, Target};
 
 use crate::device::{Device, DeviceInfo, Loaded, LoadedCode, LoadedProgram};
 use crate::error::{DeviceError, Error};
+use crate::fingerprint::fingerprint;
 use crate::{memory as host, validate};
 
 pub(crate) use backend::VulkanBackend;
@@ -72,6 +76,24 @@ impl VulkanDevice {
         let (driver, found) = driver::found(index).map_err(unavailable)?;
         let context = Arc::new(Context::new(driver, found, timeout)?);
         Ok(VulkanDevice { name, target: found.target.clone().into(), context })
+    }
+}
+
+impl VulkanDevice {
+    /// The machine's fingerprint with the device's and its driver's names for themselves, and the driver's version.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let found = self.context.found;
+        Fingerprint { device: format!("{}, {}", found.target.name, found.driver), ..fingerprint() }
+    }
+
+    /// Measures the device's roofs, during which nothing else should run. The passes over the probes take about as long as
+    /// `budget` says, but there are at least two; what the driver takes to compile comes on top.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when the device lacks 64-bit integers, has no memory for it, or fails.
+    pub fn measure_profile(&self, budget: Duration) -> Result<Profile, Error> {
+        probes::measure(self, budget)
     }
 }
 

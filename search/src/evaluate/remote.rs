@@ -79,7 +79,7 @@ impl Remote {
         Ok(remote)
     }
 
-    /// Workers started so far: one, and one for each that died.
+    /// Workers started so far: one, and one for each that died or lost its device.
     #[must_use]
     pub fn starts(&self) -> u64 {
         self.starts
@@ -161,7 +161,12 @@ impl Remote {
         let _ = send(&mut worker.input, request);
         let reply = worker.replies.recv_timeout(Duration::from_secs_f64(seconds.clamp(0.0, 1e6)));
         match reply {
-            Ok(Some(Reply::Failed(failure))) => Err(failure),
+            Ok(Some(Reply::Failed(failure))) => {
+                if leaves_a_dead_device(&failure) {
+                    self.worker = None;
+                }
+                Err(failure)
+            }
             Ok(Some(reply)) => Ok(reply),
             Err(RecvTimeoutError::Timeout) => {
                 self.worker = None;
@@ -180,6 +185,12 @@ impl Remote {
         self.ensure()?;
         self.ask(request, seconds)
     }
+}
+
+/// Whether a failure that a worker itself tells of leaves it a device that works no more: one that was lost, or that does
+/// not end what it was given. A fresh process has a fresh device.
+fn leaves_a_dead_device(failure: &Failure) -> bool {
+    matches!(failure.reason, Reason::Crash | Reason::Timeout)
 }
 
 /// The label of a worker's death.

@@ -1,0 +1,351 @@
+//! Hand-made SPIR-V of one entry point, entered as [`rooftile_artifact::gpu_abi`] says. Each thread has one chunk.
+
+use rooftile_artifact::gpu_abi::cell;
+use rooftile_artifact::program::{Code, Kernel, Phase, SpirvCode, SpirvPhase};
+use rooftile_artifact::target::GpuFeatures;
+use rooftile_artifact::{DType, HostExpr};
+use rspirv::binary::Assemble;
+use rspirv::dr::{Builder, Operand};
+use rspirv::spirv::{
+    AddressingModel, BuiltIn, Capability, Decoration, ExecutionMode, ExecutionModel, FunctionControl,
+    GlslStd450Op, LoopControl, MemoryAccess, MemoryModel, StorageClass, Word,
+};
+
+/// What making a module gives; an error is a bug of the probe.
+pub(super) type Made<T> = Result<T, rspirv::dr::Error>;
+
+/// A type of values: so many lanes of an element type.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Type {
+    id: Word,
+    lane: Word,
+    dtype: DType,
+    lanes: u32,
+}
+
+impl Type {
+    /// Bytes in memory.
+    pub(super) fn bytes(self) -> u32 {
+        u32::try_from(self.dtype.size()).unwrap_or(4) * self.lanes
+    }
+}
+
+/// A binary operation of the builder.
+type Binary = fn(&mut Builder, Word, Option<Word>, Word, Word) -> Made<Word>;
+
+/// A module in the making, inside its entry point.
+pub(super) struct Asm {
+    b: Builder,
+    glsl: Word,
+    boolean: Word,
+    pub(super) u32: Type,
+    u64: Word,
+    /// Address of the parameter block.
+    params: Word,
+    /// The block of instructions that is being written.
+    label: Word,
+    /// Number of the thread in its group, 32 bits.
+    pub(super) local: Word,
+    /// Number of the group, 32 bits.
+    pub(super) group: Word,
+    size: u32,
+    features: GpuFeatures,
+}
+
+impl Asm {
+    /// Begins the entry point, with so many threads a group. `dtypes` are the element types that it computes with.
+    pub(super) fn new(size: u32, dtypes: &[DType]) -> Made<Asm> {
+        let mut b = Builder::new();
+        b.set_version(1, 5);
+        for c in [Capability::Shader, Capability::Int64, Capability::PhysicalStorageBufferAddresses] {
+            b.capability(c);
+        }
+        let mut features = GpuFeatures { i64: true, ..GpuFeatures::default() };
+        if dtypes.contains(&DType::F64) {
+            b.capability(Capability::Float64);
+            features.f64 = true;
+        }
+        if dtypes.contains(&DType::F16) {
+            b.capability(Capability::Float16);
+            features.f16 = true;
+        }
+        let glsl = b.ext_inst_import("GLSL.std.450");
+        b.memory_model(AddressingModel::PhysicalStorageBuffer64, MemoryModel::GLSL450);
+        let (void, boolean) = (b.type_void(), b.type_bool());
+        let (u32, u64) = (b.type_int(32, 0), b.type_int(64, 0));
+        let v3 = b.type_vector(u32, 3);
+        let input = b.type_pointer(None, StorageClass::Input, v3);
+        let inputs = [BuiltIn::LocalInvocationId, BuiltIn::WorkgroupId].map(|which| {
+            let v = b.variable(input, None, StorageClass::Input, None);
+            b.decorate(v, Decoration::BuiltIn, [Operand::BuiltIn(which)]);
+            v
+        });
+        let constants = b.type_struct([u64]);
+        b.decorate(constants, Decoration::Block, []);
+        b.member_decorate(constants, 0, Decoration::Offset, [Operand::LiteralBit32(0)]);
+        let pointer = b.type_pointer(None, StorageClass::PushConstant, constants);
+        let push = b.variable(pointer, None, StorageClass::PushConstant, None);
+        let function = b.type_function(void, []);
+        let main = b.begin_function(void, None, FunctionControl::NONE, function)?;
+        let label = b.begin_block(None)?;
+        let [local, group] = inputs.map(|v| -> Made<Word> {
+            let v = b.load(v3, None, v, None, [])?;
+            b.composite_extract(u32, None, v, [0])
+        });
+        let zero = b.constant_bit32(u32, 0);
+        let pointer = b.type_pointer(None, StorageClass::PushConstant, u64);
+        let at = b.access_chain(pointer, None, push, [zero])?;
+        let params = b.load(u64, None, at, None, [])?;
+        b.entry_point(ExecutionModel::GLCompute, main, ENTRY, [inputs[0], inputs[1], push]);
+        b.execution_mode(main, ExecutionMode::LocalSize, [size, 1, 1]);
+        Ok(Asm {
+            b,
+            glsl,
+            boolean,
+            u32: Type { id: u32, lane: u32, dtype: DType::Int { signed: false, bits: 32 }, lanes: 1 },
+            u64,
+            params,
+            label,
+            local: local?,
+            group: group?,
+            size,
+            features,
+        })
+    }
+
+    /// Ends the entry point: a kernel of one phase, so many buffers and sizes, the first size its number of
+    /// threads.
+    pub(super) fn finish(mut self, name: &str, buffers: usize, sizes: usize) -> Made<Kernel> {
+        self.b.ret()?;
+        self.b.end_function()?;
+        let code = SpirvPhase {
+            entry: ENTRY.to_owned(),
+            group: self.size,
+            chunks_per_group: self.size,
+            shared_bytes: 0,
+        };
+        Ok(Kernel {
+            name: name.to_owned(),
+            buffers,
+            sizes,
+            scalars: Vec::new(),
+            local_bytes: 0.into(),
+            phases: vec![Phase { chunks: HostExpr::Size(0) }],
+            code: Code::Spirv(SpirvCode {
+                words: self.b.module().assemble(),
+                phases: vec![code],
+                features: self.features,
+            }),
+        })
+    }
+
+    /// A type of floats.
+    pub(super) fn float(&mut self, dtype: DType, lanes: u32) -> Type {
+        let lane = self.b.type_float(u32::try_from(8 * dtype.size()).unwrap_or(32), None);
+        let id = if lanes > 1 { self.b.type_vector(lane, lanes) } else { lane };
+        Type { id, lane, dtype, lanes }
+    }
+
+    /// Unsigned integers as wide as the lanes of a type.
+    pub(super) fn bits_of(&self, ty: Type) -> Type {
+        let wide = ty.dtype.size() == 8;
+        let id = if wide { self.u64 } else { self.u32.id };
+        Type { id, lane: id, dtype: DType::Int { signed: false, bits: if wide { 64 } else { 32 } }, lanes: 1 }
+    }
+
+    /// A constant, the same in all lanes.
+    pub(super) fn constant(&mut self, ty: Type, value: f64) -> Word {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "small constants of probes"
+        )]
+        let lane = match ty.dtype {
+            DType::F64 => self.b.constant_bit64(ty.lane, value.to_bits()),
+            DType::F16 => self.b.constant_bit32(ty.lane, half::f16::from_f64(value).to_bits().into()),
+            DType::F32 => self.b.constant_bit32(ty.lane, (value as f32).to_bits()),
+            _ if ty.id == self.u64 => self.b.constant_bit64(ty.lane, value as u64),
+            _ => self.b.constant_bit32(ty.lane, value as u32),
+        };
+        self.splat(ty, lane)
+    }
+
+    fn splat(&mut self, ty: Type, lane: Word) -> Word {
+        if ty.lanes == 1 { lane } else { self.b.constant_composite(ty.id, vec![lane; ty.lanes as usize]) }
+    }
+
+    /// A 32-bit integer.
+    pub(super) fn int(&mut self, value: u32) -> Word {
+        self.b.constant_bit32(self.u32.id, value)
+    }
+
+    /// A 32-bit integer as a float, the same in all lanes.
+    pub(super) fn float_of(&mut self, ty: Type, value: Word) -> Made<Word> {
+        let lane = self.b.convert_u_to_f(ty.lane, None, value)?;
+        if ty.lanes == 1 {
+            Ok(lane)
+        } else {
+            self.b.composite_construct(ty.id, None, vec![lane; ty.lanes as usize])
+        }
+    }
+
+    /// Applies an operation as it stands: the driver neither contracts nor reorders it.
+    pub(super) fn exact(&mut self, op: Binary, ty: Type, a: Word, b: Word) -> Made<Word> {
+        let id = op(&mut self.b, ty.id, None, a, b)?;
+        self.b.decorate(id, Decoration::NoContraction, []);
+        Ok(id)
+    }
+
+    /// Applies an integer operation.
+    pub(super) fn with(&mut self, op: Binary, ty: Type, a: Word, b: Word) -> Made<Word> {
+        op(&mut self.b, ty.id, None, a, b)
+    }
+
+    /// Applies a function of the GLSL set.
+    pub(super) fn glsl(&mut self, op: GlslStd450Op, ty: Type, args: &[Word]) -> Made<Word> {
+        let args = args.iter().map(|&a| Operand::IdRef(a));
+        self.b.ext_inst(ty.id, None, self.glsl, op as Word, args)
+    }
+
+    /// The same bits as another type.
+    pub(super) fn bitcast(&mut self, ty: Type, value: Word) -> Made<Word> {
+        self.b.bitcast(ty.id, None, value)
+    }
+
+    /// `a` where it is below `limit`, else `a - limit`.
+    pub(super) fn wrapped(&mut self, a: Word, limit: Word) -> Made<Word> {
+        let below = self.b.u_less_than(self.boolean, None, a, limit)?;
+        let less = self.b.i_sub(self.u32.id, None, a, limit)?;
+        self.b.select(self.u32.id, None, below, a, less)
+    }
+
+    /// A cell of the parameter block.
+    pub(super) fn cell(&mut self, cell: u32) -> Made<Word> {
+        let offset = self.b.constant_bit64(self.u64, 8 * u64::from(cell));
+        let address = self.b.i_add(self.u64, None, self.params, offset)?;
+        let ty = Type { id: self.u64, ..self.u32 };
+        self.load(ty, address, 8)
+    }
+
+    /// The address of a buffer.
+    pub(super) fn buffer(&mut self, number: u32) -> Made<Word> {
+        self.cell(cell::FIRST + number)
+    }
+
+    /// The size with a number, behind so many buffers; 32 bits.
+    pub(super) fn size(&mut self, buffers: u32, number: u32) -> Made<Word> {
+        let cell = self.cell(cell::FIRST + buffers + number)?;
+        self.b.u_convert(self.u32.id, None, cell)
+    }
+
+    /// The address of an element of so many bytes, its index 32 bits.
+    pub(super) fn element(&mut self, base: Word, index: Word, bytes: u32) -> Made<Word> {
+        let index = self.b.u_convert(self.u64, None, index)?;
+        let bytes = self.b.constant_bit64(self.u64, bytes.into());
+        let offset = self.b.i_mul(self.u64, None, index, bytes)?;
+        self.b.i_add(self.u64, None, base, offset)
+    }
+
+    /// An address so many bytes further on.
+    pub(super) fn further(&mut self, address: Word, bytes: u32) -> Made<Word> {
+        let bytes = self.b.constant_bit64(self.u64, bytes.into());
+        self.b.i_add(self.u64, None, address, bytes)
+    }
+
+    /// Loads from an address that is a multiple of `align`.
+    pub(super) fn load(&mut self, ty: Type, address: Word, align: u32) -> Made<Word> {
+        let pointer = self.pointer(ty, address)?;
+        self.b.load(ty.id, None, pointer, Some(MemoryAccess::ALIGNED), [Operand::LiteralBit32(align)])
+    }
+
+    /// Stores to an address that is a multiple of `align`.
+    pub(super) fn store(&mut self, ty: Type, address: Word, value: Word, align: u32) -> Made<()> {
+        let pointer = self.pointer(ty, address)?;
+        self.b.store(pointer, value, Some(MemoryAccess::ALIGNED), [Operand::LiteralBit32(align)])
+    }
+
+    fn pointer(&mut self, ty: Type, address: Word) -> Made<Word> {
+        let pointer = self.b.type_pointer(None, StorageClass::PhysicalStorageBuffer, ty.id);
+        self.b.convert_u_to_ptr(pointer, None, address)
+    }
+
+    /// The number of this thread of all.
+    pub(super) fn thread(&mut self) -> Made<Word> {
+        let size = self.int(self.size);
+        let first = self.b.i_mul(self.u32.id, None, self.group, size)?;
+        self.b.i_add(self.u32.id, None, first, self.local)
+    }
+
+    /// Repeats `body`, which is given the number of the round and turns values into their successors; the values after the
+    /// last round.
+    pub(super) fn repeat(
+        &mut self,
+        times: Word,
+        first: &[(Type, Word)],
+        body: impl FnOnce(&mut Asm, Word, &[Word]) -> Made<Vec<Word>>,
+    ) -> Made<Vec<Word>> {
+        let [head, inner, next, end] = std::array::from_fn(|_| self.b.id());
+        let (zero, one, before) = (self.int(0), self.int(1), self.label);
+        self.b.branch(head)?;
+        self.b.begin_block(Some(head))?;
+        let counter_after = self.b.id();
+        let counter = self.b.phi(self.u32.id, None, [(zero, before), (counter_after, next)])?;
+        let (mut values, mut after) = (Vec::new(), Vec::new());
+        for &(ty, value) in first {
+            let id = self.b.id();
+            values.push(self.b.phi(ty.id, None, [(value, before), (id, next)])?);
+            after.push(id);
+        }
+        let more = self.b.u_less_than(self.boolean, None, counter, times)?;
+        self.b.loop_merge(end, next, LoopControl::NONE, [])?;
+        self.b.branch_conditional(more, inner, end, [])?;
+        self.b.begin_block(Some(inner))?;
+        self.label = inner;
+        let made = body(self, counter, &values)?;
+        self.b.branch(next)?;
+        self.b.begin_block(Some(next))?;
+        self.b.i_add(self.u32.id, Some(counter_after), counter, one)?;
+        for ((&(ty, _), id), value) in first.iter().zip(after).zip(made) {
+            self.b.copy_object(ty.id, Some(id), value)?;
+        }
+        self.b.branch(head)?;
+        self.b.begin_block(Some(end))?;
+        self.label = end;
+        Ok(values)
+    }
+
+    /// Uses values, so that the driver cannot leave out what they are made of: stores four bytes of their sum at this
+    /// thread's place in a buffer.
+    pub(super) fn keep(&mut self, ty: Type, values: &[Word], buffer: Word) -> Made<()> {
+        let float = ty.dtype.is_float();
+        let mut lanes = Vec::new();
+        for &value in values {
+            if ty.lanes == 1 {
+                lanes.push(value);
+            } else {
+                for lane in 0..ty.lanes {
+                    lanes.push(self.b.composite_extract(ty.lane, None, value, [lane])?);
+                }
+            }
+        }
+        let add: Binary = if float { Builder::f_add } else { Builder::i_add };
+        let mut sum = None;
+        for lane in lanes {
+            sum = Some(match sum {
+                None => lane,
+                Some(sum) => add(&mut self.b, ty.lane, None, sum, lane)?,
+            });
+        }
+        let Some(mut sum) = sum else { return Ok(()) };
+        let single = self.float(DType::F32, 1);
+        if float && ty.lane != single.id {
+            sum = self.b.f_convert(single.id, None, sum)?;
+        }
+        let stored = if float { single } else { self.u32 };
+        let thread = self.thread()?;
+        let address = self.element(buffer, thread, 4)?;
+        self.store(stored, address, sum, 4)
+    }
+}
+
+const ENTRY: &str = "probe";
