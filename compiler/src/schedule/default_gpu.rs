@@ -10,7 +10,7 @@ use super::default::{FOLD_TILE, Model, in_parts};
 use super::form::{Action, Form, operands};
 use super::levels::{AxisSpec, is_reduced};
 use super::say::{Wishes, plan_of};
-use super::{Allow, bounds};
+use super::{Allow, bounds, inline};
 use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, TileSize};
 use crate::schedule::plan::{Assignment, Plan};
 
@@ -67,11 +67,32 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     for a in with.iter().chain(&without).take(GRID) {
         specs[a.index()].parallel = true;
     }
-    let mut wishes = Wishes { specs, groups: true, ..Wishes::default() };
+    let again = if threads { plain_reads(form) } else { Vec::new() };
+    let mut wishes = Wishes { specs, again, groups: true, ..Wishes::default() };
     if apart.is_empty() {
         in_parts(form, allow, i64::from(target.units) * 64, &mut wishes);
     }
     wishes
+}
+
+/// Values that hold what a tensor holds: reading it again costs less than writing it to scratch memory and reading that.
+fn plain_reads(form: &Form) -> Vec<String> {
+    let mut out: Vec<String> = Vec::new();
+    for (_, stmt) in form.stmts.iter() {
+        let Action::Set { value, index: None, expr } = &stmt.action else { continue };
+        let mut e = *expr;
+        while let ExprKind::Cast(inner) = form.func.exprs[e].kind {
+            e = inner;
+        }
+        let name = &form.func.values[*value].name;
+        if matches!(form.func.exprs[e].kind, ExprKind::Load { .. })
+            && !out.contains(name)
+            && inline::recompute(&mut form.clone(), name).is_ok()
+        {
+            out.push(name.clone());
+        }
+    }
+    out
 }
 
 /// The axis of a sum's results along which terms are read that do not depend on it: its threads share those reads, and

@@ -271,7 +271,8 @@ impl Code {
         self.scopes.push(Scope { front, ..Scope::default() });
     }
 
-    /// Starts a loop with a counter.
+    /// Starts a loop with a counter, which makes at least one pass: some drivers run what follows a test at the start of a
+    /// loop once more when no thread passes it, and read memory that is not there.
     pub(super) fn begin_loop(&mut self, ty: Word, first: Word) -> Loop {
         let (header, counter, next, merge) =
             (self.module.id(), self.module.id(), self.module.id(), self.module.id());
@@ -285,19 +286,13 @@ impl Code {
             block.instructions.push(Instruction::new(Op::Phi, Some(ty), Some(counter), phi));
         }
         self.homes.insert(counter, self.innermost());
-        Loop { header: self.blocks.len() - 1, next, merge, counter }
-    }
-
-    /// Leaves the loop unless the condition holds.
-    pub(super) fn loop_while(&mut self, l: &Loop, condition: Word) {
+        let l = Loop { header: self.blocks.len() - 1, next, merge, counter };
         let body = self.module.id();
         let merge =
             vec![Operand::IdRef(l.merge), Operand::IdRef(l.next), Operand::LoopControl(LoopControl::NONE)];
-        self.end_block(vec![
-            Instruction::new(Op::LoopMerge, None, None, merge),
-            branch_if(condition, body, l.merge),
-        ]);
+        self.end_block(vec![Instruction::new(Op::LoopMerge, None, None, merge), branch(body)]);
         self.open_block(body);
+        l
     }
 
     /// The end of a pass; what is computed from here on leads to the next one.
@@ -306,10 +301,10 @@ impl Code {
         self.open_block(l.next);
     }
 
-    /// Ends the loop: the next pass has the counter `next`.
-    pub(super) fn end_loop(&mut self, l: &Loop, next: Word) {
+    /// Ends the loop: where `again` holds there is another pass, with the counter `next`.
+    pub(super) fn end_loop(&mut self, l: &Loop, next: Word, again: Word) {
         let header = self.blocks.get(l.header).map_or(0, |b| b.label);
-        self.end_block(vec![branch(header)]);
+        self.end_block(vec![branch_if(again, header, l.merge)]);
         if let Some(phi) = self.blocks.get_mut(l.header).and_then(|b| b.instructions.first_mut()) {
             phi.operands.extend([Operand::IdRef(next), Operand::IdRef(l.next)]);
         }

@@ -39,9 +39,9 @@ impl Emitter<'_> {
         let chunks = self.cell(cell::CHUNKS, word);
         let cores: Vec<Core> = phase.cores.iter().map(|c| self.core(c)).collect();
 
+        let any = self.code.value(Op::ULessThan, bool, &[first, chunks]);
+        let branch = self.code.begin_if(any);
         let l = self.code.begin_loop(word, first);
-        let inside = self.code.value(Op::ULessThan, bool, &[l.counter, chunks]);
-        self.code.loop_while(&l, inside);
         self.bind_cores(&phase.cores, &cores, l.counter);
         if shape.together {
             self.uniform = shape.group > 1;
@@ -55,8 +55,8 @@ impl Emitter<'_> {
         let rest = self.code.value(Op::ISub, word, &[chunks, l.counter]);
         let more = self.code.value(Op::ULessThan, bool, &[stride, rest]);
         let next = self.code.value(Op::IAdd, word, &[l.counter, stride]);
-        let next = self.code.value(Op::Select, word, &[more, next, chunks]);
-        self.code.end_loop(&l, next);
+        self.code.end_loop(&l, next, more);
+        self.code.end_then(&branch);
         self.code.finish(name, shape.group);
     }
 

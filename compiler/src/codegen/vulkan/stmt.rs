@@ -132,7 +132,7 @@ impl Emitter<'_> {
         body: &mut dyn FnMut(&mut Self),
     ) {
         let passes = self.constant_passes(bounds);
-        if passes.is_some_and(|p| p.len() < 2) {
+        if passes.as_ref().is_some_and(|p| p.len() < 2) {
             return self.unrolled(var, bounds, body);
         }
         let (lo, hi, step) = bounds;
@@ -153,16 +153,23 @@ impl Emitter<'_> {
         for region in self.written(stmts) {
             self.code.touch(region);
         }
+        let known = passes.is_some_and(|p| !p.is_empty());
+        let branch = (!known).then(|| {
+            let any = self.code.value(less, bool, &[first, end]);
+            self.code.begin_if(any)
+        });
         let l = self.code.begin_loop(ty, first);
-        let inside = self.code.value(less, bool, &[l.counter, end]);
-        self.code.loop_while(&l, inside);
         self.ranges.set(var, if counter.lo <= counter.hi { counter } else { Range::FULL });
         self.bind(var, if fit.is_some() { Binding::Narrow(l.counter) } else { Binding::Value(l.counter) });
         body(self);
         self.code.loop_continue(&l);
         let step = self.code.module.int_const(bits, step.cast_unsigned());
         let next = self.code.value(Op::IAdd, ty, &[l.counter, step]);
-        self.code.end_loop(&l, next);
+        let again = self.code.value(less, bool, &[next, end]);
+        self.code.end_loop(&l, next, again);
+        if let Some(branch) = branch {
+            self.code.end_then(&branch);
+        }
         self.forget();
     }
 
