@@ -15,7 +15,7 @@ use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, TileSize};
 use crate::schedule::plan::{Assignment, Plan};
 
 /// Rows of a register block of a contraction.
-const ROWS: i64 = 8;
+const ROWS: i64 = 16;
 
 /// Most axes that are shared out over groups.
 const GRID: usize = 3;
@@ -42,11 +42,14 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
     let model = Model { form, bounding: &bounding, allow };
     let apart = model.apart();
-    let side_by_side = match (threads, shared_reads(&model, &apart)) {
+    let mut side_by_side = match (threads, shared_reads(&model, &apart)) {
         (false, _) => BTreeSet::new(),
         (true, Some(axis)) => BTreeSet::from([axis]),
         (true, None) => model.lanes(),
     };
+    if !reaches_all_work(&model, &side_by_side) {
+        side_by_side.clear();
+    }
     for a in &side_by_side {
         // What is summed over is handed over between threads: a subgroup needs no barrier for that.
         let n = if is_reduced(form, *a) { target.subgroup.clamp(1, 64) } else { threads_along(target) };
@@ -93,6 +96,18 @@ fn plain_reads(form: &Form) -> Vec<String> {
         }
     }
     out
+}
+
+/// Whether every statement that runs over as many long axes as any has an axis with threads: else a whole group would wait
+/// for what one thread does alone, and a chunk for each thread is better.
+fn reaches_all_work(model: &Model<'_>, threads: &BTreeSet<AxisId>) -> bool {
+    let depths: Vec<(usize, &[AxisId])> =
+        model.form.stmts.iter().map(|(_, s)| (model.depth(&s.axes), &s.axes[..])).collect();
+    let most = depths.iter().map(|(depth, _)| *depth).max().unwrap_or(0);
+    depths
+        .iter()
+        .filter(|(depth, _)| *depth == most)
+        .all(|(_, axes)| axes.iter().any(|a| threads.contains(a)))
 }
 
 /// The axis of a sum's results along which terms are read that do not depend on it: its threads share those reads, and
