@@ -59,13 +59,14 @@ fn every_verb_round_trips() {
     }
 }
 
+const THREADS: &str = "grid(i, j, group = g) thread(i, 4) thread(j)";
+
 #[test]
 fn verbs_of_gpus_round_trip() {
-    let text = "grid(i, j, group = g) thread(i, 4) thread(j)";
-    let (plan, errors) = parse(&schedule("vulkan", text), &scope());
+    let (plan, errors) = parse(&schedule("vulkan", THREADS), &scope());
     assert!(errors.is_empty(), "{errors:?}");
     let texts: Vec<String> = plan.verbs.iter().map(verb_text).collect();
-    assert_eq!(texts.join(" "), text);
+    assert_eq!(texts.join(" "), THREADS);
     assert!(plan.verbs.iter().all(|v| matches!(v, Verb::Grid { .. } | Verb::Thread { .. })));
 }
 
@@ -153,7 +154,7 @@ fn mistakes_are_reported() {
         Error E0502 no verb `frobnicate`
         Error E0503 `vector`: the axis is missing  help: it is written vector(j, n)
         Warning E0505 `grid` is for GPUs and has no effect on cpu
-        Error E0503 `grid`: an anchor is missing  help: it is written grid(i, j, .., group = g, order = heavy_first)
+        Error E0503 `grid`: the axis is missing  help: it is written grid(i, j, .., group = g, order = heavy_first)
         "
     );
 }
@@ -169,6 +170,10 @@ fn the_table_is_complete_and_unambiguous() {
     for (n, verb) in VERBS.iter().enumerate() {
         assert!(VERBS[..n].iter().all(|v| v.name != verb.name), "{} stands twice", verb.name);
         assert!(verb.usage.starts_with(&format!("{}(", verb.name)), "{}", verb.usage);
-        assert!(format!("{ALL} {GPU}").contains(&format!("{}(", verb.name)), "{} is in no test", verb.name);
+        assert!(
+            format!("{ALL} {GPU} {THREADS}").contains(&format!("{}(", verb.name)),
+            "{} is in no test",
+            verb.name
+        );
     }
 }
