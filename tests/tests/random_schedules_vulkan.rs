@@ -16,7 +16,7 @@ use rooftile_tests::judge::compare;
 use rooftile_tests::prepared::{Prepared, prepared};
 use rooftile_tests::schedules::{allowed, continuous, lowered};
 use rooftile_tests::tally::Tally;
-use rooftile_tests::vulkan::in_children;
+use rooftile_tests::vulkan::in_children_of;
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
 const SUITE: &str = "random_schedules_vulkan";
@@ -59,7 +59,8 @@ fn draw(device: &dyn Device, subject: &Prepared, seed: u64, tally: &mut Tally) -
 
 #[test]
 fn drawn_schedules_agree_with_the_oracle() {
-    in_children("drawn_schedules_agree_with_the_oracle", |device| {
+    // With vectors of 512 bits the software driver aborts while it compiles some kernels.
+    in_children_of("drawn_schedules_agree_with_the_oracle", &["128", "256"], |device| {
         let each: Option<u64> = std::env::var("ROOFTILE_SCHEDULES").ok().and_then(|s| s.parse().ok());
         let (seed, time, start) = (fuzz_seed(SUITE), fuzz_time(), Instant::now());
         let (mut tally, mut rounds, mut legal) = (Tally::default(), 0u64, 0u64);
