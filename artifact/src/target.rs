@@ -49,6 +49,15 @@ pub enum Target {
 }
 
 impl Target {
+    /// What the name of a device, as `cpu` or `vulkan:1`, tells of it: its kind, with plain sizes.
+    #[must_use]
+    pub fn plain(device: &str) -> Target {
+        match device.split(':').next() {
+            Some("vulkan") => Target::Vulkan(GpuTarget::default()),
+            _ => Target::Cpu(CpuTarget::default()),
+        }
+    }
+
     /// The name that schedules and the command line know it by.
     #[must_use]
     pub fn name(&self) -> &'static str {

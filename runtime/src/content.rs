@@ -12,7 +12,7 @@ const PIECE: usize = 64 << 10;
 
 /// Fills `to` with copies of `pattern`, whose length divides both that of `to` and [`PIECE`].
 pub(crate) fn fill(to: &mut [u8], pattern: &[u8], pool: Option<&mut Pool>) -> Result<(), Panicked> {
-    in_pieces(to, pool, |_, piece| fill_piece(piece, pattern))
+    in_pieces(to, pool, |_, piece| repeat(piece, pattern))
 }
 
 /// Copies `from` to `to`, of the same length.
@@ -49,7 +49,8 @@ fn in_pieces(
     })
 }
 
-fn fill_piece(piece: &mut [u8], pattern: &[u8]) {
+/// Fills with copies of a pattern, the last one cut short.
+pub(crate) fn repeat(piece: &mut [u8], pattern: &[u8]) {
     let Some(&first) = pattern.first() else { return };
     if pattern.iter().all(|&b| b == first) {
         piece.fill(first);

@@ -2,6 +2,7 @@
 #![cfg(target_arch = "x86_64")]
 
 mod common;
+mod program;
 
 use common::{add, kernel, launch, program};
 use rooftile_artifact::program::{Bindings, Mode};

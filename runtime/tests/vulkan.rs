@@ -1,16 +1,16 @@
 //! Programs of hand-made SPIR-V on a Vulkan device: the interface, every kind of step, and every failure. They run on
 //! whatever device there is, in software too; with the validation layer if `ROOFTILE_VULKAN_VALIDATION` is 1.
 
+mod program;
 mod spirv;
 
 use std::io::Write;
 use std::sync::{Once, OnceLock};
 use std::time::Duration;
 
+use program::program;
 use rooftile_artifact::host_expr::{HostBinary, HostUnary};
-use rooftile_artifact::program::{
-    Bindings, BufferDecl, Code, Kernel, Mode, Program, ScalarParam, Step, TensorParam,
-};
+use rooftile_artifact::program::{Bindings, Code, Kernel, Mode, Program, Step};
 use rooftile_artifact::target::GpuFeatures;
 use rooftile_artifact::{DType, HostExpr, HostTensor, Scalar};
 use rooftile_runtime::timing::Cache;
@@ -59,31 +59,6 @@ fn input_error(outcome: Result<impl Sized, Error>) -> InputError {
         Err(Error::Input(e)) => e,
         Err(other) => panic!("not an input error: {other}"),
         Ok(_) => panic!("no error"),
-    }
-}
-
-/// A program of the size N, the scalar `s` (i32) and tensors of N elements.
-fn program(
-    params: &[(&str, Mode)],
-    temporaries: usize,
-    dtype: DType,
-    kernels: Vec<Kernel>,
-    steps: Vec<Step>,
-) -> Program {
-    let names = params.iter().map(|(name, _)| (*name).to_owned());
-    let names = names.chain((0..temporaries).map(|t| format!("tmp{t}")));
-    let decl = |name| BufferDecl { name, dtype, shape: vec![HostExpr::Size(0)], packed: None };
-    let param = |&(name, mode): &(&str, Mode)| TensorParam { name: name.into(), mode, contracts: vec![] };
-    Program {
-        name: "p".into(),
-        sizes: vec!["N".into()],
-        scalars: vec![ScalarParam { name: "s".into(), dtype: DType::I32 }],
-        params: params.iter().map(param).collect(),
-        buffers: names.map(decl).collect(),
-        requires: vec![],
-        kernels,
-        step_vars: 1,
-        steps,
     }
 }
 

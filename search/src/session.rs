@@ -6,7 +6,7 @@ mod ground;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use rooftile_artifact::{CpuTarget, GpuTarget, Profile, Target};
+use rooftile_artifact::{Profile, Target};
 use rooftile_compiler::driver::{Checked, EntryError, check};
 
 use crate::bench::{Bench, Clock, Failure, NoClock};
@@ -203,11 +203,7 @@ pub fn read(out: &Path) -> Result<Finished, SearchError> {
         StoreError::Damaged("the run has not ended; `rooftile resume` goes on with it".to_owned())
     })?;
     // The text is written for the device's kind, whatever it was exactly.
-    let target = match header.device.split(':').next() {
-        Some("vulkan") => Target::Vulkan(GpuTarget::default()),
-        _ => Target::Cpu(CpuTarget::default()),
-    };
-    let ground = Ground::new(&header.text, Some(&header.entry), &target)?;
+    let ground = Ground::new(&header.text, Some(&header.entry), &Target::plain(&header.device))?;
     let winner_text = ground.winner(&report);
     Ok(Finished { report, seed_text: header.text, winner_text, best: out.join(BEST) })
 }

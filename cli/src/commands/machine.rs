@@ -20,7 +20,8 @@ use crate::report::charts::si;
 pub fn profile(device: &str, file: Option<&Path>, refresh: bool) -> Result<Profile, Failure> {
     if let Some(path) = file {
         let profile = machine::load_profile(path).map_err(Failure::input)?;
-        let wanted = if device.split(':').next() == Some("vulkan") { "vulkan" } else { "cpu" };
+        let plain = Target::plain(device);
+        let wanted = plain.name();
         if profile.target.name() != wanted {
             let (shown, of) = (path.display(), profile.target.name());
             return Err(Failure::Input(format!(

@@ -299,6 +299,26 @@ pub enum MathFn {
     Rsqrt,
 }
 
+impl MathFn {
+    /// Every function.
+    pub const ALL: [MathFn; 14] = [
+        MathFn::Exp,
+        MathFn::Exp2,
+        MathFn::Expm1,
+        MathFn::Log,
+        MathFn::Log2,
+        MathFn::Log1p,
+        MathFn::Sin,
+        MathFn::Cos,
+        MathFn::Tan,
+        MathFn::Tanh,
+        MathFn::Sigmoid,
+        MathFn::Erf,
+        MathFn::Erfc,
+        MathFn::Rsqrt,
+    ];
+}
+
 /// Operators of two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum BinaryOp {

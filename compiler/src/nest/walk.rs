@@ -1,6 +1,8 @@
 //! Visiting the parts of a nest.
 
-use super::ir::{Expr, ExprId, ExprKind, Nest, Stmt};
+use std::collections::BTreeSet;
+
+use super::ir::{BufferId, Expr, ExprId, ExprKind, Nest, Stmt, VarId};
 
 impl Expr {
     /// Calls `f` on every operand, in order.
@@ -60,5 +62,60 @@ impl Nest {
             ExprKind::Const(rooftile_artifact::Scalar::Int(v)) => Some(v),
             _ => None,
         }
+    }
+
+    /// Whether an expression, or anything that it is made of, is as `f` says. Each is asked once.
+    pub fn any(&self, root: ExprId, mut f: impl FnMut(&ExprKind) -> bool) -> bool {
+        let (mut seen, mut stack) = (BTreeSet::new(), vec![root]);
+        while let Some(e) = stack.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            if f(&self.exprs[e].kind) {
+                return true;
+            }
+            self.exprs[e].for_each_operand(|o| stack.push(o));
+        }
+        false
+    }
+
+    /// Whether an expression names any of the variables.
+    #[must_use]
+    pub fn mentions(&self, e: ExprId, vars: &BTreeSet<VarId>) -> bool {
+        self.any(e, |kind| matches!(kind, ExprKind::Var(v) if vars.contains(v)))
+    }
+
+    /// Whether an expression reads memory, or registers.
+    #[must_use]
+    pub fn has_load(&self, e: ExprId) -> bool {
+        self.any(e, |kind| matches!(kind, ExprKind::Load { .. }))
+    }
+
+    /// Calls `f` with every access to a buffer in lists of statements: a statement's store before its loads, and each
+    /// load once.
+    pub fn for_each_access<'a>(
+        &self,
+        blocks: impl IntoIterator<Item = &'a Vec<Stmt>>,
+        f: &mut impl FnMut(BufferId, &[ExprId]),
+    ) {
+        let mut seen = BTreeSet::new();
+        for block in blocks {
+            for_each_stmt(block, &mut |s| {
+                if let Stmt::Store { buffer, index, .. } | Stmt::Atomic { buffer, index, .. } = s {
+                    f(*buffer, index);
+                }
+                s.for_each_expr(|e| self.loads(e, &mut seen, f));
+            });
+        }
+    }
+
+    fn loads(&self, e: ExprId, seen: &mut BTreeSet<ExprId>, f: &mut impl FnMut(BufferId, &[ExprId])) {
+        if !seen.insert(e) {
+            return;
+        }
+        if let ExprKind::Load { buffer, index } = &self.exprs[e].kind {
+            f(*buffer, index);
+        }
+        self.exprs[e].for_each_operand(|o| self.loads(o, seen, f));
     }
 }

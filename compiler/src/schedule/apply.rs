@@ -1,7 +1,7 @@
 //! A plan for one kernel: verbs whose anchors the kernel has become the setup of its loops, or rewrites of its normal
 //! form. Anchors that a kernel lacks belong to another kernel of the pipeline.
 
-use rooftile_artifact::Target;
+use rooftile_artifact::{GpuTarget, Target};
 
 use super::Allow;
 use super::form::Form;
@@ -78,6 +78,22 @@ pub(crate) fn tile_specs(form: &Form, assignment: &Assignment) -> Vec<AxisSpec> 
     specs
 }
 
+/// What runs parts at the same time: the threads of a processor; of a GPU, enough threads to keep it busy.
+fn workers(target: &Target) -> i64 {
+    let n = match target {
+        Target::Cpu(cpu) => i64::try_from(cpu.threads).unwrap_or(1),
+        Target::Vulkan(gpu) => in_flight(gpu),
+    };
+    n.max(1)
+}
+
+/// Threads that keep a GPU busy, at least.
+pub(crate) fn in_flight(gpu: &GpuTarget) -> i64 {
+    /// Those of each unit.
+    const OF_UNIT: i64 = 64;
+    i64::from(gpu.units) * OF_UNIT
+}
+
 /// An axis that is cut in parts hands its wishes on: the parts go over the cores, the rest to the loop inside.
 pub(crate) fn hand_on(specs: &mut Vec<AxisSpec>, parts: &Parts) {
     let most = parts.part.index().max(parts.inner.index()) + 1;
@@ -102,15 +118,9 @@ impl Apply<'_> {
         f.tensors.handles().find(|t| f.tensors[*t].name == name)
     }
 
-    /// What runs parts at the same time: the threads of a processor; of a GPU, enough threads to keep it busy.
-    fn workers(&self) -> i64 {
-        /// Threads that each unit of a GPU has in flight, at least.
-        const IN_FLIGHT: usize = 64;
-        let n = match self.target {
-            Target::Cpu(cpu) => cpu.threads,
-            Target::Vulkan(gpu) => gpu.units as usize * IN_FLIGHT,
-        };
-        i64::try_from(n).unwrap_or(1).max(1)
+    /// Where the target has what is asked to be at a place: the threads of a processor share no near memory.
+    fn near(&self, place: Place) -> Place {
+        if place == Place::Shared && self.target.gpu().is_none() { Place::Local } else { place }
     }
 
     fn refuse(&self, axis: AxisId, why: &str) -> Diagnostic {
@@ -224,14 +234,13 @@ impl Apply<'_> {
                     return Ok(());
                 }
                 let panel = panel.as_ref().and_then(|p| p.value(self.assignment)).filter(|n| *n > 1);
-                let place = if self.target.gpu().is_some() { *place } else { Place::Local };
+                let place = self.near(*place);
                 self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel });
             }
             Verb::Keep { value, place } => {
                 for v in self.form.func.values.handles() {
                     if self.form.func.values[v].name == *value {
-                        let near = *place == Place::Shared && self.target.gpu().is_none();
-                        self.form.info[v.index()].place = Some(if near { Place::Local } else { *place });
+                        self.form.info[v.index()].place = Some(self.near(*place));
                     }
                 }
             }
@@ -255,7 +264,7 @@ impl Apply<'_> {
                 match via {
                     ScanVia::TwoPass | ScanVia::ThreePass if here => {
                         let n = items.as_ref().and_then(|i| i.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = self.workers();
+                        let threads = workers(self.target);
                         let p = split::scan(self.form, target, (threads * n).min(4096), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }
@@ -268,7 +277,7 @@ impl Apply<'_> {
                 match via {
                     ScatterVia::Privatize => {
                         let n = copies.as_ref().and_then(|c| c.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = self.workers();
+                        let threads = workers(self.target);
                         let p = split::privatize(self.form, tensor, (threads * n).min(1024), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }

@@ -18,10 +18,10 @@ use crate::hir::ir::{AxisId, AxisKind, ExprKind, ReduceOp, StoreKind, TensorId, 
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
 /// Extent up to which a constant axis is written out whole.
-pub(super) const SMALL: i64 = 16;
+const SMALL: i64 = 16;
 
 /// Points of a fold's tile.
-pub(super) const FOLD_TILE: i64 = 64;
+const FOLD_TILE: i64 = 64;
 
 /// The first proposal that the kernel takes, with its loops.
 ///
@@ -73,14 +73,8 @@ fn propose(
     lanes: bool,
     unroll: bool,
 ) -> Wishes {
-    let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
+    let mut specs = fold_specs(form);
     let mut setup = Wishes::default();
-    for (id, axis) in form.func.axes.iter() {
-        if let AxisKind::Fold(size) = &axis.kind {
-            let tile = if let TileSize::Int(n) = size { *n } else { FOLD_TILE };
-            specs[id.index()].tiles.push(tile);
-        }
-    }
     let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
     let model = Model { form, bounding: &bounding, allow };
     let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
@@ -89,11 +83,7 @@ fn propose(
         specs[a.index()].lanes = Some(lane_count(form, target, *a, contraction.is_some()));
     }
     if unroll {
-        for a in form.func.axes.handles() {
-            if model.writes_out(a) && !chosen.contains(&a) {
-                specs[a.index()].unroll = bounds::extent(form, a);
-            }
-        }
+        model.write_out(&chosen, &mut specs);
     }
     let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
     if let Some(c) = &contraction {
@@ -116,12 +106,23 @@ fn propose(
     setup
 }
 
+/// Nothing but the tiles of folds.
+pub(super) fn fold_specs(form: &Form) -> Vec<AxisSpec> {
+    let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
+    for (id, axis) in form.func.axes.iter() {
+        if let AxisKind::Fold(size) = &axis.kind {
+            specs[id.index()].tiles.push(if let TileSize::Int(n) = size { *n } else { FOLD_TILE });
+        }
+    }
+    specs
+}
+
 /// `acc[u,v] += A[u,k] * B[k,v]`: the axis to write out, that of the lanes, the reduced one, and `B`.
 pub(super) struct Contraction {
     pub(super) rows: AxisId,
-    pub(super) columns: AxisId,
-    pub(super) reduced: AxisId,
-    pub(super) panel: Option<TensorId>,
+    columns: AxisId,
+    reduced: AxisId,
+    panel: Option<TensorId>,
 }
 
 /// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
@@ -236,7 +237,7 @@ pub(super) struct Model<'a> {
 }
 
 impl Model<'_> {
-    pub(super) fn blockable(&self, axis: AxisId) -> bool {
+    fn blockable(&self, axis: AxisId) -> bool {
         self.form.is_dimension(axis) && !self.bounding.contains(&axis)
     }
 
@@ -302,7 +303,7 @@ impl Model<'_> {
     }
 
     /// Whether something runs over another long axis at each point of this one.
-    pub(super) fn has_rows(&self, axis: AxisId) -> bool {
+    fn has_rows(&self, axis: AxisId) -> bool {
         self.form.stmts.iter().any(|(_, s)| s.axes.contains(&axis) && self.depth(&s.axes) > 1)
     }
 
@@ -324,8 +325,17 @@ impl Model<'_> {
         }
     }
 
+    /// Small constant axes are written out whole, except some.
+    pub(super) fn write_out(&self, except: &BTreeSet<AxisId>, specs: &mut [AxisSpec]) {
+        for a in self.form.func.axes.handles() {
+            if self.writes_out(a) && !except.contains(&a) {
+                specs[a.index()].unroll = bounds::extent(self.form, a);
+            }
+        }
+    }
+
     /// Whether a small constant axis is written out whole.
-    pub(super) fn writes_out(&self, axis: AxisId) -> bool {
+    fn writes_out(&self, axis: AxisId) -> bool {
         self.blockable(axis)
             && !matches!(self.form.func.axes[axis].kind, AxisKind::Fold(_))
             && self.form.func.axes[axis].parents.is_empty()
@@ -392,11 +402,9 @@ impl Model<'_> {
         };
         let apart = |axis: &&AxisId| {
             self.form.stmts.handles().all(|s| {
-                let writes =
+                let mut writes =
                     accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_)));
-                writes
-                    .clone()
-                    .all(|x| agree_on_axis(self.form, x, x, **axis) && x.index.contains(&Ix::Axis(**axis)))
+                writes.all(|x| agree_on_axis(self.form, x, x, **axis) && x.index.contains(&Ix::Axis(**axis)))
             })
         };
         self.form.order.iter().filter(long).filter(apart).copied().collect()

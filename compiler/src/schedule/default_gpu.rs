@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::GpuTarget;
 
-use super::apply::tile_specs;
-use super::default::{FOLD_TILE, Model, in_parts};
+use super::apply::{in_flight, tile_specs};
+use super::default::{Model, fold_specs, in_parts};
 use super::form::{Action, Form, operands};
-use super::levels::{AxisSpec, is_reduced};
+use super::levels::is_reduced;
 use super::say::{Wishes, plan_of};
 use super::{Allow, bounds, inline};
-use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, TileSize};
+use crate::hir::ir::{AxisId, ExprId, ExprKind};
 use crate::schedule::plan::{Assignment, Plan};
 
 /// Rows of a register block of a contraction.
@@ -33,19 +33,14 @@ pub(super) fn proposals(form: &Form, allow: Allow, target: &GpuTarget) -> Vec<Pl
 }
 
 fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks: bool) -> Wishes {
-    let mut specs = vec![AxisSpec::default(); form.func.axes.len()];
-    for (id, axis) in form.func.axes.iter() {
-        if let AxisKind::Fold(size) = &axis.kind {
-            specs[id.index()].tiles.push(if let TileSize::Int(n) = size { *n } else { FOLD_TILE });
-        }
-    }
+    let mut specs = fold_specs(form);
     let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
     let model = Model { form, bounding: &bounding, allow };
     let apart = model.apart();
-    let mut side_by_side = match (threads, shared_reads(&model, &apart)) {
-        (false, _) => BTreeSet::new(),
-        (true, Some(axis)) => BTreeSet::from([axis]),
-        (true, None) => model.lanes(),
+    let mut side_by_side = if threads {
+        shared_reads(&model, &apart).map_or_else(|| model.lanes(), |axis| BTreeSet::from([axis]))
+    } else {
+        BTreeSet::new()
     };
     if !reaches_all_work(&model, &side_by_side) {
         side_by_side.clear();
@@ -56,11 +51,7 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
         specs[a.index()].threads = Some(i64::from(n).max(2));
     }
     if blocks {
-        for a in form.func.axes.handles() {
-            if model.writes_out(a) && !side_by_side.contains(&a) {
-                specs[a.index()].unroll = bounds::extent(form, a);
-            }
-        }
+        model.write_out(&side_by_side, &mut specs);
         if let Some(c) = model.contraction(&side_by_side) {
             specs[c.rows.index()].unroll = Some(ROWS);
         }
@@ -73,7 +64,7 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     let again = if threads { plain_reads(form) } else { Vec::new() };
     let mut wishes = Wishes { specs, again, groups: true, ..Wishes::default() };
     if apart.is_empty() {
-        in_parts(form, allow, i64::from(target.units) * 64, &mut wishes);
+        in_parts(form, allow, in_flight(target), &mut wishes);
     }
     wishes
 }
@@ -120,15 +111,15 @@ fn shared_reads(model: &Model<'_>, apart: &[AxisId]) -> Option<AxisId> {
         let own = &form.func.values[*value].axes;
         let reduced = stmt.axes.iter().any(|a| !own.contains(a) && bounds::extent(form, *a).is_none());
         let loads = loads(form, args);
+        let mut scores = BTreeMap::new();
+        for (e, _) in &loads {
+            if let ExprKind::Load { tensor, index, .. } = &form.func.exprs[*e].kind {
+                model.score(*tensor, index, 1, &mut scores);
+            }
+        }
         for a in own.iter().filter(|a| reduced && apart.contains(a) && !model.bounding.contains(a)) {
             if loads.iter().all(|(_, axes)| axes.contains(a)) {
                 continue;
-            }
-            let mut scores = BTreeMap::new();
-            for (e, _) in &loads {
-                if let ExprKind::Load { tensor, index, .. } = &form.func.exprs[*e].kind {
-                    model.score(*tensor, index, 1, &mut scores);
-                }
             }
             let score = scores.get(a).copied().unwrap_or(0);
             if best.is_none_or(|(s, _)| score > s) {

@@ -422,3 +422,21 @@ impl<'a> Fuser<'a> {
         simple && !inner && apart(level)
     }
 }
+
+/// The threads of the largest group that any of the trees asks for; 0 if none does.
+pub(crate) fn group_of(levels: &Levels, trees: &[Tree]) -> i64 {
+    fn walk(levels: &Levels, tree: &Tree, around: i64) -> i64 {
+        let inside = |body: &[Tree], around| body.iter().map(|t| walk(levels, t, around)).max().unwrap_or(0);
+        match tree {
+            Tree::Leaf(_) => 0,
+            Tree::Loop { level, lanes: true, body, .. } if levels.is_threads(*level) => {
+                let LevelKind::Threads { count } = levels.all[*level].kind else { return 0 };
+                let all = around.saturating_mul(count);
+                inside(body, all).max(all)
+            }
+            Tree::Loop { body, .. } | Tree::Seq { body, .. } => inside(body, around),
+            Tree::If { then, otherwise, .. } => inside(then, around).max(inside(otherwise, around)),
+        }
+    }
+    trees.iter().map(|t| walk(levels, t, 1)).max().unwrap_or(0)
+}

@@ -7,7 +7,7 @@ use rooftile_artifact::{DType, Target};
 use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
-use super::fuse::{Fuser, Policy, Tree};
+use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
 use super::{Allow, bounds, code_size, hoist, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
@@ -158,7 +158,13 @@ fn lower_copied(
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
     let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
-    let homes = storage::homes(&mut form, &levels, &accesses, &bodies, setup.group.shared_bytes)?;
+    let groups: Vec<i64> = bodies.iter().map(|b| group_of(&levels, b)).collect();
+    if let Some(group) = groups.iter().find(|g| **g > setup.group.threads) {
+        let message = format!("groups of {group} threads, {} are available", setup.group.threads);
+        let help = "the threads of axes that a statement has together are multiplied";
+        return Err(Diagnostic::error(Code::Space, form.func.span, message).help(help));
+    }
+    let homes = storage::homes(&mut form, &levels, &accesses, (&bodies, &groups), setup.group.shared_bytes)?;
 
     let mut b = Builder::new(&form.func.name);
     for (_, size) in form.func.sizes.iter() {
@@ -174,13 +180,8 @@ fn lower_copied(
         let binding = bind_tensor(&mut emitter, n, tensor, view)?;
         emitter.tensors.push(binding);
     }
-    for (body, cores) in &phases {
-        let group = emitter.phase(body, *cores)?;
-        if group > setup.group.threads {
-            let message = format!("groups of {group} threads, {} are available", setup.group.threads);
-            let help = "the threads of axes that a statement has together are multiplied";
-            return Err(Diagnostic::error(Code::Space, form.func.span, message).help(help));
-        }
+    for ((body, cores), group) in phases.iter().zip(&groups) {
+        emitter.phase(body, *cores, *group)?;
     }
     let scratch = emitter
         .scratch

@@ -148,7 +148,7 @@ pub fn parse_verb(
         d.help = verbs::nearest(&verb.name.name).map(|n| format!("did you mean `{n}`?"));
         return Err(Box::new(d));
     };
-    if cpu && info.effect != Effect::All {
+    if cpu && info.effect != Effect::Everywhere {
         let reason = match info.effect {
             Effect::Gpu | Effect::GpuNotYet => "is for GPUs and has no effect on cpu",
             _ => "has no effect on cpu yet",

@@ -53,7 +53,7 @@ fn every_verb_round_trips() {
     assert_eq!(from_ast, (plan.clone(), vec![]));
     let words = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words(&texts.join(" ")), words(ALL));
-    let typed = VERBS.iter().filter(|v| v.effect == Effect::All).map(|v| v.name);
+    let typed = VERBS.iter().filter(|v| v.effect == Effect::Everywhere).map(|v| v.name);
     for name in typed {
         assert!(texts.iter().any(|t| t.starts_with(&format!("{name}("))), "{name} has no test");
     }

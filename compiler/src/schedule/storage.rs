@@ -76,7 +76,8 @@ struct Path {
     threads: Vec<LevelId>,
 }
 
-/// Decides where every value lives. `phases` are the trees of each phase. Of near memory there are `shared` bytes.
+/// Decides where every value lives. `phases` are the trees of each phase, `groups` the threads
+/// of its groups. Of near memory there are `shared` bytes.
 ///
 /// # Errors
 /// E0402 when an axis has no bound that a buffer could be sized by, or what is asked for does not fit near memory.
@@ -84,21 +85,21 @@ pub(crate) fn homes(
     form: &mut Form,
     levels: &Levels,
     accesses: &Accesses,
-    phases: &[Vec<Tree>],
+    (phases, groups): (&[Vec<Tree>], &[i64]),
     shared: i64,
 ) -> Result<Vec<Option<Home>>, Diagnostic> {
-    let mut finder = Finder { form, levels, accesses, uses: BTreeMap::new(), grouped: BTreeSet::new() };
+    let mut finder = Finder { form, levels, accesses, uses: BTreeMap::new() };
     for (phase, trees) in phases.iter().enumerate() {
         finder.walk(trees, &Path { phase, nodes: Vec::new(), threads: Vec::new() });
     }
-    let (uses, grouped) = (finder.uses, finder.grouped);
+    let uses = finder.uses;
     let mut out = vec![None; form.func.values.len()];
     let mut left = shared;
     // What is asked to be near comes first.
     let mut order: Vec<(ValueId, Vec<Use>)> = uses.into_iter().collect();
     order.sort_by_key(|(v, _)| form.info[v.index()].place != Some(Place::Shared));
     for (value, uses) in order {
-        let together = grouped.contains(&uses[0].path.phase);
+        let together = groups[uses[0].path.phase] > 0;
         let mut found = home(form, levels, value, &uses)?;
         if let (Home::Buffer { space, dims }, true) = (&mut found, together)
             && *space == HomeSpace::Local
@@ -152,8 +153,6 @@ struct Use {
 struct Finder<'a> {
     form: &'a Form,
     levels: &'a Levels,
-    /// Phases whose chunks are run by groups of threads.
-    grouped: BTreeSet<usize>,
     accesses: &'a Accesses,
     uses: BTreeMap<ValueId, Vec<Use>>,
 }
@@ -168,7 +167,6 @@ impl Finder<'_> {
                     }
                 }
                 Tree::Loop { node, level, body, lanes: true } if self.levels.is_threads(*level) => {
-                    self.grouped.insert(path.phase);
                     let mut path = path.clone();
                     path.threads.push(*level);
                     self.inside(body, &path, *node, Some(*level));

@@ -51,8 +51,8 @@ pub enum Anchors {
 /// Where a verb has an effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Everywhere.
-    All,
+    /// On every device.
+    Everywhere,
     /// On GPUs, whose mechanism it names.
     Gpu,
     /// Its mechanism exists only on GPUs, and is not used yet.
@@ -65,7 +65,7 @@ impl Effect {
     /// Whether the verb is a typed [`super::plan::Verb`].
     #[must_use]
     pub fn is_typed(self) -> bool {
-        matches!(self, Effect::All | Effect::Gpu)
+        matches!(self, Effect::Everywhere | Effect::Gpu)
     }
 }
 
@@ -91,36 +91,35 @@ const fn verb(name: &'static str, usage: &'static str, anchors: Anchors, effect:
 pub const VERBS: &[VerbInfo] = {
     use Anchor::{Axis, Function, Kernel, Size, Tensor, Value, ValueOrTensor};
     use Anchors::{All, First, None};
-    use Effect::{Gpu, GpuNotYet, NotYet};
-    const YES: Effect = Effect::All;
+    use Effect::{Everywhere, Gpu, GpuNotYet, NotYet};
     &[
-        verb("tile", "tile(i, n, ..)", First(Axis), YES),
-        verb("order", "order(i.0, j.0, k, ..)", All(Axis), YES),
-        verb("parallel", "parallel(i, ..) or parallel(i, balance = nnz)", All(Axis), YES),
+        verb("tile", "tile(i, n, ..)", First(Axis), Everywhere),
+        verb("order", "order(i.0, j.0, k, ..)", All(Axis), Everywhere),
+        verb("parallel", "parallel(i, ..) or parallel(i, balance = nnz)", All(Axis), Everywhere),
         verb("grid", "grid(i, j, .., group = g, order = heavy_first)", All(Axis), Gpu),
         verb("thread", "thread(i) or thread(i, n)", First(Axis), Gpu),
         verb("warps", "warps(n)", None, GpuNotYet),
-        verb("vector", "vector(j, n)", First(Axis), YES),
-        verb("unroll", "unroll(i) or unroll(i, n)", First(Axis), YES),
-        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))", First(Tensor), YES),
-        verb("keep", "keep(x, in = reg or local or shared)", First(ValueOrTensor), YES),
-        verb("recompute", "recompute(x)", First(Value), YES),
+        verb("vector", "vector(j, n)", First(Axis), Everywhere),
+        verb("unroll", "unroll(i) or unroll(i, n)", First(Axis), Everywhere),
+        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))", First(Tensor), Everywhere),
+        verb("keep", "keep(x, in = reg or local or shared)", First(ValueOrTensor), Everywhere),
+        verb("recompute", "recompute(x)", First(Value), Everywhere),
         verb("mma", "mma(acc)", First(Value), GpuNotYet),
         verb("micro", "micro(acc)", First(Value), GpuNotYet),
-        verb("split", "split(k, n, merge = two_pass or atomic)", First(Axis), YES),
-        verb("roll", "roll(j, n, passes = p)", First(Axis), YES),
-        verb("fuse_online", "fuse_online(e)", First(Value), YES),
-        verb("tail", "tail(i, .., predicate or peel or pad or shift)", All(Axis), YES),
+        verb("split", "split(k, n, merge = two_pass or atomic)", First(Axis), Everywhere),
+        verb("roll", "roll(j, n, passes = p)", First(Axis), Everywhere),
+        verb("fuse_online", "fuse_online(e)", First(Value), Everywhere),
+        verb("tail", "tail(i, .., predicate or peel or pad or shift)", All(Axis), Everywhere),
         verb("peel", "peel(j, diagonal or border)", First(Axis), NotYet),
-        verb("scan", "scan(y, via = serial or two_pass or three_pass or lookback, items = n)", First(ValueOrTensor), YES),
-        verb("scatter", "scatter(h, via = global or privatize or sort, in = local or shared, copies = n)", First(Tensor), YES),
-        verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), YES),
-        verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), YES),
+        verb("scan", "scan(y, via = serial or two_pass or three_pass or lookback, items = n)", First(ValueOrTensor), Everywhere),
+        verb("scatter", "scatter(h, via = global or privatize or sort, in = local or shared, copies = n)", First(Tensor), Everywhere),
+        verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Everywhere),
+        verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Everywhere),
         verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), NotYet),
         verb("graph", "graph(on)", None, GpuNotYet),
-        verb("inplace", "inplace(a, b)", All(Tensor), YES),
+        verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),
-        verb("layout", "layout(P, soa or transpose)", First(Tensor), YES),
+        verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
         verb("nontemporal", "nontemporal(C)", First(Tensor), NotYet),
         verb("prefetch", "prefetch(A, n)", First(Tensor), NotYet),
@@ -129,8 +128,8 @@ pub const VERBS: &[VerbInfo] = {
         verb("exchange", "exchange(a, via = shuffle or shared, pad = n)", First(Value), GpuNotYet),
         verb("convert", "convert(w, at = reg or local, via = shift or lut)", First(Value), NotYet),
         verb("spread", "spread(d, n, sync = s)", First(Axis), GpuNotYet),
-        verb("specialize", "specialize(D)", First(Size), YES),
-        verb("math", "math(exp, ulp = n)", First(Function), YES),
+        verb("specialize", "specialize(D)", First(Size), Everywhere),
+        verb("math", "math(exp, ulp = n)", First(Function), Everywhere),
     ]
 };
 

@@ -4,6 +4,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use crate::backend::{Backend, Place};
 use crate::buffer::CanaryDied;
+use crate::content;
 use crate::device::{LoadedCode, Pools, SharedPool};
 use crate::error::{Error, malformed};
 use crate::instance::InstanceOptions;
@@ -83,13 +84,13 @@ impl Backend for CpuBackend {
     }
 
     fn fill(&mut self, buffer: usize, pattern: &[u8]) -> Result<(), Error> {
-        fill(self.memory.storage_mut(buffer).as_mut_slice(), pattern);
+        content::repeat(self.memory.storage_mut(buffer).as_mut_slice(), pattern);
         Ok(())
     }
 
     fn fill_scratch(&mut self, pattern: &[u8]) -> Result<(), Error> {
         for local in &mut self.memory.locals {
-            fill(local.as_mut_slice(), pattern);
+            content::repeat(local.as_mut_slice(), pattern);
         }
         Ok(())
     }
@@ -142,12 +143,5 @@ impl Backend for CpuBackend {
 
     fn device_seconds(&self) -> Option<f64> {
         None
-    }
-}
-
-/// Fills with a repeated pattern, the last copy cut short where the storage ends.
-fn fill(storage: &mut [u8], pattern: &[u8]) {
-    for piece in storage.chunks_mut(pattern.len().max(1)) {
-        piece.copy_from_slice(&pattern[..piece.len()]);
     }
 }

@@ -114,16 +114,17 @@ fn open() -> Result<Driver, String> {
     let severities =
         vk::DebugUtilsMessageSeverityFlagsEXT::ERROR | vk::DebugUtilsMessageSeverityFlagsEXT::WARNING;
     let kinds = vk::DebugUtilsMessageTypeFlagsEXT::VALIDATION | vk::DebugUtilsMessageTypeFlagsEXT::GENERAL;
-    let mut messenger = vk::DebugUtilsMessengerCreateInfoEXT::default()
+    let messenger = vk::DebugUtilsMessengerCreateInfoEXT::default()
         .message_severity(severities)
         .message_type(kinds)
         .pfn_user_callback(Some(note));
+    let mut while_created = messenger;
     let mut create = vk::InstanceCreateInfo::default().application_info(&app);
     if validated {
         create = create
             .enabled_layer_names(&layers)
             .enabled_extension_names(&extensions)
-            .push_next(&mut messenger);
+            .push_next(&mut while_created);
     }
     // SAFETY: the structure and all that it points at live through the call.
     let instance = unsafe { entry.create_instance(&create, None) }.map_err(|e| match e {
@@ -132,10 +133,6 @@ fn open() -> Result<Driver, String> {
     })?;
     if validated {
         let debug = ash::ext::debug_utils::Instance::new(&entry, &instance);
-        let messenger = vk::DebugUtilsMessengerCreateInfoEXT::default()
-            .message_severity(severities)
-            .message_type(kinds)
-            .pfn_user_callback(Some(note));
         // SAFETY: the extension is enabled; the callback is a function that lives as long as the process.
         unsafe { debug.create_debug_utils_messenger(&messenger, None) }
             .map_err(|e| format!("no messages of the validation layer: {e}"))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rooftile_artifact::abi::BUFFER_ALIGN;
 
 use crate::buffer::CanaryDied;
+use crate::content;
 use crate::error::{DeviceError, Error, malformed};
 use crate::vulkan::context::Context;
 use crate::vulkan::memory::{Storage, Use};
@@ -93,11 +94,7 @@ pub(crate) fn share(groups: u64, per_group: u64, bytes: usize) -> (u64, u64) {
 
 /// Fills a storage with a repeated pattern, the last copy cut short.
 pub(crate) fn fill(storage: &mut Storage, pattern: &[u8]) -> Result<(), DeviceError> {
-    storage.write(&mut |bytes| {
-        for piece in bytes.chunks_mut(pattern.len().max(1)) {
-            piece.copy_from_slice(&pattern[..piece.len()]);
-        }
-    })
+    storage.write(&mut |bytes| content::repeat(bytes, pattern))
 }
 
 #[cfg(test)]

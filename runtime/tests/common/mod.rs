@@ -2,9 +2,7 @@
 #![cfg(target_arch = "x86_64")]
 #![allow(dead_code, reason = "not every test file uses every program")]
 
-use rooftile_artifact::program::{
-    BufferDecl, Code, Contract, Kernel, Mode, Phase, Program, ScalarParam, Step, TensorParam,
-};
+use rooftile_artifact::program::{Code, Contract, Kernel, Mode, Phase, Program, Step};
 use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::{DType, HostExpr};
 
@@ -71,21 +69,7 @@ pub(crate) fn program(
     kernels: Vec<Kernel>,
     steps: Vec<Step>,
 ) -> Program {
-    let names = params.iter().map(|(name, _)| (*name).to_owned());
-    let names = names.chain((0..temporaries).map(|t| format!("tmp{t}")));
-    let decl = |name| BufferDecl { name, dtype: DType::I32, shape: vec![HostExpr::Size(0)], packed: None };
-    let param = |&(name, mode): &(&str, Mode)| TensorParam { name: name.into(), mode, contracts: vec![] };
-    Program {
-        name: "p".into(),
-        sizes: vec!["N".into()],
-        scalars: vec![ScalarParam { name: "s".into(), dtype: DType::I32 }],
-        params: params.iter().map(param).collect(),
-        buffers: names.map(decl).collect(),
-        requires: vec![],
-        kernels,
-        step_vars: 1,
-        steps,
-    }
+    crate::program::program(params, temporaries, DType::I32, kernels, steps)
 }
 
 /// A parameter that promises its range.

@@ -103,24 +103,7 @@ impl Asm {
         let slot = self.add(slot, local);
         let stride = self.mul(groups, threads);
         let chunks = self.cell(block, cell::CHUNKS);
-        self.b.store(counter, slot, None, []).expect("stores");
-        let [head, check, inner, next, end] = std::array::from_fn(|_| self.b.id());
-        self.b.branch(head).expect("branches");
-        self.b.begin_block(Some(head)).expect("begins");
-        self.b.loop_merge(end, next, LoopControl::NONE, []).expect("merges");
-        self.b.branch(check).expect("branches");
-        self.b.begin_block(Some(check)).expect("begins");
-        let chunk = self.b.load(self.u64, None, counter, None, []).expect("loads");
-        let more = self.b.u_less_than(self.boolean, None, chunk, chunks).expect("compares");
-        self.b.branch_conditional(more, inner, end, []).expect("branches");
-        self.b.begin_block(Some(inner)).expect("begins");
-        body(&mut self, At { block, chunk, slot });
-        self.b.branch(next).expect("branches");
-        self.b.begin_block(Some(next)).expect("begins");
-        let chunk = self.add(chunk, stride);
-        self.b.store(counter, chunk, None, []).expect("stores");
-        self.b.branch(head).expect("branches");
-        self.b.begin_block(Some(end)).expect("begins");
+        self.counted(counter, (slot, chunks, stride), |a, chunk| body(a, At { block, chunk, slot }));
         self.b.ret().expect("returns");
         self.b.end_function().expect("ends");
         let entry = format!("phase{}", self.phases.len());
@@ -244,32 +227,44 @@ impl Asm {
         let [_, count, value] = self.variables;
         let (none, one, most) = (self.int(0), self.int(1), self.int(steps));
         let (a, c) = (self.int(6_364_136_223_846_793_005), self.int(1_442_695_040_888_963_407));
-        self.b.store(count, none, None, []).expect("stores");
         self.b.store(value, seed, None, []).expect("stores");
-        let [head, check, inner, next, end] = std::array::from_fn(|_| self.b.id());
+        self.counted(count, (none, most, one), |asm, _| {
+            let v = asm.b.load(asm.u64, None, value, None, []).expect("loads");
+            let v = asm.mul(v, a);
+            let v = asm.add(v, c);
+            let shift = asm.int(7);
+            let high = asm.b.shift_right_logical(asm.u64, None, v, shift).expect("shifts");
+            let v = asm.b.bitwise_xor(asm.u64, None, v, high).expect("mixes");
+            asm.b.store(value, v, None, []).expect("stores");
+        });
+        self.b.load(self.u64, None, value, None, []).expect("loads")
+    }
+
+    /// Runs `body` with `first`, `first + step` and so on below `end`, kept in the variable `counter`.
+    fn counted(
+        &mut self,
+        counter: Word,
+        (first, end, step): (Word, Word, Word),
+        body: impl FnOnce(&mut Asm, Word),
+    ) {
+        self.b.store(counter, first, None, []).expect("stores");
+        let [head, check, inner, next, after] = std::array::from_fn(|_| self.b.id());
         self.b.branch(head).expect("branches");
         self.b.begin_block(Some(head)).expect("begins");
-        self.b.loop_merge(end, next, LoopControl::NONE, []).expect("merges");
+        self.b.loop_merge(after, next, LoopControl::NONE, []).expect("merges");
         self.b.branch(check).expect("branches");
         self.b.begin_block(Some(check)).expect("begins");
-        let n = self.b.load(self.u64, None, count, None, []).expect("loads");
-        let more = self.b.u_less_than(self.boolean, None, n, most).expect("compares");
-        self.b.branch_conditional(more, inner, end, []).expect("branches");
+        let n = self.b.load(self.u64, None, counter, None, []).expect("loads");
+        let more = self.b.u_less_than(self.boolean, None, n, end).expect("compares");
+        self.b.branch_conditional(more, inner, after, []).expect("branches");
         self.b.begin_block(Some(inner)).expect("begins");
-        let v = self.b.load(self.u64, None, value, None, []).expect("loads");
-        let v = self.mul(v, a);
-        let v = self.add(v, c);
-        let shift = self.int(7);
-        let high = self.b.shift_right_logical(self.u64, None, v, shift).expect("shifts");
-        let v = self.b.bitwise_xor(self.u64, None, v, high).expect("mixes");
-        self.b.store(value, v, None, []).expect("stores");
+        body(self, n);
         self.b.branch(next).expect("branches");
         self.b.begin_block(Some(next)).expect("begins");
-        let n = self.add(n, one);
-        self.b.store(count, n, None, []).expect("stores");
+        let n = self.add(n, step);
+        self.b.store(counter, n, None, []).expect("stores");
         self.b.branch(head).expect("branches");
-        self.b.begin_block(Some(end)).expect("begins");
-        self.b.load(self.u64, None, value, None, []).expect("loads")
+        self.b.begin_block(Some(after)).expect("begins");
     }
 
     fn cell(&mut self, block: Word, cell: u32) -> Word {

@@ -49,7 +49,7 @@ fn a_file_holds_winners_by_size() {
         cache: None,
     };
     let finished = start(&options, folder.path(), &AtomicBool::new(false), &mut |_| {}).expect("a search");
-    let ground = Ground::new(TEXT, None, &CpuTarget::default().into()).expect("a task");
+    let ground = Ground::new(TEXT, None, &Target::plain("cpu")).expect("a task");
     let seeds = ground.seeds(None);
     assert_eq!(seeds.iter().filter(|(name, _)| name == "file").count(), 2, "{seeds:?}");
 

@@ -40,23 +40,6 @@ const TYPES: [DType; 13] = [
     DType::U64,
 ];
 
-const FUNCTIONS: [MathFn; 14] = [
-    MathFn::Exp,
-    MathFn::Exp2,
-    MathFn::Expm1,
-    MathFn::Log,
-    MathFn::Log2,
-    MathFn::Log1p,
-    MathFn::Sin,
-    MathFn::Cos,
-    MathFn::Tan,
-    MathFn::Tanh,
-    MathFn::Sigmoid,
-    MathFn::Erf,
-    MathFn::Erfc,
-    MathFn::Rsqrt,
-];
-
 /// A buffer that the generator may index: columns `0..width`, after a row.
 #[derive(Clone, Copy)]
 struct Table {
@@ -584,7 +567,7 @@ impl Gen<'_> {
                 let y = g.expr(t, 2);
                 g.b.binary(BinaryOp::Pow, x, y)
             } else {
-                let f = FUNCTIONS[g.rng.random_range(0..FUNCTIONS.len())];
+                let f = MathFn::ALL[g.rng.random_range(0..MathFn::ALL.len())];
                 g.b.math(f, x)
             };
             vec![g.b.store(to, &[g.row, lane], v)]

@@ -7,8 +7,7 @@ use rooftile_artifact::abi::BUFFER_ALIGN;
 
 use super::threads::Shape;
 use crate::nest::host;
-use crate::nest::ir::{BufferId, ExprId, ExprKind, Nest, Space, Stmt};
-use crate::nest::walk::for_each_stmt;
+use crate::nest::ir::{BufferId, Nest, Space, Stmt};
 
 /// Most bytes of scratch memory that a thread keeps near.
 const NEAR: u64 = 4096;
@@ -67,22 +66,10 @@ pub fn elements(nest: &Nest, id: BufferId) -> Option<u64> {
 
 /// Buffers that a list of statements reads or writes.
 #[must_use]
-pub fn touched(nest: &Nest, block: &[Stmt]) -> BTreeSet<BufferId> {
-    let (mut out, mut seen) = (BTreeSet::new(), BTreeSet::new());
-    for_each_stmt(block, &mut |s| {
-        if let Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } = s {
-            out.insert(*buffer);
-        }
-        let mut stack: Vec<ExprId> = Vec::new();
-        s.for_each_expr(|e| stack.push(e));
-        while let Some(e) = stack.pop() {
-            if seen.insert(e) {
-                if let ExprKind::Load { buffer, .. } = &nest.exprs[e].kind {
-                    out.insert(*buffer);
-                }
-                nest.exprs[e].for_each_operand(|o| stack.push(o));
-            }
-        }
+pub fn touched(nest: &Nest, block: &Vec<Stmt>) -> BTreeSet<BufferId> {
+    let mut out = BTreeSet::new();
+    nest.for_each_access([block], &mut |buffer, _| {
+        out.insert(buffer);
     });
     out
 }

@@ -85,7 +85,7 @@ impl Owner {
             for (&e, &c) in &d.uniform {
                 if matches!(nest.exprs[e].kind, ExprKind::Var(v) if v == var) {
                     own = c.checked_mul(step);
-                } else if mentions(nest, e, changing) {
+                } else if nest.mentions(e, changing) {
                     return None;
                 }
             }
@@ -109,7 +109,7 @@ impl Owner {
     /// Whether it rests on a variable.
     #[must_use]
     pub fn mentions(&self, nest: &Nest, vars: &BTreeSet<VarId>) -> bool {
-        self.dims.iter().flatten().flat_map(|d| d.uniform.keys()).any(|&e| mentions(nest, e, vars))
+        self.dims.iter().flatten().flat_map(|d| d.uniform.keys()).any(|&e| nest.mentions(e, vars))
     }
 }
 
@@ -138,7 +138,7 @@ impl Digits {
                     continue;
                 }
             }
-            if mentions(nest, factor, &inside.varying) || has_load(nest, factor) {
+            if nest.mentions(factor, &inside.varying) || nest.has_load(factor) {
                 return None;
             }
             out.uniform.insert(factor, c);
@@ -173,16 +173,4 @@ impl Digits {
         }
         true
     }
-}
-
-fn mentions(nest: &Nest, e: ExprId, vars: &BTreeSet<VarId>) -> bool {
-    let mut found = matches!(&nest.exprs[e].kind, ExprKind::Var(v) if vars.contains(v));
-    nest.exprs[e].for_each_operand(|o| found = found || mentions(nest, o, vars));
-    found
-}
-
-fn has_load(nest: &Nest, e: ExprId) -> bool {
-    let mut found = matches!(nest.exprs[e].kind, ExprKind::Load { .. });
-    nest.exprs[e].for_each_operand(|o| found = found || has_load(nest, o));
-    found
 }

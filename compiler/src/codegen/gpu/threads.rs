@@ -2,6 +2,7 @@
 
 use rooftile_artifact::GpuTarget;
 
+use super::layout::touched;
 use crate::nest::ir::{CoreLoop, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
 use crate::nest::verify::threads::has_threads;
 use crate::nest::walk::for_each_stmt;
@@ -55,14 +56,7 @@ impl Shape {
 }
 
 fn touches_shared(nest: &Nest, phase: &Phase) -> bool {
-    // Shared memory is written before it is read.
-    let mut touches = false;
-    for_each_stmt(&phase.body, &mut |s| {
-        if let Stmt::Store { buffer, .. } = s {
-            touches |= nest.buffers[*buffer].space == Space::Shared;
-        }
-    });
-    touches
+    touched(nest, &phase.body).iter().any(|b| nest.buffers[*b].space == Space::Shared)
 }
 
 /// Chunks of a phase, if that is a constant.

@@ -1,8 +1,10 @@
 //! The functions on plain numbers, against f64 (for f32) and against sums in higher precision (for f64).
 
+use rooftile_artifact::{DType, Scalar};
+
 use super::{Machine, apply, pow};
+use crate::nest::eval;
 use crate::nest::ir::MathFn;
-use crate::nest::special;
 
 /// Plain numbers. `fused` decides how products are added.
 struct Single {
@@ -109,26 +111,7 @@ machine!(Double, f64, u64, true);
 
 /// The function in f64 arithmetic.
 fn reference(f: MathFn, x: f64) -> f64 {
-    match f {
-        MathFn::Exp => x.exp(),
-        MathFn::Exp2 => x.exp2(),
-        MathFn::Expm1 => x.exp_m1(),
-        MathFn::Log => x.ln(),
-        MathFn::Log2 => x.log2(),
-        MathFn::Log1p => x.ln_1p(),
-        MathFn::Sin => x.sin(),
-        MathFn::Cos => x.cos(),
-        MathFn::Tan => x.tan(),
-        MathFn::Tanh => x.tanh(),
-        MathFn::Sigmoid => {
-            // As written out it keeps its accuracy for negative x.
-            let e = (-x.abs()).exp();
-            if x < 0.0 { e / (1.0 + e) } else { 1.0 / (1.0 + e) }
-        }
-        MathFn::Erf => special::erf(x),
-        MathFn::Erfc => special::erfc(x),
-        MathFn::Rsqrt => 1.0 / x.sqrt(),
-    }
+    eval::math(f, Scalar::Float(x), DType::F64).as_f64()
 }
 
 /// Distance in units of the last place of an f32 near `want`.

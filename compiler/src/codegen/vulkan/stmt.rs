@@ -89,7 +89,7 @@ impl Emitter<'_> {
     fn let_(&mut self, var: VarId, value: ExprId) {
         let range = self.ranges.of(value);
         let index = self.nest.exprs[value].dtype == DType::I64;
-        let binding = if index && !self.has_load(value) {
+        let binding = if index && !self.nest.has_load(value) {
             // Which of its two words is needed is seen where it is used.
             Binding::Same(value)
         } else if index && range.fit().is_some() {
@@ -99,13 +99,6 @@ impl Emitter<'_> {
         };
         self.ranges.set(var, range);
         self.bind(var, binding);
-    }
-
-    /// Whether an expression reads memory, or registers.
-    fn has_load(&self, e: ExprId) -> bool {
-        let mut found = matches!(self.nest.exprs[e].kind, ExprKind::Load { .. });
-        self.nest.exprs[e].for_each_operand(|o| found = found || self.has_load(o));
-        found
     }
 
     /// The counters of a loop whose bounds are constant.

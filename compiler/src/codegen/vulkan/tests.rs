@@ -168,22 +168,7 @@ fn every_operator_of_two() {
 #[test]
 fn functions_and_the_rest() {
     for t in [DType::F32, DType::F64] {
-        for f in [
-            MathFn::Exp,
-            MathFn::Exp2,
-            MathFn::Expm1,
-            MathFn::Log,
-            MathFn::Log2,
-            MathFn::Log1p,
-            MathFn::Sin,
-            MathFn::Cos,
-            MathFn::Tan,
-            MathFn::Tanh,
-            MathFn::Sigmoid,
-            MathFn::Erf,
-            MathFn::Erfc,
-            MathFn::Rsqrt,
-        ] {
+        for f in MathFn::ALL {
             code(pointwise(&[t], t, |b, v| b.math(f, v[0])), &full());
         }
         code(pointwise(&[t, t, t], t, |b, v| b.fma(v[0], v[1], v[2])), &full());

@@ -66,7 +66,7 @@ pub fn dims(nest: &Nest) -> Dims {
     if counters.is_empty() {
         return out;
     }
-    each_access(nest, &mut |buffer, index| {
+    nest.for_each_access(nest.phases.iter().map(|p| &p.body), &mut |buffer, index| {
         if nest.buffers[buffer].space != Space::Register {
             return;
         }
@@ -82,36 +82,6 @@ pub fn dims(nest: &Nest) -> Dims {
         }
     });
     out
-}
-
-/// Calls `f` with every access to a buffer.
-fn each_access(nest: &Nest, f: &mut impl FnMut(BufferId, &[ExprId])) {
-    fn loads(nest: &Nest, e: ExprId, seen: &mut BTreeSet<ExprId>, f: &mut impl FnMut(BufferId, &[ExprId])) {
-        if !seen.insert(e) {
-            return;
-        }
-        if let ExprKind::Load { buffer, index } = &nest.exprs[e].kind {
-            f(*buffer, index);
-        }
-        let mut operands = Vec::new();
-        nest.exprs[e].for_each_operand(|o| operands.push(o));
-        for o in operands {
-            loads(nest, o, seen, f);
-        }
-    }
-    let mut seen = BTreeSet::new();
-    for phase in &nest.phases {
-        super::super::walk::for_each_stmt(&phase.body, &mut |s| {
-            if let Stmt::Store { buffer, index, .. } | Stmt::Atomic { buffer, index, .. } = s {
-                f(*buffer, index);
-            }
-            let mut exprs = Vec::new();
-            s.for_each_expr(|e| exprs.push(e));
-            for e in exprs {
-                loads(nest, e, &mut seen, f);
-            }
-        });
-    }
 }
 
 /// Whether a loop of at most `count` threads may end here.
@@ -131,7 +101,7 @@ pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
         let mut varies: BTreeSet<VarId> = counters.keys().copied().collect();
         ends(nest, &phase.body, &mut varies, report);
     }
-    each_access(nest, &mut |buffer, index| {
+    nest.for_each_access(nest.phases.iter().map(|p| &p.body), &mut |buffer, index| {
         let Some(own) = dims.get(&buffer) else { return };
         for (place, e) in own.iter().zip(index) {
             let Some(place) = place else { continue };
@@ -169,29 +139,16 @@ fn nesting(nest: &Nest, block: &[Stmt], in_lanes: bool, report: &mut Report<'_>)
 
 /// Ends of loops over threads are the same for all threads. `varies` holds what differs from thread to thread.
 fn ends(nest: &Nest, block: &[Stmt], varies: &mut BTreeSet<VarId>, report: &mut Report<'_>) {
-    let differs = |e: ExprId, varies: &BTreeSet<VarId>| {
-        let (mut seen, mut stack) = (BTreeSet::new(), vec![e]);
-        while let Some(e) = stack.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
-            if matches!(&nest.exprs[e].kind, ExprKind::Var(v) if varies.contains(v)) {
-                return true;
-            }
-            nest.exprs[e].for_each_operand(|o| stack.push(o));
-        }
-        false
-    };
     for stmt in block {
         match stmt {
-            Stmt::Loop { var, hi, kind: LoopKind::Threads { .. }, .. } if differs(*hi, varies) => {
+            Stmt::Loop { var, hi, kind: LoopKind::Threads { .. }, .. } if nest.mentions(*hi, varies) => {
                 let name = &nest.vars[*var].name;
                 report.add(4, format_args!("threads `{name}` end at another place for each thread"));
             }
-            Stmt::Loop { var, lo, hi, .. } if differs(*lo, varies) || differs(*hi, varies) => {
+            Stmt::Loop { var, lo, hi, .. } if nest.mentions(*lo, varies) || nest.mentions(*hi, varies) => {
                 varies.insert(*var);
             }
-            Stmt::Let { var, value } if differs(*value, varies) => {
+            Stmt::Let { var, value } if nest.mentions(*value, varies) => {
                 varies.insert(*var);
             }
             _ => {}

@@ -17,7 +17,7 @@ use crate::hir::ir::AxisId;
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
-use crate::schedule::levels::{LevelId, LevelKind, Levels};
+use crate::schedule::levels::{LevelId, LevelKind};
 use crate::schedule::storage::{Home, HomeSpace};
 
 /// The loops of one copy: its axes, those with a step level with that.
@@ -105,20 +105,12 @@ impl Emitter<'_> {
             let extent = self.b.max(extent, zero);
             return Ok((Some(lo), self.named(extent)));
         }
-        let state = self.axes[axis.index()];
-        let threads = self.b.int(self.levels.threads(axis));
-        Ok((
-            None,
-            match (state.single, state.end, state.base) {
-                (false, ..) => self.b.int(self.levels.block_count(axis)),
-                (true, Some(end), Some(base)) => {
-                    let left = self.b.sub(end, base);
-                    let points = self.b.min(left, threads);
-                    self.named(points)
-                }
-                (true, ..) => threads,
-            },
-        ))
+        let points = if self.axes[axis.index()].single {
+            self.reached(axis, self.levels.threads(axis))
+        } else {
+            self.b.int(self.levels.block_count(axis))
+        };
+        Ok((None, self.named(points)))
     }
 
     /// The copy that a tree makes, if it makes one alone, into memory that the group shares.
@@ -160,22 +152,4 @@ impl Emitter<'_> {
             axes.keys().all(|a| self.form.func.axes[*a].parents.iter().all(|p| !axes.contains_key(p)));
         (s.copies && near && own && apart && !axes.is_empty()).then_some(Copy { stmt, axes })
     }
-}
-
-/// The threads of the largest group that any of the trees asks for; 0 if none does.
-pub(super) fn group_of(levels: &Levels, trees: &[Tree]) -> i64 {
-    fn walk(levels: &Levels, tree: &Tree, around: i64) -> i64 {
-        let inside = |body: &[Tree], around| body.iter().map(|t| walk(levels, t, around)).max().unwrap_or(0);
-        match tree {
-            Tree::Leaf(_) => 0,
-            Tree::Loop { level, lanes: true, body, .. } if levels.is_threads(*level) => {
-                let LevelKind::Threads { count } = levels.all[*level].kind else { return 0 };
-                let all = around.saturating_mul(count);
-                inside(body, all).max(all)
-            }
-            Tree::Loop { body, .. } | Tree::Seq { body, .. } => inside(body, around),
-            Tree::If { then, otherwise, .. } => inside(then, around).max(inside(otherwise, around)),
-        }
-    }
-    trees.iter().map(|t| walk(levels, t, 1)).max().unwrap_or(0)
 }

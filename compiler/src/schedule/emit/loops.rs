@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::DType;
 
-use super::Emitter;
+use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
@@ -50,15 +50,37 @@ impl Emitter<'_> {
         {
             return Ok(());
         }
-        let axis = self.levels.all[level].axis;
-        let saved = self.axes[axis.index()];
         let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
         let counter = self.b.var(var);
-        self.enter(level, counter);
-        let body = self.collect(|e| e.trees(body))?;
-        self.axes[axis.index()].base = saved.base;
-        self.level_base.remove(&level);
+        let body = self.collect(|e| e.pass(level, counter, body))?;
         self.out.push(nest::Stmt::Loop { var, lo, hi, step, kind: LoopKind::Serial, body });
+        Ok(())
+    }
+
+    /// One pass of a step level, which starts at `base`.
+    fn pass(&mut self, level: LevelId, base: nest::ExprId, body: &[Tree]) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let outer = self.axes[axis.index()].base;
+        self.enter(level, base);
+        self.trees(body)?;
+        self.axes[axis.index()].base = outer;
+        self.level_base.remove(&level);
+        Ok(())
+    }
+
+    /// What `f` writes where blocks of a level's axis have one point, or one for each thread, below `end`.
+    fn single(
+        &mut self,
+        level: LevelId,
+        end: nest::ExprId,
+        f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let saved = self.axes[axis.index()];
+        self.axes[axis.index()].single = true;
+        self.axes[axis.index()].end = Some(end);
+        f(self)?;
+        self.axes[axis.index()] = saved;
         Ok(())
     }
 
@@ -76,7 +98,8 @@ impl Emitter<'_> {
             self.points(level, (lo, hi), body)
         } else if blocked && self.levels.threads(axis) > 1 && self.fills(level, step) {
             if self.levels.unit_count(axis) == 1 {
-                self.masked(level, (lo, hi), body)
+                // Each thread has one point, below the end.
+                self.single(level, hi, |e| e.pass(level, lo, body))
             } else {
                 self.filled(level, (lo, hi, step), body)
             }
@@ -117,32 +140,10 @@ impl Emitter<'_> {
         let length = self.b.sub(hi, lo);
         let cond = self.b.le(whole, length);
         self.axes[axis.index()].single = false;
-        let then = self.collect(|e| {
-            e.enter(level, lo);
-            e.trees(body)
-        })?;
+        let then = self.collect(|e| e.pass(level, lo, body))?;
         self.axes[axis.index()] = saved;
-        self.level_base.remove(&level);
         let otherwise = self.collect(|e| e.points(level, (lo, hi), body))?;
         self.out.push(nest::Stmt::If { cond, then, otherwise });
-        Ok(())
-    }
-
-    /// A step in which each thread has one point, below the end.
-    fn masked(
-        &mut self,
-        level: LevelId,
-        (lo, hi): (nest::ExprId, nest::ExprId),
-        body: &[Tree],
-    ) -> Result<(), Diagnostic> {
-        let axis = self.levels.all[level].axis;
-        let saved = self.axes[axis.index()];
-        self.axes[axis.index()].single = true;
-        self.axes[axis.index()].end = Some(hi);
-        self.enter(level, lo);
-        self.trees(body)?;
-        self.axes[axis.index()] = saved;
-        self.level_base.remove(&level);
         Ok(())
     }
 
@@ -195,13 +196,8 @@ impl Emitter<'_> {
         (lo, hi): (nest::ExprId, nest::ExprId),
         body: &[Tree],
     ) -> Result<(), Diagnostic> {
-        let axis = self.levels.all[level].axis;
-        let saved = self.axes[axis.index()];
-        self.axes[axis.index()].single = true;
-        self.axes[axis.index()].end = Some(hi);
-        self.serial(level, (lo, hi, self.levels.threads(axis)), body)?;
-        self.axes[axis.index()] = saved;
-        Ok(())
+        let threads = self.levels.threads(self.levels.all[level].axis);
+        self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
     }
 
     /// The part of a range where no read below leaves its tensor along the axis; `None` if no read ever does.
@@ -299,11 +295,7 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let axis = self.levels.all[level].axis;
         let saved = self.axes[axis.index()];
-        let mut hi = self.b.int(count);
-        if let (true, Some(end), Some(base)) = (saved.single, saved.end, saved.base) {
-            let left = self.b.sub(end, base);
-            hi = self.b.min(left, hi);
-        }
+        let hi = self.reached(axis, count);
         let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
         self.axes[axis.index()].thread = Some(self.b.var(var));
         let body = self.collect(f)?;
@@ -315,6 +307,18 @@ impl Emitter<'_> {
         self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
         self.axes[axis.index()] = saved;
         Ok(())
+    }
+
+    /// How many of `count` threads along an axis have a point here.
+    pub(super) fn reached(&mut self, axis: AxisId, count: i64) -> nest::ExprId {
+        let threads = self.b.int(count);
+        match self.axes[axis.index()] {
+            AxisState { single: true, end: Some(end), base: Some(base), .. } => {
+                let left = self.b.sub(end, base);
+                self.b.min(left, threads)
+            }
+            _ => threads,
+        }
     }
 
     /// Whether points of an axis that are written out side by side would share nothing: every statement runs as lanes of

@@ -138,12 +138,12 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// Writes a phase whose passes over the outermost `cores` loops are shared out. Gives the threads of its groups, 0
-    /// where each pass is one thread's.
+    /// Writes a phase whose passes over the outermost `cores` loops are shared out, each by a `group` of threads; 0
+    /// where it is one thread's.
     ///
     /// # Errors
     /// A diagnostic for a construct that the processor cannot run.
-    pub(crate) fn phase(&mut self, trees: &[Tree], cores: usize) -> Result<i64, Diagnostic> {
+    pub(crate) fn phase(&mut self, trees: &[Tree], cores: usize, group: i64) -> Result<(), Diagnostic> {
         let mut loops = Vec::new();
         let mut body: &[Tree] = trees;
         for _ in 0..cores {
@@ -155,7 +155,7 @@ impl<'a> Emitter<'a> {
             self.enter(*level, var);
             body = inner;
         }
-        self.group = copies::group_of(self.levels, body);
+        self.group = group;
         let stmts = self.collect(|e| e.trees(body))?;
         let mut all = Vec::new();
         for (table, buffer) in std::mem::take(&mut self.tables) {
@@ -166,7 +166,7 @@ impl<'a> Emitter<'a> {
         self.lets.clear();
         self.level_base.clear();
         self.axes.fill(AxisState::default());
-        Ok(self.group)
+        Ok(())
     }
 
     fn fill_table(&mut self, table: usize, buffer: BufferId) -> Vec<nest::Stmt> {

@@ -31,7 +31,7 @@ impl Type {
 }
 
 /// A binary operation of the builder.
-type Binary = fn(&mut Builder, Word, Option<Word>, Word, Word) -> Made<Word>;
+pub(super) type Binary = fn(&mut Builder, Word, Option<Word>, Word, Word) -> Made<Word>;
 
 /// A module in the making, inside its entry point.
 pub(super) struct Asm {

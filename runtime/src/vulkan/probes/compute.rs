@@ -7,7 +7,7 @@ use rooftile_artifact::work::OpClass;
 use rspirv::dr::Builder;
 use rspirv::spirv::{GlslStd450Op as Glsl, Word};
 
-use super::asm::{Asm, Made, Type};
+use super::asm::{Asm, Binary, Made, Type};
 use crate::probe::{EXP_F32, EXP_F64};
 
 /// Threads of a group.
@@ -157,8 +157,6 @@ fn sums() -> Made<ComputeProbe> {
 fn products() -> Made<ComputeProbe> {
     ints("products", Builder::i_mul, Builder::i_add)
 }
-
-type Binary = fn(&mut Builder, Word, Option<Word>, Word, Word) -> Made<Word>;
 
 fn ints(name: &str, op: Binary, then: Binary) -> Made<ComputeProbe> {
     const CHAINS: u32 = 8;

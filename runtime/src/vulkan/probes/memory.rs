@@ -31,8 +31,8 @@ pub(super) struct MemoryProbe {
     pub(super) kernel: Kernel,
 }
 
-/// Every sweep that a device with these features can run, with what is loaded at once of one or two kinds, each of 16 bytes; of those that share a pattern,
-/// the fastest counts.
+/// Every sweep that a device with these features can run: of vectors of 16 bytes, of f32 and, where there is arithmetic
+/// on it, of f64. Of those that share a pattern the fastest counts.
 pub(super) fn probes(features: GpuFeatures) -> Made<Vec<MemoryProbe>> {
     let mut forms = vec![(DType::F32, 4)];
     if features.f64 {
