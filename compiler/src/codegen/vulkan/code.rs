@@ -169,7 +169,8 @@ impl Code {
         if let Some(s) = self.scopes.get_mut(scope) {
             s.values.insert(key, id);
         }
-        if matches!(op, Op::FAdd | Op::FSub | Op::FMul | Op::FDiv | Op::FNegate) {
+        // Mesa's drivers take a conversion to a narrower type and back for none, too, unless they are told.
+        if matches!(op, Op::FAdd | Op::FSub | Op::FMul | Op::FDiv | Op::FNegate | Op::FConvert) {
             self.module.decorate(id, Decoration::NoContraction, None);
         }
         id

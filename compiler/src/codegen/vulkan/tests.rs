@@ -193,14 +193,21 @@ fn functions_and_the_rest() {
 }
 
 #[test]
-fn products_are_not_contracted() {
+fn roundings_are_kept() {
     let nest = pointwise(&[DType::F32, DType::F32, DType::F32], DType::F32, |b, v| {
         let p = b.mul(v[0], v[1]);
         b.add(p, v[2])
     });
     let module = module(&code(nest, &full()));
     let no_contraction = Operand::Decoration(Decoration::NoContraction);
-    assert_eq!(module.annotations.iter().filter(|a| a.operands.contains(&no_contraction)).count(), 2);
+    let count =
+        |m: &dr::Module| m.annotations.iter().filter(|a| a.operands.contains(&no_contraction)).count();
+    assert_eq!(count(&module), 2);
+    let there_and_back = pointwise(&[DType::F64], DType::F64, |b, v| {
+        let narrow = b.cast(DType::F32, v[0]);
+        b.cast(DType::F64, narrow)
+    });
+    assert_eq!(count(&self::module(&code(there_and_back, &full()))), 2);
     let keeps = |mode: ExecutionMode| {
         let mode = Operand::ExecutionMode(mode);
         module.execution_modes.iter().any(|m| m.operands.contains(&mode))
