@@ -18,7 +18,9 @@
 //!    constant multiples of variables of enclosing `Unrolled` and `Lanes` loops, within its extents. A `Lanes`
 //!    variable appears in the last index only, with coefficient 1. A dimension may also belong to the threads: then
 //!    each of its indices is the variable of a `Threads` loop of the same place in loops of the same counts, and each
-//!    thread has registers of its own; it does not count towards the 1024 elements.
+//!    thread has registers of its own; it does not count towards the 1024 elements. A thread may read what another one
+//!    has: at its variable `^` a constant, below a power of two that divides the count. Then all threads of that
+//!    loop do so, outside of conditions and loops that are not written out, and none of them writes the buffer.
 //! 7. `Local`, `Shared` and `Register` buffers are written before they are read, on every path; they do not outlive a
 //!    chunk.
 //! 8. Extents of `Local` buffers, bounds of core loops and conditions of phases depend on sizes and scalars only.

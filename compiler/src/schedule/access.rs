@@ -21,6 +21,8 @@ pub(crate) enum Object {
 pub(crate) enum Ix {
     /// The axis itself.
     Axis(AxisId),
+    /// The axis at the point of another thread.
+    Exchange(AxisId),
     /// An expression.
     Expr(ExprId),
     /// Anything.
@@ -141,7 +143,8 @@ pub(crate) fn agree(form: &Form, levels: &Levels, x: &Access, y: &Access, level:
     if let Object::Value(v) = x.object {
         let info = &form.info[v.index()];
         if info.lanes_of == Some(axis) {
-            return levels.all[level].kind.is_block();
+            let exchange = x.index.iter().chain(&y.index).any(|ix| matches!(ix, Ix::Exchange(_)));
+            return levels.all[level].kind.is_block() && !exchange;
         }
     }
     agree_on_axis(form, x, y, axis)
@@ -175,7 +178,7 @@ fn is_map(form: &Form, index: &[Ix], maps: &[Vec<ExprId>], axis: AxisId) -> bool
             && map.iter().zip(index).all(|(e, ix)| match *ix {
                 Ix::Axis(a) => matches!(form.func.exprs[*e].kind, ExprKind::Axis(b) if a == b),
                 Ix::Expr(x) => bounds::same(form, *e, x),
-                Ix::Any => false,
+                Ix::Exchange(_) | Ix::Any => false,
             })
     })
 }
@@ -201,6 +204,12 @@ pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
         Action::Accumulate { value, op, .. } => {
             let op = if *op == ReduceOp::Dot { ReduceOp::Sum } else { *op };
             out.push(own(form, *value, Some(op)));
+        }
+        Action::Exchange { value, from, axis, .. } => {
+            let mine = Access { write: false, ..own(form, *from, None) };
+            let other = |ix: &Ix| if *ix == Ix::Axis(*axis) { Ix::Exchange(*axis) } else { *ix };
+            let other = Access { index: mine.index.iter().map(other).collect(), ..mine.clone() };
+            out.extend([mine, other, own(form, *value, None)]);
         }
         Action::Best { best, at, .. } => out.extend([own(form, *best, None), own(form, *at, None)]),
         Action::Scan { value, run, .. } => out.extend([own(form, *value, None), own(form, *run, None)]),

@@ -277,6 +277,7 @@ impl Model<'_> {
                 Action::Scan { .. }
                 | Action::Append { .. }
                 | Action::Scatter { .. }
+                | Action::Exchange { .. }
                 | Action::Best { .. } => {
                     continue;
                 }

@@ -88,6 +88,8 @@ pub(crate) struct Stmt {
     pub(crate) levels: Option<Vec<LevelId>>,
     /// It copies what tensors hold for the statements after it, and goes into the loop of the first of them.
     pub(crate) copies: bool,
+    /// Along an axis whose points run by threads, it runs for the first of each so many.
+    pub(crate) every: Option<(AxisId, i64)>,
     /// Its place in the source.
     pub(crate) span: Span,
 }
@@ -114,6 +116,19 @@ pub(crate) enum Action {
         args: Vec<ExprId>,
         /// Only where this holds.
         guard: Option<ExprId>,
+    },
+    /// `value = op(from, from of another thread)`: of the one along `axis` whose number differs in one bit.
+    Exchange {
+        /// The value.
+        value: ValueId,
+        /// What is combined; both have the axis.
+        from: ValueId,
+        /// The operator, of one operand.
+        op: ReduceOp,
+        /// The axis, whose points run by threads.
+        axis: AxisId,
+        /// The bit.
+        bit: i64,
     },
     /// Keeps the first largest (smallest) element seen in `best` and its index in `at`.
     Best {
@@ -186,6 +201,7 @@ impl Action {
         match self {
             Action::Set { value, .. }
             | Action::Accumulate { value, .. }
+            | Action::Exchange { value, .. }
             | Action::Scan { value, .. }
             | Action::Scatter { value, .. } => Some(*value),
             Action::Best { best, .. } => Some(*best),
@@ -198,6 +214,7 @@ impl Action {
         match self {
             Action::Set { index, expr, .. } => index.iter().flatten().copied().chain([*expr]).collect(),
             Action::Accumulate { args, guard, .. } => args.iter().copied().chain(*guard).collect(),
+            Action::Exchange { .. } => Vec::new(),
             Action::Best { expr, .. } | Action::Scan { expr, .. } => vec![*expr],
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter().copied().chain([*expr]).collect()
@@ -219,6 +236,7 @@ impl Action {
                 args.iter_mut().for_each(|e| *e = f(*e));
                 guard.iter_mut().for_each(|e| *e = f(*e));
             }
+            Action::Exchange { .. } => {}
             Action::Best { expr, .. } | Action::Scan { expr, .. } => *expr = f(*expr),
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter_mut().for_each(|e| *e = f(*e));
@@ -260,7 +278,7 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        self.stmts.push(Stmt { action, axes, levels: None, copies: false, span })
+        self.stmts.push(Stmt { action, axes, levels: None, copies: false, every: None, span })
     }
 
     /// A new statement that copies what tensors hold into a value, inside loops that its own axes do not ask for.

@@ -42,6 +42,8 @@ pub(crate) struct GroupLimits {
     pub(crate) threads: i64,
     /// Bytes of near memory.
     pub(crate) shared_bytes: i64,
+    /// Neighbouring threads that can see each other's registers.
+    pub(crate) exchange: i64,
 }
 
 impl GroupLimits {
@@ -50,6 +52,10 @@ impl GroupLimits {
         target.gpu().map_or_else(GroupLimits::default, |gpu| GroupLimits {
             threads: i64::from(gpu.group_threads),
             shared_bytes: i64::from(gpu.shared_bytes),
+            exchange: match gpu.features.subgroup_shuffle && gpu.features.whole_subgroups {
+                true => i64::from(gpu.subgroup),
+                false => 1,
+            },
         })
     }
 }
@@ -148,7 +154,7 @@ fn lower_copied(
         for stage in &setup.stages {
             stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
-        partial::lane_partials(&mut form, &levels, setup.allow);
+        partial::lane_partials(&mut form, &levels, setup.allow, setup.group.exchange);
         if copies != Copies::Fewest {
             hoist::hoist(&mut form, &levels);
         }

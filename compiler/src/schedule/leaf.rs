@@ -12,10 +12,19 @@ use crate::nest::ir::{self as nest, BinaryOp};
 impl Emitter<'_> {
     /// Writes a statement at the current point.
     pub(super) fn leaf(&mut self, id: StmtId) -> Result<(), Diagnostic> {
-        let stmt = self.form.stmts[id].clone();
-        let span = stmt.span;
-        self.begin(&stmt.action.exprs());
-        match stmt.action {
+        let stmt = &self.form.stmts[id];
+        let Some((axis, n)) = stmt.every else { return self.action(stmt.action.clone(), stmt.span) };
+        let Some(first) = self.is_first_of(axis, n) else {
+            return self.action(stmt.action.clone(), stmt.span);
+        };
+        let then = self.collect(|e| e.action(stmt.action.clone(), stmt.span))?;
+        self.out.push(nest::Stmt::If { cond: first, then, otherwise: Vec::new() });
+        Ok(())
+    }
+
+    fn action(&mut self, action: Action, span: Span) -> Result<(), Diagnostic> {
+        self.begin(&action.exprs());
+        match action {
             Action::Set { value, index, expr } => {
                 let v = self.lower(expr)?;
                 let at = match index {
@@ -37,6 +46,13 @@ impl Emitter<'_> {
                     Ok(())
                 }
             },
+            Action::Exchange { value, from, op, axis, bit } => {
+                let mine = self.read_value(from, None)?;
+                let other = self.of_other_thread(axis, bit, |e| e.read_value(from, None))?;
+                let dtype = self.form.func.values[value].dtype;
+                let both = self.combine(monoid(op), mine, other, dtype);
+                self.write_value(value, None, both)
+            }
             Action::Best { best, at, op, axis, expr } => {
                 let x = self.real(expr)?;
                 let (Val::Real(old) | Val::Complex(old, _)) = self.read_value(best, None)?;

@@ -4,10 +4,13 @@
 //! for j { s += e }   =>   p[0..n] = 0;  for j step n { lanes l: p[l] += e };  for l { s += p[l] }
 //! ```
 //!
-//! Threads do not see each other's registers: what each has summed goes by way of near memory.
+//! Threads do not see each other's registers: what each has summed goes by way of near memory. Those of a subgroup can ask
+//! each other: they add pairwise first (`w` is 1 where they cannot).
 //!
 //! ```text
-//! for j by threads { s += e }  =>  p = 0;  for j { p += e };  threads t: q[t] = p;  for t { s += q[t] }
+//! for j by threads { s += e }  =>  p = 0;  for j { p += e };
+//!                                  threads t: p1 = p + p of thread t ^ 1;  threads t: p2 = p1 + p1 of thread t ^ 2; ..
+//!                                  threads t: q[t] = p of w;  for t step w { s += q[t] }
 //! ```
 //!
 //! This changes the association of the reduction. Maxima, minima and integers do not mind; float sums and products need
@@ -16,30 +19,31 @@
 use super::Allow;
 use super::form::{Action, Form, Item, StmtId};
 use super::kernel::levels_of;
-use super::levels::{LevelId, Levels};
+use super::levels::{LevelId, LevelKind, Levels};
 use crate::hir::ir::{AxisId, ReduceOp, ValueId};
 
-/// Gives every reduction over lanes its partial results, where that is allowed.
-pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, allow: Allow) {
+/// Gives every reduction over lanes its partial results, where that is allowed. So many neighbouring threads as `exchange`
+/// says can see each other's registers.
+pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, allow: Allow, exchange: i64) {
     let items = std::mem::take(&mut form.items);
-    form.items = walk(form, levels, allow, items);
+    form.items = walk(form, levels, (allow, exchange), items);
 }
 
-fn walk(form: &mut Form, levels: &Levels, allow: Allow, items: Vec<Item>) -> Vec<Item> {
+fn walk(form: &mut Form, levels: &Levels, how: (Allow, i64), items: Vec<Item>) -> Vec<Item> {
     let mut out = Vec::new();
     for item in items {
         match item {
-            Item::Stmt(s) => match candidate(form, levels, allow, s) {
-                Some(axis) => out.extend(split(form, levels, s, axis).map(Item::Stmt)),
+            Item::Stmt(s) => match candidate(form, levels, how.0, s) {
+                Some(axis) => out.extend(split(form, levels, how.1, s, axis).map(Item::Stmt)),
                 None => out.push(Item::Stmt(s)),
             },
             Item::Seq { axis, fold, body } => {
-                let body = walk(form, levels, allow, body);
+                let body = walk(form, levels, how, body);
                 out.push(Item::Seq { axis, fold, body });
             }
             Item::If { cond, then, otherwise } => {
-                let then = walk(form, levels, allow, then);
-                let otherwise = walk(form, levels, allow, otherwise);
+                let then = walk(form, levels, how, then);
+                let otherwise = walk(form, levels, how, otherwise);
                 out.push(Item::If { cond, then, otherwise });
             }
         }
@@ -65,7 +69,13 @@ fn candidate(form: &Form, levels: &Levels, allow: Allow, s: StmtId) -> Option<Ax
     reduced.next_back().filter(open)
 }
 
-fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iterator<Item = StmtId> + use<> {
+fn split(
+    form: &mut Form,
+    levels: &Levels,
+    exchange: i64,
+    s: StmtId,
+    axis: AxisId,
+) -> impl Iterator<Item = StmtId> + use<> {
     let stmt = form.stmts[s].clone();
     let Action::Accumulate { value, op, args, guard } = stmt.action.clone() else {
         return vec![s].into_iter();
@@ -87,8 +97,21 @@ fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iter
     form.stmts[init].levels = Some(own.clone());
     form.stmts[s].action = Action::Accumulate { value: partial, op, args, guard };
     let mut all = vec![init, s];
+    let merge = if op == ReduceOp::Dot { ReduceOp::Sum } else { op };
     let mut read = form.read(partial, stmt.span);
+    let mut every = 1;
     if levels.threads(axis) > 1 {
+        let (mut from, most) = (partial, within(levels, &own, axis, exchange));
+        while every < most {
+            let value = partial_value(form, value, axis, &format!("pairs{every}"));
+            let pairs = Action::Exchange { value, from, op: merge, axis, bit: every };
+            let pairs = form.stmt(pairs, axes.clone(), stmt.span);
+            form.stmts[pairs].levels = Some(own.clone());
+            all.push(pairs);
+            from = value;
+            every *= 2;
+        }
+        read = form.read(from, stmt.span);
         let near = partial_value(form, value, axis, "threads");
         let set = Action::Set { value: near, index: None, expr: read };
         let set = form.stmt(set, axes.clone(), stmt.span);
@@ -96,12 +119,29 @@ fn split(form: &mut Form, levels: &Levels, s: StmtId, axis: AxisId) -> impl Iter
         all.push(set);
         read = form.read(near, stmt.span);
     }
-    let merge = if op == ReduceOp::Dot { ReduceOp::Sum } else { op };
     let combine = Action::Accumulate { value, op: merge, args: vec![read], guard: None };
     let combine = form.stmt(combine, axes, stmt.span);
     form.stmts[combine].levels = Some(own);
+    form.stmts[combine].every = (every > 1).then_some((axis, every));
     all.push(combine);
     all.into_iter()
+}
+
+/// How many neighbours along an axis lie within `exchange` threads that can see each other's registers: a power of two.
+fn within(levels: &Levels, own: &[LevelId], axis: AxisId, exchange: i64) -> i64 {
+    let threads = |l: &LevelId| match levels.all[*l].kind {
+        LevelKind::Threads { count } => Some((levels.position(*l), levels.all[*l].axis, count)),
+        _ => None,
+    };
+    let all: Vec<_> = own.iter().filter_map(threads).collect();
+    let Some(&(place, _, count)) = all.iter().find(|(_, a, _)| *a == axis) else { return 1 };
+    // Threads from one neighbour to the next.
+    let stride: i64 = all.iter().filter(|(p, ..)| *p > place).map(|(_, _, n)| n).product();
+    let mut n = 1;
+    while stride.count_ones() == 1 && count % (2 * n) == 0 && 2 * n * stride <= exchange {
+        n *= 2;
+    }
+    n
 }
 
 fn partial_value(form: &mut Form, value: ValueId, axis: AxisId, what: &str) -> ValueId {

@@ -277,7 +277,9 @@ fn in_step(levels: &Levels, axis: AxisId, bound: &[LevelId]) -> bool {
 }
 
 fn is_own(access: &Access, axes: &[AxisId]) -> bool {
-    access.index.len() == axes.len() && access.index.iter().zip(axes).all(|(ix, a)| *ix == Ix::Axis(*a))
+    // Threads can be asked for what is in their registers.
+    let at = |ix: &Ix, a: AxisId| *ix == Ix::Axis(a) || *ix == Ix::Exchange(a);
+    access.index.len() == axes.len() && access.index.iter().zip(axes).all(|(ix, a)| at(ix, *a))
 }
 
 /// The base of the dimension that an axis needs, `None` where the loops around fix the axis.

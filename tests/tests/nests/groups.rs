@@ -24,8 +24,72 @@ pub(crate) fn cases() -> Vec<(String, Case)> {
             let (b, buffers) = make();
             all.push((format!("{name} {size}"), case(b, &buffers, size)));
         }
+        for t in TYPES {
+            for (rows, columns) in [(1, 4), (1, 2), (3, 4), (20, 2)] {
+                let (b, buffers) = pairs(t, rows, columns);
+                all.push((format!("pairs {t} {rows}x{columns} {size}"), case(b, &buffers, size)));
+            }
+        }
     }
     all
+}
+
+/// Types that threads exchange.
+const TYPES: [DType; 11] = [
+    DType::Bool,
+    DType::F16,
+    DType::Bf16,
+    DType::F32,
+    DType::F64,
+    DType::I8,
+    DType::U8,
+    DType::U16,
+    DType::I32,
+    DType::I64,
+    DType::U64,
+];
+
+/// `rows x columns` threads, of which those of a row give each other their elements, by way of registers.
+fn pairs(t: DType, rows: u32, columns: u32) -> (Builder, Vec<(DType, usize)>) {
+    let mut b = Builder::new("pairs");
+    let n = b.add_size("n");
+    let [x, y] = [0, 1].map(|s| b.add_buffer("g", t, &[n], Space::Global(s)));
+    let (zero, r, c) = (b.int(0), b.int(rows.into()), b.int(columns.into()));
+    let (core, i0) = b.core_loop("i0", (zero, n, i64::from(rows * columns)));
+    let registers = [0, 1, 2].map(|_| b.add_buffer("own", t, &[r, c], Space::Register));
+    let nothing = b.constant(if t.is_float() { Scalar::Float(0.0) } else { Scalar::Int(0) }, DType::F32);
+    let nothing = b.cast(t, nothing);
+    type Element<'a> = &'a mut dyn FnMut(&mut Builder, [ExprId; 2], ExprId) -> Vec<Stmt>;
+    let each = |b: &mut Builder, f: Element<'_>| {
+        threads(b, rows, None, |b, ty| {
+            vec![threads(b, columns, None, |b, tx| {
+                let row = b.mul_int(ty, columns.into());
+                let at = b.add(row, tx);
+                let at = b.add(i0, at);
+                f(b, [ty, tx], at)
+            })]
+        })
+    };
+    let mut body = vec![each(&mut b, &mut |b, own, at| {
+        let (inside, v) = (b.lt(at, n), b.load(x, &[at]));
+        let (some, none) = (b.store(registers[0], &own, v), b.store(registers[0], &own, nothing));
+        vec![Stmt::If { cond: inside, then: vec![some], otherwise: vec![none] }]
+    })];
+    for (n, bit) in [(0, 1), (1, columns - 1)] {
+        body.push(each(&mut b, &mut |b, [ty, tx], _| {
+            let bit = b.int(bit.into());
+            let other = b.binary(BinaryOp::Xor, tx, bit);
+            let v = b.load(registers[n], &[ty, other]);
+            vec![b.store(registers[n + 1], &[ty, tx], v)]
+        }));
+    }
+    body.push(each(&mut b, &mut |b, own, at| {
+        let (inside, v) = (b.lt(at, n), b.load(registers[2], &own));
+        let store = b.store(y, &[at], v);
+        vec![Stmt::If { cond: inside, then: vec![store], otherwise: Vec::new() }]
+    }));
+    b.add_phase(vec![core], body);
+    (b, vec![(t, 1), (t, 1)])
 }
 
 /// Buffers of `n` or `n * n` elements.

@@ -4,7 +4,7 @@ use rooftile_artifact::GpuTarget;
 
 use super::layout::touched;
 use crate::nest::ir::{CoreLoop, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
-use crate::nest::verify::threads::has_threads;
+use crate::nest::verify::threads::{exchanges, has_threads};
 use crate::nest::walk::for_each_stmt;
 
 /// Threads of a group where each runs a chunk of its own.
@@ -17,6 +17,8 @@ pub struct Shape {
     pub group: u32,
     /// Whether the threads of a group run a chunk together; else each has chunks of its own.
     pub together: bool,
+    /// Whether threads of a subgroup read each other's registers.
+    pub exchanges: bool,
 }
 
 impl Shape {
@@ -30,7 +32,7 @@ impl Shape {
             let most = u64::from(GROUP.min(target.group_threads).max(1));
             // Below GROUP.
             let group = u32::try_from(chunks.min(most)).unwrap_or(GROUP);
-            return Ok(Shape { group, together: false });
+            return Ok(Shape { group, together: false, exchanges: false });
         }
         let mut threads = 1u64;
         for_each_stmt(&phase.body, &mut |s| {
@@ -45,7 +47,12 @@ impl Shape {
         let subgroup = u64::from(target.subgroup.max(1));
         let whole = threads.next_multiple_of(subgroup);
         let group = if threads > 1 && whole <= u64::from(target.group_threads) { whole } else { threads };
-        Ok(Shape { group: u32::try_from(group).unwrap_or(target.group_threads), together: true })
+        let exchanges = exchanges(nest, &phase.body);
+        if exchanges && !group.is_multiple_of(subgroup) {
+            return Err(format!("a group of {group} threads in whole subgroups of {subgroup}"));
+        }
+        let group = u32::try_from(group).unwrap_or(target.group_threads);
+        Ok(Shape { group, together: true, exchanges })
     }
 
     /// Chunks that a group runs at once.

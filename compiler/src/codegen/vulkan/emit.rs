@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rooftile_artifact::gpu_abi::cell;
 use rooftile_artifact::{DType, GpuTarget};
-use rspirv::spirv::{BuiltIn, Op, StorageClass, Word};
+use rspirv::spirv::{BuiltIn, Capability, Op, StorageClass, Word};
 
 use super::super::gpu::layout::Layout;
 use super::super::gpu::linear::Meaning;
@@ -64,6 +64,8 @@ pub(super) struct Emitter<'a> {
     /// Variables of arrays, near or shared, and how their elements lie there.
     pub(super) arrays: HashMap<BufferId, (Word, Stored)>,
     pub(super) registers: HashMap<(BufferId, usize), Word>,
+    /// Threads from one pass of a loop over threads to the next, by its counter.
+    pub(super) strides: HashMap<VarId, u32>,
     /// First bytes of the buffers in the launch's memory.
     pub(super) bases: HashMap<BufferId, Word>,
     pub(super) shared_bytes: u64,
@@ -89,12 +91,13 @@ impl<'a> Emitter<'a> {
             bindings: vec![Binding::Unbound; nest.vars.len()],
             values: HashMap::new(),
             lows: HashMap::new(),
-            shape: Shape { group: 1, together: false },
+            shape: Shape { group: 1, together: false, exchanges: false },
             uniform: false,
             parameters: 0,
             thread: 0,
             arrays: HashMap::new(),
             registers: HashMap::new(),
+            strides: HashMap::new(),
             bases: HashMap::new(),
             shared_bytes: 0,
             slots: slots as u32,
@@ -125,9 +128,9 @@ impl<'a> Emitter<'a> {
         let m = &mut self.code.module;
         let (word, address) = (m.u32(), m.u64());
         let push = m.push_constants();
-        let inputs =
-            [BuiltIn::LocalInvocationId, BuiltIn::WorkgroupId, BuiltIn::NumWorkgroups].map(|b| m.builtin(b));
-        let (vector, pointer) = (m.vector3(word), m.pointer(StorageClass::PushConstant, address));
+        let (vector, pointer) = (m.vector(word, 3), m.pointer(StorageClass::PushConstant, address));
+        let inputs = [BuiltIn::LocalInvocationId, BuiltIn::WorkgroupId, BuiltIn::NumWorkgroups]
+            .map(|b| m.builtin(b, vector));
         let zero = m.int_const(32, 0);
         let at = self.code.value(Op::AccessChain, pointer, &[push, zero]);
         self.parameters = self.code.load_constant(address, at, None);
@@ -135,8 +138,23 @@ impl<'a> Emitter<'a> {
             let all = self.code.load_constant(vector, input, None);
             self.code.extract(word, all, 0)
         });
-        self.thread = thread;
+        self.thread = if shape.exchanges { self.thread_of_subgroup() } else { thread };
         (group, groups)
+    }
+
+    /// The number of the thread by its place in its subgroup. Whoever reads others' registers names them by that; it need
+    /// not follow the device's own numbers.
+    fn thread_of_subgroup(&mut self) -> Word {
+        let m = &mut self.code.module;
+        m.features.subgroup_shuffle = true;
+        m.features.whole_subgroups = true;
+        m.capability(Capability::GroupNonUniform);
+        m.capability(Capability::GroupNonUniformShuffle);
+        let (word, size) = (m.u32(), m.int_const(32, self.target.subgroup.into()));
+        let inputs = [BuiltIn::SubgroupId, BuiltIn::SubgroupLocalInvocationId].map(|b| m.builtin(b, word));
+        let [subgroup, lane] = inputs.map(|input| self.code.load_constant(word, input, None));
+        let first = self.code.value(Op::IMul, word, &[subgroup, size]);
+        self.code.value(Op::IAdd, word, &[first, lane])
     }
 
     /// A cell of the parameter block: its low word, or all of it.

@@ -3,14 +3,16 @@
 use rooftile_artifact::DType;
 use rooftile_artifact::abi::BUFFER_ALIGN;
 use rooftile_artifact::gpu_abi::cell;
-use rspirv::spirv::{Op, StorageClass, Word};
+use rspirv::dr::Operand;
+use rspirv::spirv::{Op, Scope, StorageClass, Word};
 
 use super::super::gpu::layout;
 use super::super::gpu::linear::{Linear, Term};
 use super::code::Region;
 use super::emit::{Emitter, Failure};
-use super::types::{Form, Stored};
+use super::types::{Form, Stored, carrier_bits};
 use crate::nest::ir::{BufferId, ExprId, Space};
+use crate::nest::verify;
 
 /// An element of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +40,60 @@ impl Emitter<'_> {
     pub(super) fn load(&mut self, buffer: BufferId, index: &[ExprId]) -> Word {
         let place = self.place(buffer, index);
         let v = self.code.load(place.stored.ty, place.pointer, place.align, &[place.all, place.own]);
-        self.decode(v, self.nest.buffers[buffer].dtype, place.stored)
+        let v = self.decode(v, self.nest.buffers[buffer].dtype, place.stored);
+        match self.partner(buffer, index) {
+            Some(lanes) => self.of_other_lane(v, self.nest.buffers[buffer].dtype, lanes),
+            None => v,
+        }
+    }
+
+    /// In which bits the number of the thread differs whose register is read, if it is another's.
+    fn partner(&mut self, buffer: BufferId, index: &[ExprId]) -> Option<u32> {
+        let own = self.thread_dims.get(&buffer)?;
+        let (var, bits) = own
+            .iter()
+            .zip(index)
+            .filter(|(place, _)| place.is_some())
+            .find_map(|(_, e)| verify::threads::partner(self.nest, *e))?;
+        let stride = self.strides.get(&var).copied().unwrap_or(1);
+        let lanes = bits.saturating_mul(stride);
+        if !stride.is_power_of_two() || lanes >= self.target.subgroup {
+            let most = self.target.subgroup;
+            let what = format!("threads that see each other's registers further apart than {most}");
+            self.fail(Failure::Unsupported(what));
+        }
+        Some(lanes)
+    }
+
+    /// What another thread of the subgroup has in place of `v`.
+    fn of_other_lane(&mut self, v: Word, t: DType, lanes: u32) -> Word {
+        let m = &mut self.code.module;
+        let (word, scope) = (m.u32(), m.int_const(32, Scope::Subgroup as u64));
+        let lanes = m.int_const(32, lanes.into());
+        let ask = |e: &mut Self, ty: Word, v: Word| {
+            let operands = vec![Operand::IdScope(scope), Operand::IdRef(v), Operand::IdRef(lanes)];
+            e.code.fresh(Op::GroupNonUniformShuffleXor, ty, operands)
+        };
+        match (t, self.carrier(t)) {
+            (DType::Bool, _) => {
+                let v = self.cast(v, DType::Bool, DType::U32);
+                let v = ask(self, word, v);
+                self.cast(v, DType::U32, DType::Bool)
+            }
+            // Not every device exchanges 64-bit integers.
+            (_, ty) if t.is_int() && carrier_bits(t) == 64 => {
+                let shift = self.code.module.int_const(64, 32);
+                let upper = self.code.value(Op::ShiftRightLogical, ty, &[v, shift]);
+                let [lower, upper] = [v, upper].map(|v| {
+                    let v = self.code.value(Op::UConvert, word, &[v]);
+                    let v = ask(self, word, v);
+                    self.code.value(Op::UConvert, ty, &[v])
+                });
+                let upper = self.code.value(Op::ShiftLeftLogical, ty, &[upper, shift]);
+                self.code.value(Op::BitwiseOr, ty, &[lower, upper])
+            }
+            (_, ty) => ask(self, ty, v),
+        }
     }
 
     /// Writes a value to a place.

@@ -118,8 +118,8 @@ impl Module {
         self.global(Op::TypeFloat, 0, vec![Operand::LiteralBit32(bits)])
     }
 
-    pub(super) fn vector3(&mut self, element: Word) -> Word {
-        self.global(Op::TypeVector, 0, vec![Operand::IdRef(element), Operand::LiteralBit32(3)])
+    pub(super) fn vector(&mut self, element: Word, n: u32) -> Word {
+        self.global(Op::TypeVector, 0, vec![Operand::IdRef(element), Operand::LiteralBit32(n)])
     }
 
     pub(super) fn array(&mut self, element: Word, length: u32) -> Word {
@@ -167,10 +167,8 @@ impl Module {
         id
     }
 
-    /// An input that the device sets, of three words.
-    pub(super) fn builtin(&mut self, which: BuiltIn) -> Word {
-        let word = self.u32();
-        let ty = self.vector3(word);
+    /// An input that the device sets.
+    pub(super) fn builtin(&mut self, which: BuiltIn, ty: Word) -> Word {
         let id = self.variable(StorageClass::Input, ty);
         self.decorate(id, Decoration::BuiltIn, Some(Operand::BuiltIn(which)));
         id

@@ -248,6 +248,7 @@ impl Emitter<'_> {
             }
             self.ranges.set(l.var, Range { lo: 0, hi: i64::from(l.count) - 1 });
             self.bindings[l.var.index()] = Binding::Narrow(counter);
+            self.strides.insert(l.var, l.stride);
         }
         self.forget();
         let uniform = std::mem::replace(&mut self.uniform, false);

@@ -33,7 +33,13 @@ const TYPES: [DType; 13] = [
 /// Everything that a device may have.
 fn full() -> GpuTarget {
     let target = GpuTarget::default();
-    let features = GpuFeatures { atomics64: true, special_values: true, subnormals: true, ..target.features };
+    let features = GpuFeatures {
+        atomics64: true,
+        special_values: true,
+        subnormals: true,
+        whole_subgroups: true,
+        ..target.features
+    };
     GpuTarget { features, ..target }
 }
 
@@ -401,6 +407,48 @@ fn groups_share_memory() {
         let code = code(exchange(t, 40), &narrow);
         assert_eq!(code.phases[0].shared_bytes, 40 * t.size().max(4) as u32, "{t}");
     }
+}
+
+/// Threads give each other what they have in registers.
+fn partners(t: DType, count: u32, bits: i64) -> Nest {
+    let mut b = Builder::new("partners");
+    let n = b.add_size("n");
+    let x = b.add_buffer("x", t, &[n], Space::Global(0));
+    let (zero, all) = (b.int(0), b.int(count.into()));
+    let own = b.add_buffer("own", t, &[all], Space::Register);
+    let (core, i0) = b.core_loop("i0", (zero, n, i64::from(count)));
+    let by_threads = LoopKind::Threads { count };
+    let load = b.for_loop(by_threads, "t", (zero, all, 1), |b, t| {
+        let i = b.add(i0, t);
+        let v = b.load(x, &[i]);
+        vec![b.store(own, &[t], v)]
+    });
+    let store = b.for_loop(by_threads, "t", (zero, all, 1), |b, t| {
+        let bits = b.int(bits);
+        let (i, other) = (b.add(i0, t), b.binary(BinaryOp::Xor, t, bits));
+        let v = b.load(own, &[other]);
+        vec![b.store(x, &[i], v)]
+    });
+    b.add_phase(vec![core], vec![load, store]);
+    b.finish()
+}
+
+#[test]
+fn threads_exchange_registers() {
+    for t in TYPES {
+        let code = code(partners(t, 64, 16), &full());
+        assert!(code.features.subgroup_shuffle && code.features.whole_subgroups, "{t}");
+        let module = module(&code);
+        let exchanges = if t.is_int() && t.size() == 8 { 2 } else { 1 };
+        assert_eq!(count(&module, Op::GroupNonUniformShuffleXor), exchanges, "{t}");
+        assert_eq!(count(&module, Op::ControlBarrier), 0);
+    }
+    let far = verify(partners(DType::F32, 64, 32)).expect("keeps the rules");
+    assert!(compile_nest(&far, &full()).is_err_and(|e| e.to_string().contains("further apart than 32")));
+    let none = GpuFeatures { subgroup_shuffle: false, ..full().features };
+    let near = verify(partners(DType::F32, 64, 16)).expect("keeps the rules");
+    let refused = compile_nest(&near, &GpuTarget { features: none, ..full() });
+    assert!(refused.is_err_and(|e| e.to_string().contains("subgroup shuffles")));
 }
 
 #[test]

@@ -153,6 +153,44 @@ fn a_thread_does_not_see_registers_of_another() {
 }
 
 #[test]
+fn threads_may_ask_others_all_together() {
+    // `t ^ bits` in a loop of 8 threads that ends at `hi`; in a condition, or written meanwhile.
+    let rules = |bits: i64, ragged: bool, inside: bool, written: bool| {
+        let (mut b, n, zero, eight, y) = start();
+        let acc = b.add_buffer("acc", DType::F32, &[eight], Space::Register);
+        let (core, i) = b.core_loop("i", (zero, n, 8));
+        let one = b.constant(Scalar::Float(1.0), DType::F32);
+        let init = b.for_loop(BY_THREADS, "t", (zero, eight, 1), |b, t| vec![b.store(acc, &[t], one)]);
+        let left = b.sub(n, i);
+        let hi = if ragged { b.min(left, eight) } else { eight };
+        let ask = b.for_loop(BY_THREADS, "t", (zero, hi, 1), |b, t| {
+            let (at, bits) = (b.add(i, t), b.int(bits));
+            let other = b.binary(BinaryOp::Xor, t, bits);
+            let v = b.load(acc, &[other]);
+            let store = b.store(y, &[at], v);
+            let cond = b.lt(at, n);
+            let mut body = match inside {
+                true => vec![Stmt::If { cond, then: vec![store], otherwise: Vec::new() }],
+                false => vec![store],
+            };
+            if written {
+                body.push(b.store(acc, &[t], one));
+            }
+            body
+        });
+        b.add_phase(vec![core], vec![init, ask]);
+        broken(b)
+    };
+    for bits in [1, 2, 4, 7] {
+        assert_eq!(rules(bits, false, false, false), [0u8; 0]);
+    }
+    assert_eq!(rules(8, false, false, false), [6]);
+    assert_eq!(rules(1, true, false, false), [6]);
+    assert_eq!(rules(1, false, true, false), [6]);
+    assert_eq!(rules(1, false, false, true), [6]);
+}
+
+#[test]
 fn threads_are_counted_and_nest() {
     let (mut b, n, zero, eight, y) = start();
     let one = b.constant(Scalar::Float(1.0), DType::F32);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
+use super::super::walk::for_each_stmt;
 use super::Report;
 
 /// The place of a loop over threads: the counts of the loops that it is nested with, from the outside in, and which of
@@ -84,6 +85,28 @@ pub fn dims(nest: &Nest) -> Dims {
     out
 }
 
+/// The counter and the constant of an index that means another thread: `counter ^ constant`.
+#[must_use]
+pub fn partner(nest: &Nest, e: ExprId) -> Option<(VarId, u32)> {
+    let ExprKind::Binary(BinaryOp::Xor, a, b) = nest.exprs[e].kind else { return None };
+    let ExprKind::Var(v) = nest.exprs[a].kind else { return None };
+    Some((v, u32::try_from(nest.const_int(b)?).ok()?))
+}
+
+/// Whether statements read registers of other threads.
+#[must_use]
+pub fn exchanges(nest: &Nest, block: &Vec<Stmt>) -> bool {
+    let mut found = false;
+    nest.for_each_access([block], &mut |buffer, index| {
+        found |= is_exchange(nest, buffer, index);
+    });
+    found
+}
+
+fn is_exchange(nest: &Nest, buffer: BufferId, index: &[ExprId]) -> bool {
+    nest.buffers[buffer].space == Space::Register && index.iter().any(|e| partner(nest, *e).is_some())
+}
+
 /// Whether a loop of at most `count` threads may end here.
 pub(super) fn ends_at(nest: &Nest, hi: ExprId, count: u32) -> bool {
     let within = |e: ExprId| nest.const_int(e).is_some_and(|n| n <= i64::from(count));
@@ -97,6 +120,7 @@ pub(super) fn ends_at(nest: &Nest, hi: ExprId, count: u32) -> bool {
 pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
     let counters = counters(nest);
     for phase in &nest.phases {
+        together(nest, &phase.body, &BTreeSet::new(), report);
         nesting(nest, &phase.body, false, report);
         let mut varies: BTreeSet<VarId> = counters.keys().copied().collect();
         ends(nest, &phase.body, &mut varies, report);
@@ -105,13 +129,71 @@ pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
         let Some(own) = dims.get(&buffer) else { return };
         for (place, e) in own.iter().zip(index) {
             let Some(place) = place else { continue };
-            let fits = matches!(&nest.exprs[*e].kind, ExprKind::Var(v) if counters.get(v) == Some(place));
+            let fits = match (&nest.exprs[*e].kind, partner(nest, *e)) {
+                (ExprKind::Var(v), _) => counters.get(v) == Some(place),
+                (_, Some((v, bits))) => {
+                    let count = place.counts.get(place.depth).copied().unwrap_or(1);
+                    counters.get(&v) == Some(place) && count.is_multiple_of((bits + 1).next_power_of_two())
+                }
+                _ => false,
+            };
             if !fits {
                 let name = &nest.buffers[buffer].name;
                 report.add(6, format_args!("a thread reaches for registers of another one in `{name}`"));
             }
         }
     });
+}
+
+/// Threads that read each other's registers do so all together, and nobody writes them meanwhile. `whole` are the counters
+/// of the loops around whose threads are all at work: those of a row of another loop are there together, or not at all.
+fn together(nest: &Nest, block: &[Stmt], whole: &BTreeSet<VarId>, report: &mut Report<'_>) {
+    for stmt in block {
+        let Stmt::Loop { var, hi, kind: LoopKind::Threads { count }, body, .. } = stmt else {
+            stmt.blocks().for_each(|inner| together(nest, inner, whole, report));
+            continue;
+        };
+        let mut whole = whole.clone();
+        if nest.const_int(*hi) == Some(i64::from(*count)) {
+            whole.insert(*var);
+        }
+        if has_threads(body.iter()) {
+            together(nest, body, &whole, report);
+            continue;
+        }
+        let mut read = BTreeSet::new();
+        let mut wrong = !take_part(nest, body, &whole, &mut read);
+        for_each_stmt(body, &mut |s| {
+            wrong |= matches!(s, Stmt::Store { buffer, .. } if read.contains(buffer));
+        });
+        if wrong {
+            report.add(6, format_args!("some threads read registers of others that do not take part"));
+        }
+    }
+}
+
+/// Whether registers of others are read only where all threads of their loops are there; notes whose.
+fn take_part(nest: &Nest, block: &[Stmt], whole: &BTreeSet<VarId>, read: &mut BTreeSet<BufferId>) -> bool {
+    let mut all = true;
+    for stmt in block {
+        if let Stmt::Loop { kind: LoopKind::Unrolled | LoopKind::Lanes, body, .. } = stmt {
+            all &= take_part(nest, body, whole, read);
+            continue;
+        }
+        all &= !stmt.blocks().any(|inner| exchanges(nest, inner));
+        stmt.for_each_expr(|e| {
+            nest.any(e, |kind| {
+                if let ExprKind::Load { buffer, index } = kind
+                    && is_exchange(nest, *buffer, index)
+                {
+                    read.insert(*buffer);
+                    all &= index.iter().filter_map(|e| partner(nest, *e)).all(|(v, _)| whole.contains(&v));
+                }
+                false
+            });
+        });
+    }
+    all
 }
 
 fn nesting(nest: &Nest, block: &[Stmt], in_lanes: bool, report: &mut Report<'_>) {

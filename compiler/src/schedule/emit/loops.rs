@@ -10,7 +10,7 @@ use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
 use crate::schedule::bounds;
-use crate::schedule::form::{Action, operands};
+use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
@@ -285,12 +285,51 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// What `f` writes, for each thread along an axis; one after the other where they are not independent.
+    /// How many threads along a level are taken together by all that runs below it.
+    pub(super) fn every(&self, level: LevelId, body: &[Tree]) -> i64 {
+        let axis = self.levels.all[level].axis;
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let of = |s: &StmtId| self.form.stmts[*s].every.filter(|(a, _)| *a == axis).map_or(1, |(_, n)| n);
+        stmts.iter().map(of).min().unwrap_or(1)
+    }
+
+    /// Whether a thread along an axis is the first of `n`; `None` where only those run.
+    pub(in crate::schedule) fn is_first_of(&mut self, axis: AxisId, n: i64) -> Option<nest::ExprId> {
+        let AxisState { thread: Some(thread), every, .. } = self.axes[axis.index()] else { return None };
+        if every == n {
+            return None;
+        }
+        let (n, zero) = (self.b.int(n), self.b.int(0));
+        let place = self.b.binary(BinaryOp::RemNonNeg, thread, n);
+        Some(self.b.eq(place, zero))
+    }
+
+    /// What `f` reads, at the point of the thread whose number differs in a bit.
+    pub(in crate::schedule) fn of_other_thread<T>(
+        &mut self,
+        axis: AxisId,
+        bit: i64,
+        f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        let mine = self.axes[axis.index()].thread;
+        if let Some(thread) = mine {
+            let bit = self.b.int(bit);
+            self.axes[axis.index()].thread = Some(self.b.binary(BinaryOp::Xor, thread, bit));
+        }
+        let result = f(self);
+        self.axes[axis.index()].thread = mine;
+        result
+    }
+
+    /// What `f` writes, for each thread along an axis, or the first of each `every`; one after the other where they are
+    /// not independent.
     pub(super) fn in_threads(
         &mut self,
         level: LevelId,
         count: i64,
         at_once: bool,
+        every: i64,
         f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let axis = self.levels.all[level].axis;
@@ -298,13 +337,15 @@ impl Emitter<'_> {
         let hi = self.reached(axis, count);
         let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
         self.axes[axis.index()].thread = Some(self.b.var(var));
+        let step = if at_once { 1 } else { every };
+        self.axes[axis.index()].every = step;
         let body = self.collect(f)?;
         let kind = match at_once {
             true => LoopKind::Threads { count: u32::try_from(count).unwrap_or(u32::MAX) },
             false => LoopKind::Serial,
         };
         let lo = self.b.int(0);
-        self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
+        self.out.push(nest::Stmt::Loop { var, lo, hi, step, kind, body });
         self.axes[axis.index()] = saved;
         Ok(())
     }

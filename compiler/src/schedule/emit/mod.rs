@@ -61,6 +61,8 @@ struct AxisState {
     unit: Option<nest::ExprId>,
     /// Number of the thread.
     thread: Option<nest::ExprId>,
+    /// The loop over threads stands still at each so many; 0 where it does at each.
+    every: i64,
     /// Blocks have one point; one for each thread, below the end of the axis.
     single: bool,
     /// Where single points end.
@@ -207,7 +209,9 @@ impl<'a> Emitter<'a> {
             Tree::Loop { .. } if self.cooperative(tree)? => Ok(()),
             Tree::Loop { level, lanes, body, .. } => match self.levels.all[*level].kind {
                 LevelKind::Block { count, .. } => self.block(*level, count, *lanes, body),
-                LevelKind::Threads { count } => self.in_threads(*level, count, *lanes, |e| e.trees(body)),
+                LevelKind::Threads { count } => {
+                    self.in_threads(*level, count, *lanes, self.every(*level, body), |e| e.trees(body))
+                }
                 LevelKind::Step(step) => self.step(*level, step, body),
             },
             Tree::Seq { axis, level, body, .. } => self.seq(*axis, *level, body),

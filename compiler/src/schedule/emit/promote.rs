@@ -114,7 +114,9 @@ impl Emitter<'_> {
         let Some((level, rest)) = blocks.split_first() else { return f(self) };
         match self.levels.all[*level].kind {
             LevelKind::Step(_) => self.over_blocks(rest, f),
-            LevelKind::Threads { count } => self.in_threads(*level, count, true, |e| e.over_blocks(rest, f)),
+            LevelKind::Threads { count } => {
+                self.in_threads(*level, count, true, 1, |e| e.over_blocks(rest, f))
+            }
             LevelKind::Block { count, lanes } => {
                 self.in_units(*level, count, lanes, |e| e.over_blocks(rest, f))
             }
