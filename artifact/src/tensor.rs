@@ -35,16 +35,35 @@ pub enum TensorError {
         /// Extents.
         shape: Vec<usize>,
     },
+    /// The system has no memory for it.
+    #[error("out of memory: no {dtype} tensor of shape {shape:?}, {bytes} bytes")]
+    OutOfMemory {
+        /// Element type.
+        dtype: DType,
+        /// Extents.
+        shape: Vec<usize>,
+        /// Bytes asked for.
+        bytes: usize,
+    },
 }
+
+/// Tensors of this many bytes and more are asked for before they are made: making memory that the system does not give
+/// ends the process.
+const ASK_FROM: usize = 64 << 20;
 
 impl HostTensor {
     /// A tensor of zero bytes (0, 0.0, false).
     ///
     /// # Errors
-    /// [`TensorError::TooLarge`] when the byte count overflows.
+    /// [`TensorError::TooLarge`] when the byte count overflows, [`TensorError::OutOfMemory`] when the system does not
+    /// give so much.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<HostTensor, TensorError> {
-        let bytes = vec![0; byte_len(dtype, shape)?];
-        Ok(HostTensor { dtype, shape: shape.to_vec(), bytes })
+        let len = byte_len(dtype, shape)?;
+        // Given back at once; zeroed memory comes cheaper than memory that is zeroed here.
+        if len >= ASK_FROM && Vec::<u8>::new().try_reserve_exact(len).is_err() {
+            return Err(TensorError::OutOfMemory { dtype, shape: shape.to_vec(), bytes: len });
+        }
+        Ok(HostTensor { dtype, shape: shape.to_vec(), bytes: vec![0; len] })
     }
 
     /// A tensor of the given bytes, native byte order.
@@ -62,7 +81,7 @@ impl HostTensor {
     /// A tensor whose element at flat index `i` is `f(i)` cast to `dtype`.
     ///
     /// # Errors
-    /// [`TensorError::TooLarge`] when the byte count overflows.
+    /// As [`HostTensor::zeros`].
     pub fn from_fn(
         dtype: DType,
         shape: &[usize],

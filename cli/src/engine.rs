@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rooftile_artifact::program::Bindings;
-use rooftile_artifact::{HostTensor, Program, Scalar, Target};
+use rooftile_artifact::{HostTensor, Program, Room, Scalar, Target};
 use rooftile_compiler::codegen::{self, CodegenError};
 use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked, EntryError};
@@ -118,7 +118,8 @@ impl Subject {
         })
     }
 
-    /// Sizes, scalars and tensors for a run: given ones, and for the rest what the task says, or random data.
+    /// Sizes, scalars and tensors for a run: given ones, and for the rest what the task says, or random data. What there
+    /// is no room for is refused before any is made.
     ///
     /// # Errors
     /// [`Failure::Usage`] for a size that is missing or unknown, [`Failure::Input`] for sizes that disagree or data
@@ -129,6 +130,7 @@ impl Subject {
         scalars: &BTreeMap<String, Scalar>,
         tensors: BTreeMap<String, HostTensor>,
         seed: u64,
+        room: Room,
     ) -> Result<InputSet, Failure> {
         match self.checked.resolve_sizes(self.entry, sizes) {
             Err(e @ EntryError::UnknownSize { .. }) => return Err(Failure::Usage(e.to_string())),
@@ -137,8 +139,7 @@ impl Subject {
         }
         let fallback =
             self.task().and_then(|t| t.search.first()).map(|s| s.values.clone()).unwrap_or_default();
-        let available = rooftile_runtime::memory::available().map(u128::from);
-        let given = Given { tensors, scalars: scalars.clone(), max_bytes: available };
+        let given = Given { tensors, scalars: scalars.clone(), room };
         let mut sizes: Sizes = sizes.clone();
         if given.tensors.is_empty() {
             for (name, value) in &fallback {
@@ -157,7 +158,7 @@ impl Subject {
                 Err(e @ TaskError::Missing(_)) => return Err(Failure::Usage(e.to_string())),
                 Err(TaskError::TooLarge { bytes, limit }) => {
                     return Err(Failure::Input(format!(
-                        "these sizes need {bytes} bytes of memory, and {limit} are available"
+                        "the tensors take {bytes} bytes at these sizes, and there is memory for {limit}"
                     )));
                 }
                 other => return other.map_err(Failure::input),
@@ -221,6 +222,15 @@ pub fn codegen_failure(error: CodegenError) -> Failure {
 pub fn open_device(name: &str) -> Result<Box<dyn Device>, Failure> {
     let name = if name == "cranelift" { "cpu" } else { name };
     rooftile_runtime::open(name).map_err(|e| Failure::Device(e.to_string()))
+}
+
+/// What there is room for where an interpreter runs, to which an element is some words, whatever its type.
+#[must_use]
+pub fn interpreter_room() -> Room {
+    const ELEMENT: u64 = 64;
+    let available = rooftile_runtime::memory::available();
+    let elements = available.map_or(u128::MAX, |bytes| u128::from(bytes / ELEMENT));
+    Room { tensor_elements: elements, ..Room::of_bytes(available.map(|bytes| bytes / 2)) }
 }
 
 /// What code for a device may use, with the kernel's threads.

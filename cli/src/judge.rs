@@ -9,9 +9,9 @@ use rooftile_compiler::oracle::values::widen;
 use rooftile_compiler::oracle::{ErrorKind, OracleError, Outputs, Values, compiled};
 use rooftile_compiler::task::null_models::{self, passes_null_model};
 use rooftile_compiler::task::{InputSet, Tolerance, bags, judge};
-use rooftile_runtime::{Instance, InstanceOptions};
+use rooftile_runtime::{Instance, InstanceOptions, memory};
 
-use crate::engine::{Subject, bindings, open_device};
+use crate::engine::{self, Subject, bindings, open_device};
 use crate::failure::Failure;
 
 /// Steps that the interpreter is given before the compiled evaluator takes over.
@@ -29,6 +29,12 @@ pub fn expected(subject: &Subject, set: &InputSet) -> Result<Outputs, Failure> {
     let mode = if rounded { Mode::Rounded } else { Mode::Exact };
     let options = Options { mode, check_races: false, budget: INTERPRETED, ..Options::default() };
     let func = reference.unwrap_or(subject.entry);
+    // To the interpreter an element is some words; to the evaluator it is a number.
+    let elements: usize = set.inputs.tensors.iter().flatten().map(HostTensor::len).sum();
+    match memory::ask(64 * elements as u64) {
+        Err(_) if mode == Mode::Exact => return evaluate(subject, func, set),
+        enough => enough.map_err(Failure::input)?,
+    }
     match interp::run(file, func, &set.inputs, &options) {
         Ok(outputs) => Ok(outputs),
         Err(e) if too_long(&e) && mode == Mode::Exact => evaluate(subject, func, set),
@@ -55,6 +61,8 @@ fn evaluate(subject: &Subject, func: FuncId, set: &InputSet) -> Result<Outputs, 
     let mut instance = Instance::new(&device.load(&program)?, &Bindings { sizes, scalars }, options)?;
     for (n, tensor) in set.inputs.tensors.iter().enumerate() {
         if let Some(tensor) = tensor {
+            // As f64, or as pairs of them.
+            memory::ask(16 * tensor.len() as u64).map_err(Failure::input)?;
             instance.write_input(n, &widen(tensor).map_err(Failure::input)?)?;
         }
     }
@@ -164,7 +172,8 @@ pub fn null_models(subject: &Subject) -> Result<Vec<Diagnostic>, Failure> {
     };
     let Some(sizes) = task.search.iter().min_by_key(volume) else { return Ok(Vec::new()) };
     let none = std::collections::BTreeMap::new();
-    let make = |seed| subject.inputs(&sizes.values, &none, Default::default(), seed);
+    let make =
+        |seed| subject.inputs(&sizes.values, &none, Default::default(), seed, engine::interpreter_room());
     let (first, second) = (make(1)?, make(2)?);
     let (want, stale) = (expected(subject, &first)?, expected(subject, &second)?);
     let func = subject.func();

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::Write as _;
+
 use common::{data, example, fail, run, scratch, succeed};
 
 /// Writes a file into a scratch folder and gives its path.
@@ -94,6 +96,53 @@ fn a_missing_file_is_named() {
 fn a_size_too_large_for_memory_is_refused() {
     let size = "M=4000000,N=4000000,K=4";
     fail(&["run", &example("matmul"), "--size", size], 1, &["memory"]);
+}
+
+/// A trillion elements, on every device: the bytes are named before any is made.
+#[test]
+fn a_trillion_elements_are_refused_on_every_device() {
+    let saxpy = example("saxpy");
+    let size = "N=1000000000000";
+    for device in ["cpu", "nest", "oracle"] {
+        fail(&["run", &saxpy, "--size", size, "--device", device], 1, &["memory", "8000000000000 bytes"]);
+    }
+    fail(&["bench", &saxpy, "--size", size], 1, &["memory", "8000000000000 bytes"]);
+    fail(&["explain", &saxpy, "--size", size], 1, &["memory", "8000000000000 bytes"]);
+    let vulkan = ["run", &saxpy, "--size", size, "--device", "vulkan"];
+    match run(&vulkan) {
+        (4, _, err) => {
+            assert!(err.contains("`vulkan` is not available"), "{err}");
+            // Past the test harness, which keeps what a passing test prints.
+            let _ = writeln!(std::io::stdout(), "\nSKIPPED: sizes too large for vulkan (no device)");
+        }
+        _ => {
+            fail(&vulkan, 1, &["memory", "8000000000000 bytes"]);
+            // There is memory for these, but elements are numbered by 31 bits.
+            let text = "kernel k(x: in i8[N], y: out i8[N]) { for i in tiles(N; b) { y[i] = x[i] } }";
+            let path = file("many-elements", text);
+            let many = ["run", &path, "--size", "N=2200000000", "--device", "vulkan"];
+            fail(&many, 1, &["has 2200000000 elements", "the device takes"]);
+        }
+    }
+}
+
+/// Memory that the system refuses, since the process may not have more, is an error and no crash.
+#[test]
+fn a_limit_on_the_process_is_respected() {
+    let limited = |device: &str| {
+        let script = "ulimit -v 2000000 && exec \"$0\" \"$@\"";
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", script, env!("CARGO_BIN_EXE_rooftile"), "run", &example("saxpy")]);
+        shell.args(["--size", "N=400000000", "--device", device]);
+        let out = shell.output().expect("a shell");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (code, err) = limited("cpu");
+    assert!(code == Some(1) && err.contains("3200000000 bytes"), "{code:?}: {err}");
+    // A driver may not even start in so little.
+    let (code, err) = limited("vulkan");
+    let refused = code == Some(1) && err.contains("3200000000 bytes");
+    assert!(refused || code == Some(4) && err.starts_with("error: "), "{code:?}: {err}");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::ptr::NonNull;
 
 use rooftile_artifact::abi::BUFFER_ALIGN;
 
+use crate::memory;
+
 /// Buffers of this size and more are put in huge pages: one core reads DRAM about twice as fast from them.
 pub const HUGE_FROM: usize = 4 << 20;
 const HUGE_PAGE: usize = 2 << 20;
@@ -58,6 +60,7 @@ impl AlignedBuffer {
     /// # Errors
     /// [`OutOfMemory`] when the system has none.
     pub fn new(len: usize) -> Result<AlignedBuffer, OutOfMemory> {
+        memory::ask(len as u64)?;
         if len >= HUGE_FROM { AlignedBuffer::mapped(len) } else { AlignedBuffer::heap(len) }
     }
 
@@ -67,6 +70,7 @@ impl AlignedBuffer {
     /// # Errors
     /// [`OutOfMemory`] when the system has none.
     pub fn guarded(len: usize) -> Result<AlignedBuffer, OutOfMemory> {
+        memory::ask(len as u64)?;
         let page = page_size();
         let none = OutOfMemory { bytes: len };
         let inner = len.checked_next_multiple_of(page).ok_or(none)?.max(page);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rooftile_artifact::{Program, Target};
+use rooftile_artifact::{Program, Room, Target};
 
 use crate::cpu::CpuDevice;
 use crate::error::{DeviceError, Error};
 use crate::launch::CpuKernel;
+use crate::memory;
 use crate::null::NullDevice;
 use crate::pool::Pool;
 use crate::vulkan::{self, VulkanDevice, VulkanProgram};
@@ -19,6 +20,13 @@ pub trait Device: Send + Sync + std::fmt::Debug {
 
     /// What code for it may use, and the sizes that decide which code is good.
     fn target(&self) -> &Target;
+
+    /// What the tensors of a kernel can take at most where the host makes them and the device has a copy of each, as far
+    /// as can be said before any is made. More may turn out to be needed.
+    fn room(&self) -> Room {
+        // Both copies are the host's.
+        Room::of_bytes(memory::available().map(|bytes| bytes / 2))
+    }
 
     /// Takes a program, ready to be instantiated at any sizes.
     ///

@@ -1,15 +1,17 @@
 //! A program at fixed sizes, with its memory.
 
 use rooftile_artifact::program::{Bindings, Mode, TensorParam};
+use rooftile_artifact::tensor::TensorError;
 use rooftile_artifact::{DType, HostTensor, Program, Scalar, Target};
 
 use crate::backend::{self, Backend, Place};
+use crate::buffer::OutOfMemory;
 use crate::device::Loaded;
 use crate::error::{Error, InputError, InternalError, malformed};
 use crate::setting::Setting;
 use crate::timing::Flusher;
 use crate::topology::Pin;
-use crate::{content, contract, packing};
+use crate::{content, contract, memory, packing};
 
 /// How an instance is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,12 +161,17 @@ impl Instance {
     /// A parameter's content. After a run, the newest data of a parameter whose storage was swapped.
     ///
     /// # Errors
-    /// [`InternalError::Malformed`] when there is no such parameter.
+    /// [`crate::DeviceError::OutOfMemory`] when the host has no memory for it, [`InternalError::Malformed`] when there is
+    /// no such parameter.
     pub fn read_output(&self, param: usize) -> Result<HostTensor, Error> {
         self.param(param)?;
         let layout = &self.setting.layouts[param];
         let dtype = self.program().buffers[param].dtype;
-        let mut tensor = HostTensor::zeros(dtype, &layout.shape).map_err(|e| malformed(e.to_string()))?;
+        memory::ask(layout.bytes as u64)?;
+        let mut tensor = HostTensor::zeros(dtype, &layout.shape).map_err(|e| match e {
+            TensorError::OutOfMemory { bytes, .. } => OutOfMemory { bytes }.into(),
+            e => malformed(e.to_string()),
+        })?;
         self.backend.read(param, &mut |storage| match layout.packing {
             Some(packing) => packing.unpack(storage, tensor.bytes_mut()),
             None => tensor.bytes_mut().copy_from_slice(storage),

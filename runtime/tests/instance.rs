@@ -6,7 +6,7 @@ mod program;
 
 use common::{add, kernel, launch, program, promise, report, store};
 use rooftile_artifact::host_expr::HostBinary;
-use rooftile_artifact::program::{Bindings, BufferDecl, Code, Contract, Mode, Program, Step};
+use rooftile_artifact::program::{Bindings, BufferDecl, Code, Contract, Kernel, Mode, Program, Step};
 use rooftile_artifact::{DType, HostExpr, HostTensor, Scalar};
 use rooftile_runtime::{
     CpuDevice, Device, DeviceError, Error, InputError, Instance, InstanceOptions, InternalError, NullDevice,
@@ -207,6 +207,21 @@ fn what_does_not_fit_is_refused_before_it_is_allocated() {
         input_error(instance(&storing(), &bindings(1000, 0), options)),
         InputError::TooLarge { needed: 4064, available: 1000 }
     );
+}
+
+/// Scratch memory that only a step counter tells of is counted when the run comes to it, not taken and found missing.
+#[test]
+fn scratch_memory_that_does_not_fit_is_refused_in_a_run() {
+    let local_bytes = HostExpr::binary(HostBinary::Mul, HostExpr::Size(0), (1i64 << 45).into());
+    let large = Kernel { local_bytes, ..kernel(store()) };
+    let body = vec![launch(0, HostExpr::Step(0), 0.into())];
+    let steps = vec![Step::Repeat { var: 0, lo: 1.into(), hi: 2.into(), swaps: vec![], body }];
+    let p = program(&[("x", Mode::Out)], 0, vec![large], steps);
+    let mut i = instance(&p, &bindings(4, 0), InstanceOptions::default()).expect("small");
+    match i.run() {
+        Err(Error::Device(DeviceError::OutOfMemory(e))) => assert_eq!(e.bytes, 1 << 45),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -412,6 +412,49 @@ fn what_the_device_cannot_count_is_said() {
 }
 
 #[test]
+fn more_than_the_device_has_is_refused_before_it_is_asked_for() {
+    let Some(device) = device() else { return };
+    // Buffers of two billion bytes each, together more than there is.
+    let (n, room) = (2_000_000_000, device.room());
+    assert!(room.tensor_elements > n && room.bytes > 0 && room.tensor_bytes > 0, "{room:?}");
+    let buffers = usize::try_from(2 * room.bytes / n).expect("a device of this world") + 2;
+    let p = program(&[("x", Mode::Out)], buffers, DType::U8, vec![], vec![]);
+    match input_error(instance(&p, &bindings(n as i64, 0), InstanceOptions::default())) {
+        InputError::TooLarge { needed, available } => {
+            assert!(needed >= n as u64 * buffers as u64 && available < needed)
+        }
+        // The driver makes no buffer of this size.
+        e @ InputError::BeyondLimit { .. } => assert!(e.to_string().contains("bytes of x"), "{e}"),
+        e => panic!("{e}"),
+    }
+    // Scratch memory that only a step counter tells of: it is counted when the run comes to it.
+    let tebibyte = 1i64 << 40;
+    let kernel = Kernel {
+        local_bytes: HostExpr::binary(HostBinary::Mul, HostExpr::Size(0), tebibyte.into()),
+        ..storing()
+    };
+    let body = vec![launch(vec![0], HostExpr::Step(0), 0.into())];
+    let steps = vec![Step::Repeat { var: 0, lo: 1.into(), hi: 2.into(), swaps: vec![], body }];
+    let p = program(&[("x", Mode::Out)], 0, DType::I32, vec![kernel], steps);
+    let mut i = instance(&p, &bindings(4, 0), InstanceOptions::default()).expect("small");
+    for _ in 0..2 {
+        match i.run() {
+            Err(Error::Device(DeviceError::OutOfMemory(e))) => {
+                assert!(e.bytes >= 1 << 40 && e.to_string().contains(&e.bytes.to_string()), "{e}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The device goes on.
+    let steps = vec![launch(vec![0], HostExpr::Size(0), 7.into())];
+    let p = program(&[("x", Mode::Out)], 0, DType::I32, vec![storing()], steps);
+    let mut i = instance(&p, &bindings(4, 0), InstanceOptions::default()).expect("small");
+    i.run().expect("runs");
+    assert_eq!(read(&i, 0), [7; 4]);
+    nothing_found();
+}
+
+#[test]
 fn times_are_measured_and_inputs_restored() {
     if device().is_none() {
         return;

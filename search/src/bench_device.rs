@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rooftile_artifact::program::Bindings;
 use rooftile_artifact::work::Work;
-use rooftile_artifact::{HostTensor, Profile, Program, Target};
+use rooftile_artifact::{HostTensor, Profile, Program, Room, Target};
 use rooftile_runtime as runtime;
 use runtime::timer::{Clock as Time, Stopwatch};
 use runtime::{DeviceError, Error, InputError, InternalError, MeasureOptions};
@@ -40,6 +40,12 @@ impl Machine {
     #[must_use]
     pub fn threads(&self) -> usize {
         self.threads
+    }
+
+    /// What the tensors of a task can take at most.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.device.room()
     }
 
     /// Takes a program.
@@ -241,6 +247,7 @@ impl Clock for WallClock {
 fn failure(error: Error) -> Failure {
     let reason = match &error {
         Error::Input(InputError::OutOfBounds { .. }) => Reason::OutOfBounds,
+        Error::Input(InputError::TooLarge { .. }) => Reason::Memory,
         Error::Input(_) => Reason::Size,
         Error::Device(e) => device_reason(e),
         Error::Internal(InternalError::Canary { .. }) => Reason::OutOfBounds,
@@ -293,5 +300,9 @@ mod tests {
         }
         let beyond = InputError::BeyondLimit { what: text(), value: 2, limit: 1 };
         assert_eq!(failure(beyond.into()).reason, Reason::Size);
+        let too_large = InputError::TooLarge { needed: 2, available: 1 };
+        assert_eq!(failure(too_large.into()).reason, Reason::Memory);
+        let none = runtime::buffer::OutOfMemory { bytes: 1 };
+        assert_eq!(failure(none.into()).reason, Reason::Memory);
     }
 }

@@ -25,11 +25,14 @@ pub(crate) struct Fake {
     pub(crate) wrong_lanes: Option<i64>,
     /// Held-out sizes (any `M` that is odd) are this much slower with staged copies.
     pub(crate) stage_penalty: f64,
+    /// There is no memory for sizes of which one is larger.
+    pub(crate) largest: i64,
 }
 
 impl Fake {
     pub(crate) fn new(noise: f64) -> Fake {
-        Fake { rng: Rng::for_step(77, 0), noise, verified: 0, wrong_lanes: None, stage_penalty: 1.0 }
+        let rng = Rng::for_step(77, 0);
+        Fake { rng, noise, verified: 0, wrong_lanes: None, stage_penalty: 1.0, largest: i64::MAX }
     }
 
     fn sample(&mut self, seconds: f64) -> f64 {
@@ -91,6 +94,9 @@ pub(crate) fn optimum(sizes: &Sizes) -> f64 {
 
 impl Bench for Fake {
     fn size_info(&mut self, sizes: &Sizes) -> Result<SizeInfo, Failure> {
+        if sizes.values().any(|v| *v > self.largest) {
+            return Err(Failure::new(Reason::Memory, "9 bytes, of which there are 8"));
+        }
         Ok(SizeInfo { roof_s: optimum(sizes), bound: "fma".into(), flops: 1.0, bytes: 1.0 })
     }
 

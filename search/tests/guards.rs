@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rooftile_artifact::host_expr::HostExpr;
+use rooftile_artifact::host_expr::{HostBinary, HostExpr};
 use rooftile_artifact::program::{Bindings, BufferDecl, Code, Kernel, Mode, Phase, Step, TensorParam};
 use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::work::Work;
@@ -75,6 +75,12 @@ fn code(variant: &str) -> Result<Vec<u8>, Failure> {
         "lost" => return Err(Failure::new(Reason::Crash, "the device is lost")),
         "dead" => return Err(Failure::new(Reason::Timeout, "the device does not answer")),
         "panic" => panic!("a bug of the compiler"),
+        "greedy" => {
+            // More than there are addresses: the allocator ends the process.
+            drop(std::hint::black_box(vec![1u8; 1 << 60]));
+            with(&[])
+        }
+        "scratch" => with(&[]),
         other => return Err(Failure::new(Reason::Illegal, other)),
     })
 }
@@ -86,7 +92,7 @@ fn gpu_kernel(variant: &str) -> Result<Kernel, Failure> {
     let wrong = match variant {
         "right" | "right2" => false,
         "wrong" => true,
-        "hang" => false,
+        "hang" | "scratch" => false,
         other => return Err(Failure::new(Reason::Illegal, other)),
     };
     let asm = spirv::Asm::new().phase(|a, at| {
@@ -148,7 +154,12 @@ impl Workload for Twice {
 
     fn compile(&mut self, recipe: &Recipe) -> Result<Program, Failure> {
         let variant = variant(recipe);
-        let kernel = if self.gpu { gpu_kernel(variant)? } else { cpu_kernel(variant)? };
+        let mut kernel = if self.gpu { gpu_kernel(variant)? } else { cpu_kernel(variant)? };
+        if variant == "scratch" {
+            // A pebibyte for each thread, but none where it is checked first.
+            let thousands = HostExpr::binary(HostBinary::Div, HostExpr::Size(0), 1000.into());
+            kernel.local_bytes = HostExpr::binary(HostBinary::Mul, thousands, (1i64 << 50).into());
+        }
         let buffer = |name: &str| BufferDecl {
             name: name.to_owned(),
             dtype: DType::F32,
@@ -190,7 +201,7 @@ impl Workload for Twice {
             let v = (i as u64).wrapping_mul(2654435761).wrapping_add(seed) % 1000;
             Scalar::Float(scale * (v as f64 + 3.0))
         });
-        let x = x.map_err(|e| Failure::new(Reason::Size, e.to_string()))?;
+        let x = x.map_err(|e| Failure::new(Reason::Memory, e.to_string()))?;
         Ok(Case {
             bindings: Bindings { sizes: vec![sizes["N"]], scalars: Vec::new() },
             tensors: vec![Some(x), None],
@@ -286,6 +297,8 @@ fn labels() {
         ("dead", Some(Reason::Timeout)),
         ("panic", Some(Reason::Internal)),
         ("illegal", Some(Reason::Illegal)),
+        ("scratch", Some(Reason::Memory)),
+        ("greedy", Some(Reason::Memory)),
         ("right2", None),
     ];
     for (variant, want) in cases {
@@ -294,7 +307,11 @@ fn labels() {
         // Whatever happened, the next one is right.
         assert!(judge(&mut worker, "right").is_ok_and(|s| s > 0.0 && s < 1.0), "after {variant}");
     }
-    assert_eq!(worker.starts(), 5, "who hangs, who crashes and who loses the device ends the worker");
+    assert_eq!(
+        worker.starts(),
+        6,
+        "who hangs, who crashes, who loses the device and who takes all memory ends the worker"
+    );
     let pairs = worker.pair(&recipe("right"), &recipe("right2"), &sizes(1000), 9).expect("both run");
     assert!(pairs.len() == 9 && pairs.iter().all(|(a, b)| *a > 0.0 && *b > 0.0));
 }
@@ -312,6 +329,7 @@ fn gpu() {
     for (variant, want) in [
         ("right", None),
         ("wrong", Some(Reason::WrongResult)),
+        ("scratch", Some(Reason::Memory)),
         ("hang", Some(Reason::Timeout)),
         ("right2", None),
     ] {
@@ -328,7 +346,10 @@ fn gpu() {
 fn memory_limit() {
     let mut worker = remote(Some(2 << 30));
     let huge = worker.measure(&recipe("right"), &sizes(1 << 32), Effort::short(None, None));
-    assert_eq!(huge.expect_err("more than the limit").reason, Reason::Memory);
+    let huge = huge.expect_err("more than the limit");
+    assert_eq!(huge.reason, Reason::Memory);
+    assert!(huge.detail.contains("17179869184 bytes"), "{huge}");
+    assert_eq!(worker.starts(), 1, "what is asked for first ends no worker");
     assert!(judge(&mut worker, "right").is_ok());
 }
 

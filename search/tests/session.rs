@@ -115,6 +115,30 @@ fn what_cannot_be_searched_is_refused() {
     assert!(matches!(go(&other, &at("d")), Err(SearchError::Device(_))));
 }
 
+/// A size that no machine has memory for is said to be left out, with its bytes; a search of nothing else is refused.
+#[test]
+fn sizes_that_do_not_fit_are_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let huge = "{M=1000000, N=1000000, K=16}";
+    let with = MATMUL.replace("{M=33, N=17, K=21}", &format!("{{M=33, N=17, K=21}} {huge}"));
+    let with = with.replace("{M=48, N=16, K=32}", huge);
+    let done = go(&options(&with, Cost::Model, 6), &folder.path().join("a")).expect("searches");
+    assert!(done.report.verified() && done.report.of(Set::Search).count() == 1);
+    for set in ["search", "heldout"] {
+        let start = format!("{set} size K=16,M=1000000,N=1000000 is left out: memory: ");
+        let said = done.report.warnings.iter().find(|w| w.starts_with(&start));
+        // The matrices of a million by a million, by 16, and by 16.
+        assert!(said.is_some_and(|w| w.contains("4000128000000 bytes")), "{:?}", done.report.warnings);
+    }
+    let only = with.replace("{M=24, N=40, K=16}", "");
+    match go(&options(&only, Cost::Model, 6), &folder.path().join("b")) {
+        Err(SearchError::Run(RunError::Size { source, .. })) => {
+            assert!(source.to_string().contains("4000128000000 bytes"), "{source}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 /// The search starts from the compiler's choice written out as verbs: it is what children are made of, and where nothing
 /// beats it, what the winner's file says.
 #[test]

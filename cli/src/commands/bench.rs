@@ -43,7 +43,8 @@ pub fn run(args: &BenchArgs) -> Outcome {
     let mut wrong = None;
     let mut results = Vec::new();
     for pairs in size_sets {
-        let set = subject.inputs(&engine::sizes(pairs)?, &scalars, Default::default(), s.seed)?;
+        let sizes = engine::sizes(pairs)?;
+        let set = subject.inputs(&sizes, &scalars, Default::default(), s.seed, device.room())?;
         let watch = Stopwatch::start(Clock::Wall);
         let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
         let program = engine::compile(&module, &target)?;

@@ -23,7 +23,8 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let target = engine::target(device.as_ref(), s.threads);
     let threads = target.host_threads();
     let scalars = engine::scalars(subject.func(), &s.set)?;
-    let set = subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed)?;
+    let set =
+        subject.inputs(&engine::sizes(&s.sizes)?, &scalars, Default::default(), s.seed, device.room())?;
     let mut work = analysis::work_on(
         &subject.checked.hir,
         subject.entry,

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rooftile_artifact::{CpuTarget, HostTensor, Target};
+use rooftile_artifact::{CpuTarget, HostTensor, Room, Target};
 use rooftile_compiler::hir::ir::{ParamRef, Role};
 use rooftile_compiler::nest::interp as nest_interp;
 use rooftile_compiler::oracle::interp as oracle_interp;
 use rooftile_compiler::task::InputSet;
+use rooftile_runtime::Device;
 
 use crate::args::RunArgs;
 use crate::engine::{self, Subject};
@@ -43,8 +44,9 @@ pub fn run(args: &RunArgs) -> Outcome {
     }
     let sizes = engine::sizes(&s.sizes)?;
     let scalars = engine::scalars(subject.func(), &s.set)?;
-    let set = subject.inputs(&sizes, &scalars, tensors, s.seed)?;
-    let after = execute(&subject, args, &set)?;
+    let place = Place::open(&s.device)?;
+    let set = subject.inputs(&sizes, &scalars, tensors, s.seed, place.room())?;
+    let after = execute(&subject, args, &set, &place)?;
     let written = subject.written();
     let mut lines = String::new();
     if args.verify {
@@ -78,25 +80,56 @@ fn tensor_names(subject: &Subject) -> Vec<String> {
     names.collect()
 }
 
+/// What runs it.
+enum Place {
+    /// The interpreter of the language.
+    Oracle,
+    /// The interpreter of scheduled loops.
+    Nest,
+    /// Machine code.
+    Device(Box<dyn Device>),
+}
+
+impl Place {
+    fn open(name: &str) -> Result<Place, Failure> {
+        Ok(match name {
+            "oracle" => Place::Oracle,
+            "nest" => Place::Nest,
+            name => Place::Device(engine::open_device(name)?),
+        })
+    }
+
+    fn room(&self) -> Room {
+        match self {
+            Place::Oracle | Place::Nest => engine::interpreter_room(),
+            Place::Device(device) => device.room(),
+        }
+    }
+}
+
 /// All tensor parameters after the run.
-fn execute(subject: &Subject, args: &RunArgs, set: &InputSet) -> Result<Vec<HostTensor>, Failure> {
+fn execute(
+    subject: &Subject,
+    args: &RunArgs,
+    set: &InputSet,
+    place: &Place,
+) -> Result<Vec<HostTensor>, Failure> {
     let s = &args.subject;
     let func = subject.func();
-    match s.device.as_str() {
-        "oracle" => {
+    match place {
+        Place::Oracle => {
             let options = oracle_interp::Options { budget: u64::MAX, ..oracle_interp::Options::default() };
             let outputs = oracle_interp::run(&subject.checked.hir, subject.entry, &set.inputs, &options)
                 .map_err(Failure::input)?;
             outputs.tensors.iter().map(|v| v.to_host(v.dtype).map_err(Failure::input)).collect()
         }
-        "nest" => {
+        Place::Nest => {
             let target = Target::Cpu(CpuTarget::default());
             let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
             let bindings = engine::bindings(func, module.program(), set)?;
             nest_interp::run(&module, &bindings, &set.inputs.tensors).map_err(Failure::bug)
         }
-        name => {
-            let device = engine::open_device(name)?;
+        Place::Device(device) => {
             let target = engine::target(device.as_ref(), s.threads);
             let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
             let program = engine::compile(&module, &target)?;

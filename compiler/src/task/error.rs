@@ -49,6 +49,18 @@ pub enum TaskError {
         /// Bytes allowed.
         limit: u128,
     },
+    /// A tensor that is larger than the device takes.
+    #[error("`{name}` has {count} {unit} at these sizes, more than the {limit} that the device takes")]
+    TensorTooLarge {
+        /// The tensor.
+        name: String,
+        /// How many of the unit it has.
+        count: u128,
+        /// `elements` or `bytes`.
+        unit: &'static str,
+        /// The most that the device takes.
+        limit: u128,
+    },
     /// A tensor given by the user that is not what the parameter needs.
     #[error("`{name}`: {reason}")]
     Given {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::{DType, HostTensor, Scalar};
+use rooftile_artifact::{DType, HostTensor, Room, Scalar};
 
 use crate::hir::ir::{File, Func, FuncId, ParamRef, Role, ScalarParam, Tensor, TensorId};
 use crate::oracle::Inputs;
@@ -37,8 +37,8 @@ pub struct Given {
     pub tensors: BTreeMap<String, HostTensor>,
     /// Scalars by parameter.
     pub scalars: Scalars,
-    /// Largest number of bytes that all tensors, outputs included, may take; `None` for no limit.
-    pub max_bytes: Option<u128>,
+    /// What all tensors, outputs included, may take.
+    pub room: Room,
 }
 
 /// Data for a kernel or pipeline. Without a task, or without an `init`, a parameter has the data of its type: floats are
@@ -92,7 +92,8 @@ pub fn small_cases(
 /// As [`generate`], with tensors and scalars of the user's in place of generated ones.
 ///
 /// # Errors
-/// As [`generate`]; also when a given tensor has another type or shape than its parameter, or the data exceed `max_bytes`.
+/// As [`generate`]; also when a given tensor has another type or shape than its parameter, or the data exceed the room;
+/// that is said before any tensor is made whose extents are known by then.
 pub fn generate_given(
     file: &File,
     task: Option<&Task>,
@@ -113,7 +114,7 @@ pub fn generate_given(
         scalars: Scalars::new(),
         tensors: BTreeMap::new(),
         patterns: Vec::new(),
-        max_bytes: given.max_bytes,
+        room: given.room,
     };
     maker.start(given)?;
     let mut work: Vec<Work<'_>> = Vec::new();
@@ -201,7 +202,7 @@ pub(super) struct Maker<'a> {
     pub(super) tensors: BTreeMap<String, HostTensor>,
     /// Sparse patterns by the name of the size that counts their elements.
     pub(super) patterns: Vec<(Option<String>, Pattern)>,
-    pub(super) max_bytes: Option<u128>,
+    pub(super) room: Room,
 }
 
 impl Maker<'_> {
@@ -423,11 +424,32 @@ impl Maker<'_> {
             Unbound::Name(name) => Stop::Wait(name),
             other => Stop::Fail(unbound(other, &tensor.name)),
         })?;
-        let bytes = shape.iter().fold(tensor.dtype.size() as u128, |n, e| n.saturating_mul(*e as u128));
-        match self.max_bytes {
-            Some(limit) if bytes > limit => Err(Stop::Fail(TaskError::TooLarge { bytes, limit })),
-            _ => Ok(shape),
+        self.check_room().map_err(Stop::Fail)?;
+        Ok(shape)
+    }
+
+    /// Whether there is room for every tensor whose extents are known by now, so that none is made where one of them
+    /// does not fit.
+    fn check_room(&self) -> Result<(), TaskError> {
+        let (mut bytes, mut outcome) = (0u128, Ok(()));
+        for (_, tensor) in self.func.tensors.iter() {
+            let Ok(shape) = self.binder().shape(&tensor.shape) else { continue };
+            let elements = shape.iter().fold(1u128, |n, e| n.saturating_mul(*e as u128));
+            let own = elements.saturating_mul(tensor.dtype.size() as u128);
+            let limits =
+                [("elements", elements, self.room.tensor_elements), ("bytes", own, self.room.tensor_bytes)];
+            if let Some((unit, count, limit)) = limits.into_iter().find(|(_, count, limit)| count > limit) {
+                outcome = Err(TaskError::TensorTooLarge { name: tensor.name.clone(), count, unit, limit });
+            }
+            bytes = bytes.saturating_add(own);
         }
+        self.has_room(bytes).and(outcome)
+    }
+
+    /// Whether there is room for so many bytes.
+    pub(super) fn has_room(&self, bytes: u128) -> Result<(), TaskError> {
+        let limit = self.room.bytes;
+        if bytes > limit { Err(TaskError::TooLarge { bytes, limit }) } else { Ok(()) }
     }
 
     /// Checks what is known only at the end, and puts all in order.
@@ -438,12 +460,8 @@ impl Maker<'_> {
             }
         }
         self.binder().check_wheres()?;
-        let needed = bytes_needed(self.file, self.entry, &self.sizes, &self.scalars)?;
-        if let Some(limit) = self.max_bytes
-            && needed > limit
-        {
-            return Err(TaskError::TooLarge { bytes: needed, limit });
-        }
+        self.has_room(bytes_needed(self.file, self.entry, &self.sizes, &self.scalars)?)?;
+        self.check_room()?;
         for (_, tensor) in self.func.tensors.iter() {
             let (Some((lo, hi)), Some(data)) = (tensor.range, self.tensors.get(&tensor.name)) else {
                 continue;

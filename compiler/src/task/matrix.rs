@@ -91,6 +91,7 @@ impl Maker<'_> {
         if family == Family::Laplacian5 && columns != square {
             return Err(fail("the Laplacian is square, and there are not as many columns as rows"));
         }
+        self.has_room(sparse::bytes(family, rows as u64)).map_err(Stop::Fail)?;
         let stream = Stream::new(self.seed, &tensor.name);
         let pattern = sparse::pattern(family, rows as u64, u64::try_from(columns).unwrap_or(0), stream);
         let count = pattern.pointers.last().copied().unwrap_or(0);

@@ -26,6 +26,23 @@ pub(super) struct Pattern {
     pub(super) values: Vec<f64>,
 }
 
+/// About how many bytes the pattern of so many rows takes.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate; too much stays too much"
+)]
+pub(super) fn bytes(family: Family, rows: u64) -> u128 {
+    const WORD: u128 = size_of::<i64>() as u128;
+    let per_row = match family {
+        // A column and a value for each of five points.
+        Family::Laplacian5 => 10,
+        Family::Random(mean) | Family::PowerLaw(mean) => mean.max(0.0).ceil() as u128,
+        Family::Ragged(_) => 0,
+    };
+    u128::from(rows).saturating_mul(per_row.saturating_add(1)).saturating_mul(WORD)
+}
+
 /// The pattern of `rows` rows and `columns` columns. Row lengths come from `stream` at the row's number, columns at the
 /// number of rows plus the element's number.
 pub(super) fn pattern(family: Family, rows: u64, columns: u64, stream: Stream) -> Pattern {

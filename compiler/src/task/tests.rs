@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::{DType, HostTensor, Scalar};
+use rooftile_artifact::{DType, HostTensor, Room, Scalar};
 
 use super::inputs::bytes_needed;
 use super::null_models::passes_null_model;
@@ -149,12 +149,12 @@ fn data_follow_from_seed_name_and_index() {
 fn a_given_array_binds_sizes_and_must_fit() {
     let c = checked(MANY);
     let entry = c.entry(None).expect("an entry");
-    let with = |name: &str, dtype, shape: &[usize], limit: Option<u128>| {
+    let with = |name: &str, dtype, shape: &[usize], limit: Option<u64>| {
         let tensor = HostTensor::zeros(dtype, shape).expect("small");
         let given = Given {
             tensors: BTreeMap::from([(name.to_owned(), tensor)]),
             scalars: BTreeMap::from([("al".to_owned(), Scalar::Float(0.125))]),
-            max_bytes: limit,
+            room: Room::of_bytes(limit),
         };
         generate_given(&c.hir, c.task(entry), entry, &sizes(&[("n", 1)]), 1, &given)
     };
@@ -172,6 +172,43 @@ fn a_given_array_binds_sizes_and_must_fit() {
         bytes_needed(&c.hir, entry, &made.sizes, &scalars),
         Ok(17 * (4 * 4 + 8 + 12 + 1 + 4 + 8 + 4) - 17 * 4 + 12 + 17 * 4)
     );
+}
+
+/// What no machine holds is refused before anything of it is made: this test would not end otherwise.
+#[test]
+fn data_without_room_are_refused_before_any_are_made() {
+    let c = checked(
+        "kernel k(x: in f32[N], y: in f32[N], z: inout f32[2*N]) { for i in tiles(N; b) { z[i] = x[i] + y[i] } }",
+    );
+    let entry = c.entry(None).expect("an entry");
+    let with = |n: i64, room: Room| {
+        let given = Given { room, ..Given::default() };
+        generate_given(&c.hir, None, entry, &sizes(&[("N", n)]), 1, &given).map(|_| ())
+    };
+    let trillion = 1_000_000_000_000;
+    // Each input alone would fit.
+    let room = Room { bytes: 10 * trillion as u128, ..Room::default() };
+    let too_large = TaskError::TooLarge { bytes: 16 * trillion as u128, limit: 10 * trillion as u128 };
+    assert_eq!(with(trillion, room), Err(too_large));
+    let limited =
+        |unit, count, limit| Err(TaskError::TensorTooLarge { name: "z".to_owned(), count, unit, limit });
+    let room = Room { tensor_elements: trillion as u128, ..Room::default() };
+    assert_eq!(with(trillion, room), limited("elements", 2 * trillion as u128, trillion as u128));
+    let room = Room { tensor_bytes: 4 * trillion as u128, ..Room::default() };
+    assert_eq!(with(trillion, room), limited("bytes", 8 * trillion as u128, 4 * trillion as u128));
+    assert_eq!(with(4, Room { bytes: 64, tensor_bytes: 32, tensor_elements: 8 }), Ok(()));
+    // Sparse data bind their sizes as they are made: a guess must do.
+    let c = checked(
+        "kernel s(rp: in i32[R+1] range 0..E+1 monotone, col: in i32[E] range 0..C, x: in f32[C], y: out f32[R]) {
+           for r in tiles(R; b) with e in rp[r]..rp[r+1] { y[r] = sum[e](x[col[e]]) }
+         }
+         task s { search {R=4} init rp ~ csr(random, 1000.0) }",
+    );
+    let entry = c.entry(None).expect("an entry");
+    let given = Given { room: Room::of_bytes(Some(1 << 20)), ..Given::default() };
+    let made = generate_given(&c.hir, c.task(entry), entry, &sizes(&[("R", 1000)]), 1, &given);
+    let pattern = 8 * 1000 * 1001;
+    assert_eq!(made.map(|_| ()), Err(TaskError::TooLarge { bytes: pattern, limit: 1 << 20 }));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::error::{Error, malformed};
 use crate::instance::InstanceOptions;
 use crate::interpret::{Memory, Run, allocate};
 use crate::launch::Pointers;
+use crate::memory;
 use crate::pool::Pool;
 use crate::prepared::{Op, local_bytes};
 use crate::setting::Setting;
@@ -105,6 +106,8 @@ impl Backend for CpuBackend {
     }
 
     fn save(&mut self, buffers: &[usize]) -> Result<(), Error> {
+        let bytes: usize = buffers.iter().map(|&b| self.memory.storage(b).len()).sum();
+        memory::ask(bytes as u64)?;
         self.saved = buffers.iter().map(|&b| self.memory.storage(b).as_slice().to_vec()).collect();
         Ok(())
     }

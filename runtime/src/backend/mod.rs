@@ -77,7 +77,7 @@ pub(crate) enum Place {
 pub(crate) fn available(loaded: &Loaded) -> Option<u64> {
     match &loaded.inner.code {
         LoadedCode::Cpu { .. } => memory::available(),
-        LoadedCode::Vulkan(program) => program.available(),
+        LoadedCode::Vulkan(program) => Some(program.context.available()),
     }
 }
 

@@ -14,6 +14,7 @@ use gpu_allocator::{AllocationError, AllocationSizes, MemoryLocation};
 
 use crate::buffer::OutOfMemory;
 use crate::error::DeviceError;
+use crate::memory as host;
 use crate::vulkan::driver::Driver;
 use crate::vulkan::probe::Found;
 
@@ -227,6 +228,12 @@ impl Context {
         unsafe { self.device.cmd_pipeline_barrier(commands, from, Stage::HOST, none, &memory, &[], &[]) };
     }
 
+    /// Bytes that the device can give to buffers, as far as is known: its driver only says what it has in all.
+    pub(crate) fn available(&self) -> u64 {
+        let host = if self.found.unified { host::available() } else { None };
+        host.map_or(self.found.memory, |host| host.min(self.found.memory))
+    }
+
     /// A buffer of so many bytes, whose content is not said.
     ///
     /// # Errors
@@ -236,6 +243,14 @@ impl Context {
         let none = OutOfMemory { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) };
         let usage =
             Usage::STORAGE_BUFFER | Usage::TRANSFER_SRC | Usage::TRANSFER_DST | Usage::SHADER_DEVICE_ADDRESS;
+        // Asking a driver for more than it says to have breaks a rule of Vulkan; and one that lends the host's memory gives
+        // what is not there.
+        if bytes > self.found.memory.min(self.found.most_bytes()) {
+            return Err(none.into());
+        }
+        if self.found.unified {
+            host::ask(bytes)?;
+        }
         let info = vk::BufferCreateInfo::default().size(bytes).usage(usage);
         // SAFETY: the device is live; the buffer is bound to memory that meets its requirements before its address is
         // asked for, and destroyed when that fails.

@@ -9,6 +9,7 @@ use gpu_allocator::MemoryLocation;
 
 use crate::buffer::{CanaryDied, canary};
 use crate::error::DeviceError;
+use crate::memory as host;
 use crate::vulkan::context::{Context, RawBuffer};
 
 /// Alignment of every storage, bytes: what drivers are fastest with, and at least
@@ -118,6 +119,7 @@ impl Storage {
             make(bytes);
             return Ok(());
         }
+        host::ask(self.len as u64)?;
         let mut bytes = vec![0; self.len];
         make(&mut bytes);
         self.upload(self.offset, &bytes)
@@ -215,6 +217,7 @@ impl Storage {
     }
 
     fn download(&self, offset: u64, len: usize) -> Result<Vec<u8>, DeviceError> {
+        host::ask(len as u64)?;
         let mut bytes = Vec::with_capacity(len);
         let staging = Storage::staging(&self.context, len, Use::Download)?;
         while bytes.len() < len {

@@ -23,8 +23,9 @@ mod tape;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rooftile_artifact::gpu_abi::LIMIT;
 use rooftile_artifact::profile::Fingerprint;
-use rooftile_artifact::{Profile, Program, Target};
+use rooftile_artifact::{Profile, Program, Room, Target};
 
 use crate::device::{Device, DeviceInfo, Loaded, LoadedCode, LoadedProgram};
 use crate::error::{DeviceError, Error};
@@ -106,6 +107,16 @@ impl Device for VulkanDevice {
         &self.target
     }
 
+    fn room(&self) -> Room {
+        let found = self.context.found;
+        let host = host::available().map_or(u64::MAX, |host| if found.unified { host / 2 } else { host });
+        Room {
+            bytes: host.min(found.memory).into(),
+            tensor_bytes: found.target.buffer_bytes.into(),
+            tensor_elements: u128::from(LIMIT.unsigned_abs()) - 1,
+        }
+    }
+
     fn load(&self, program: &Program) -> Result<Loaded, Error> {
         validate::program(program)?;
         let messages = driver::messages_so_far();
@@ -124,15 +135,6 @@ pub(crate) struct VulkanProgram {
     /// One for each kernel of the program.
     pub(crate) kernels: Vec<GpuKernel>,
     pub(crate) context: Arc<Context>,
-}
-
-impl VulkanProgram {
-    /// Bytes that the device can give to buffers.
-    pub(crate) fn available(&self) -> Option<u64> {
-        let found = self.context.found;
-        let host = if found.unified { host::available() } else { None };
-        Some(host.map_or(found.memory, |host| host.min(found.memory)))
-    }
 }
 
 /// The devices as a list shows them; one line with the reason where there is none.

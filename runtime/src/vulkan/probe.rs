@@ -75,6 +75,11 @@ impl Found {
         )
     }
 
+    /// Bytes of the largest buffer that the driver makes.
+    pub(crate) fn most_bytes(&self) -> u64 {
+        self.target.buffer_bytes.saturating_add(AROUND)
+    }
+
     /// Seconds from one tick count to a later one.
     pub(crate) fn seconds(&self, from: u64, to: u64) -> f64 {
         let mask = if self.tick_bits >= 64 { u64::MAX } else { (1 << self.tick_bits) - 1 };

@@ -198,9 +198,12 @@ fn died(status: std::io::Result<ExitStatus>, words: &str) -> Failure {
     let Ok(status) = status else { return Failure::new(Reason::Crash, "the worker was lost") };
     let last = words.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("").trim();
     let said = if last.is_empty() { String::new() } else { format!("; it said: {last}") };
+    // Rust's allocator says of how many bytes.
+    if let Some(line) = words.lines().find(|l| l.contains("memory allocation of")) {
+        return Failure::new(Reason::Memory, format!("out of memory: {}", line.trim()));
+    }
     match status.signal() {
-        // The message of Rust's allocator, and the signal of a system that is out of memory.
-        _ if words.contains("memory allocation of") => Failure::new(Reason::Memory, "out of memory"),
+        // As a system that is out of memory does.
         Some(9) => Failure::new(Reason::Memory, "ended by the system, as it does when memory runs out"),
         Some(signal @ (7 | 11)) => {
             Failure::new(Reason::OutOfBounds, format!("memory access outside every buffer, signal {signal}"))

@@ -20,7 +20,7 @@ use rooftile_compiler::hir::ir::{FuncId, ParamRef, Role, Tensor, TensorId};
 use rooftile_compiler::nest::{VerifiedModule, canonical_hash, verify_module};
 use rooftile_compiler::oracle::{self, Mode, Outputs, Values, values::widen};
 use rooftile_compiler::schedule::{Allow, Choice, lower};
-use rooftile_compiler::task::{self, Task};
+use rooftile_compiler::task::{self, Task, TaskError};
 
 use super::workload::{Case, Draw, Judged, Look, Workload};
 use crate::bench::{Failure, Reason, Sizes};
@@ -48,6 +48,8 @@ pub struct TileTask {
     task: Task,
     hash: String,
     target: Target,
+    /// The device that runs the candidates.
+    machine: Machine,
     /// The processor: it judges, whatever runs the candidates.
     host: Machine,
     estimates: bool,
@@ -85,6 +87,7 @@ impl TileTask {
             task,
             hash,
             target,
+            machine,
             host,
             estimates,
             evaluator: None,
@@ -392,8 +395,14 @@ impl Workload for TileTask {
     }
 
     fn case(&self, sizes: &Sizes, seed: u64, draw: Draw) -> Result<Case, Failure> {
-        let made = task::generate(&self.checked.hir, Some(&self.task), self.entry, sizes, seed)
-            .map_err(|e| Failure::new(Reason::Size, e.to_string()))?;
+        let given = task::Given { room: self.machine.room(), ..task::Given::default() };
+        let made = task::generate_given(&self.checked.hir, Some(&self.task), self.entry, sizes, seed, &given)
+            .map_err(|e| match e {
+                TaskError::TooLarge { .. } | TaskError::TensorTooLarge { .. } => {
+                    Failure::new(Reason::Memory, e.to_string())
+                }
+                e => Failure::new(Reason::Size, e.to_string()),
+            })?;
         let mut tensors = made.inputs.tensors;
         if draw != Draw::Task {
             // Every tensor is rescaled, whether or not an earlier one could be.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rooftile_artifact::Profile;
 
-use crate::bench::{Bench, Clock, Failure, Sizes, Upcoming, size_text};
+use crate::bench::{Bench, Clock, Failure, Reason, SizeInfo, Sizes, Upcoming, size_text};
 use crate::candidate::{CandidateId, Proposal, Recipe};
 use crate::evaluate::funnel::{Course, calibrate, evaluate};
 use crate::finale::{Baselines, Grounds, Rivals, Selected, Set, choose, report_size, select};
@@ -149,10 +149,10 @@ pub struct Hands<'a> {
 /// [`RunError`]; a candidate's failure is none.
 pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
     let mut warnings = Vec::new();
-    let infos = job.search.iter().map(|sizes| info(hands.bench, sizes)).collect::<Result<Vec<_>, _>>()?;
+    let (sizes, infos) = usable(hands, Set::Search, &job.search, &mut warnings)?.into_iter().unzip();
     let mut search = Search {
         job,
-        course: Course::new(job.search.clone(), infos),
+        course: Course::new(sizes, infos),
         state: State::default(),
         strategy: job.strategy.start(&job.mutator),
         queue: VecDeque::new(),
@@ -177,8 +177,41 @@ pub fn run(job: &Job, hands: &mut Hands<'_>) -> Result<RunReport, RunError> {
     Ok(report)
 }
 
-fn info(bench: &mut dyn Bench, sizes: &Sizes) -> Result<crate::bench::SizeInfo, RunError> {
-    bench.size_info(sizes).map_err(|source| RunError::Size { size: size_text(sizes), source })
+/// What is known of each size of a set, without those that need more memory than there is: a search does without them, and
+/// its report says so. What was left out once stays out, since records of candidates hold a time for each size.
+fn usable(
+    hands: &mut Hands<'_>,
+    set: Set,
+    sizes: &[Sizes],
+    warnings: &mut Vec<String>,
+) -> Result<Vec<(Sizes, SizeInfo)>, RunError> {
+    let key = format!("left_out_{}", set.name());
+    let before: Option<Vec<(Sizes, Failure)>> = hands.store.get(&key)?;
+    let mut left_out = before.clone().unwrap_or_default();
+    let mut known = Vec::new();
+    for sizes in sizes {
+        if left_out.iter().any(|(out, _)| out == sizes) {
+            continue;
+        }
+        match hands.bench.size_info(sizes) {
+            Ok(info) => known.push((sizes.clone(), info)),
+            Err(failure) if before.is_none() && failure.reason == Reason::Memory => {
+                left_out.push((sizes.clone(), failure));
+            }
+            Err(source) => return Err(RunError::Size { size: size_text(sizes), source }),
+        }
+    }
+    for (sizes, failure) in &left_out {
+        warnings.push(format!("{} size {} is left out: {failure}", set.name(), size_text(sizes)));
+    }
+    if before.is_none() {
+        hands.store.put(&key, &left_out)?;
+    }
+    match (known.is_empty(), left_out.into_iter().next()) {
+        // Nothing is left to search, or to choose by.
+        (true, Some((sizes, source))) => Err(RunError::Size { size: size_text(&sizes), source }),
+        _ => Ok(known),
+    }
 }
 
 fn interrupted(hands: &Hands<'_>) -> Option<Stop> {
@@ -393,14 +426,11 @@ impl Search<'_> {
         let (mut selected, mut results) = (Selected::default(), Vec::new());
         if let Some(seed) = self.seed() {
             (hands.progress)(Progress::Stage("selection"));
-            let mut heldout = Vec::new();
-            for sizes in &job.heldout {
-                heldout.push((sizes.clone(), info(hands.bench, sizes)?));
-            }
+            let heldout = usable(hands, Set::Heldout, &job.heldout, &mut warnings)?;
             let default = self.named("default").filter(|r| r.full()).map(|r| r.id);
             let others = self.others();
             let rivals = Rivals { seed: seed.id, default, others: &others };
-            let grounds = Grounds { search: &job.search, heldout: &heldout };
+            let grounds = Grounds { search: &self.course.sizes, heldout: &heldout };
             selected = select(hands.bench, state, rivals, grounds, self.course.noise, &job.spell);
             if let Some(record) = selected.winner.and_then(|id| state.record(id)) {
                 let recipe = &record.proposal.recipe;

@@ -164,6 +164,41 @@ fn held_out_sizes_veto() {
     assert!(r.speedup(Set::Heldout, |s| s.over_seed).expect("paired").median >= 1.0);
 }
 
+/// Sizes without memory are left out, and stay out when the run is resumed with more of it: records hold a time for each
+/// size. Without any size left there is no search.
+#[test]
+fn sizes_without_memory_are_left_out() {
+    let mut job = job(StrategyKind::Evolution, 5, 60);
+    let large = |sizes: &[Sizes]| {
+        let first = sizes[0].keys().map(|name| (name.clone(), 1 << 40)).collect();
+        [sizes, &[first]].concat()
+    };
+    let want = fresh(&job, &mut Fake::new(0.0));
+    (job.search, job.heldout) = (large(&job.search), large(&job.heldout));
+    let mut fake = Fake { largest: 1 << 20, ..Fake::new(0.0) };
+    let first = fresh(&job, &mut fake);
+    assert_eq!(first.report.winner, want.report.winner);
+    for set in [Set::Search, Set::Heldout] {
+        assert_eq!(first.report.of(set).count(), want.report.of(set).count());
+        let said = |w: &&String| w.starts_with(set.name()) && w.contains("memory: 9 bytes");
+        assert_eq!(first.report.warnings.iter().filter(said).count(), 1, "{:?}", first.report.warnings);
+    }
+    job.limits.evaluations = Some(90);
+    let more = go(&job, &mut Fake::new(0.0), first.store, &NoClock, &AtomicBool::new(false));
+    assert!(more.report.verified() && more.report.evaluations == 90);
+    assert_eq!(more.report.of(Set::Search).count(), want.report.of(Set::Search).count());
+
+    let mut none = Fake { largest: 0, ..Fake::new(0.0) };
+    let mut store = Store::in_memory(&header(&job)).expect("memory");
+    let stop = AtomicBool::new(false);
+    let mut hands =
+        Hands { bench: &mut none, store: &mut store, clock: &NoClock, stop: &stop, progress: &mut |_| () };
+    match run(&job, &mut hands) {
+        Err(RunError::Size { source, .. }) => assert_eq!(source.reason, Reason::Memory),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn limits_end_a_search() {
     let mut timed = job(StrategyKind::Evolution, 1, 100_000);
