@@ -392,6 +392,8 @@ pub fn with_values(plan: &Plan, assignment: &Assignment) -> Plan {
                 fix(a)
             }
             Verb::Unroll { count: a, .. }
+            | Verb::Thread { count: a, .. }
+            | Verb::Grid { group: a, .. }
             | Verb::Stage { panel: a, .. }
             | Verb::Scan { items: a, .. }
             | Verb::Scatter { copies: a, .. } => a.iter_mut().for_each(fix),

@@ -130,6 +130,15 @@ fn a_winner_is_written_back_and_read_again() {
         with_values(&plan, &values).verbs[1],
         Verb::Unroll { axis: "i".into(), count: Some(Amount::Int(2)) }
     );
+    let gpu = Plan {
+        verbs: vec![
+            Verb::Thread { axis: "i".into(), count: Some(Amount::Name("v".into())) },
+            Verb::Grid { axes: vec!["i".into()], group: Some(Amount::Name("u".into())) },
+        ],
+    };
+    let fixed = with_values(&gpu, &values).verbs;
+    assert_eq!(fixed[0], Verb::Thread { axis: "i".into(), count: Some(Amount::Int(8)) });
+    assert_eq!(fixed[1], Verb::Grid { axes: vec!["i".into()], group: Some(Amount::Int(2)) });
 }
 
 #[test]
