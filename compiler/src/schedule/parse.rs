@@ -556,6 +556,16 @@ impl<'a> Args<'a> {
                 };
                 Verb::Math { function, ulp }
             }
+            "graph" => {
+                let e = self.positional("`on`")?;
+                if !self.word(e, &[("on", true), ("off", false)])? {
+                    // What no device does is refused where it would be expected to.
+                    let message = "`graph(off)`: the commands of a program are always recorded once, and submitted together";
+                    let d = Diagnostic::error(Code::Unsupported, self.verb.span, message);
+                    return Err(Box::new(d.help("leave `graph` out, or write graph(on)")));
+                }
+                Verb::Graph
+            }
             // The table marks no other verb as typed; a test walks it.
             _ => return self.wrong(self.verb.span, "the verb has no effect"),
         })
@@ -725,6 +735,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::FuseOnline(value) => ("fuse_online", vec![positional(value)]),
         Verb::Specialize(size) => ("specialize", vec![positional(size)]),
         Verb::Math { function, ulp } => ("math", vec![positional(function), named("ulp", amount(ulp))]),
+        Verb::Graph => ("graph", vec![positional("on")]),
         Verb::Other { name, text, .. } => (name, parse_args(name, text)),
     };
     ast::Verb { name: ident(verb_name), args, span: Span::default() }

@@ -59,7 +59,7 @@ fn every_verb_round_trips() {
     }
 }
 
-const THREADS: &str = "grid(i, j, group = g) thread(i, 4) thread(j)";
+const THREADS: &str = "grid(i, j, group = g) thread(i, 4) thread(j) graph(on)";
 
 #[test]
 fn verbs_of_gpus_round_trip() {
@@ -67,11 +67,12 @@ fn verbs_of_gpus_round_trip() {
     assert!(errors.is_empty(), "{errors:?}");
     let texts: Vec<String> = plan.verbs.iter().map(verb_text).collect();
     assert_eq!(texts.join(" "), THREADS);
-    assert!(plan.verbs.iter().all(|v| matches!(v, Verb::Grid { .. } | Verb::Thread { .. })));
+    let typed = |v: &Verb| matches!(v, Verb::Grid { .. } | Verb::Thread { .. } | Verb::Graph);
+    assert!(plan.verbs.iter().all(typed), "{plan:?}");
 }
 
 const GPU: &str = "grid(i, j, group = g, order = heavy_first) warps(8) mma(acc, coopmat) micro(acc)
-    stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared) graph(on)
+    stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared)
     time_tile(t, 4, style = overlapped, keep = shared) fuse(k1, k2) prepack(B, panel(32)) nontemporal(C) prefetch(A, 8)
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
     convert(w, at = reg, via = lop3) spread(i, 2, sync = cluster) peel(j, diagonal)";
@@ -91,6 +92,21 @@ fn what_only_gpus_have_is_kept_as_written() {
             anchors: vec!["i".into(), "j".into()],
             text: "i, j, group = g, order = heavy_first".into()
         }
+    );
+}
+
+/// Commands are always recorded once: what says so is taken, what asks for something else is refused.
+#[test]
+fn graphs_are_always_on() {
+    assert_eq!(messages("vulkan", "graph(on)"), "");
+    insta::assert_snapshot!(
+        messages("vulkan", "graph(off) graph() graph(maybe) graph(on, on)"),
+        @"
+        Error E0505 `graph(off)`: the commands of a program are always recorded once, and submitted together  help: leave `graph` out, or write graph(on)
+        Error E0503 `graph`: `on` is missing  help: it is written graph(on)
+        Error E0503 `graph`: one of on, off was expected  help: it is written graph(on)
+        Error E0503 `graph`: an argument too many  help: it is written graph(on)
+        "
     );
 }
 

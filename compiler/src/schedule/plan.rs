@@ -207,6 +207,8 @@ pub enum Verb {
         /// Error accepted, in units in the last place.
         ulp: Amount,
     },
+    /// `graph(on)`: all commands of a program are recorded once, and a run submits them. This is what always happens.
+    Graph,
     /// A verb that is known and checked for its anchors but has no effect, kept as written.
     Other {
         /// The verb.

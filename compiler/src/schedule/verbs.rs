@@ -116,7 +116,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Everywhere),
         verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Everywhere),
         verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), NotYet),
-        verb("graph", "graph(on)", None, GpuNotYet),
+        verb("graph", "graph(on)", None, Gpu),
         verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),
         verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),

@@ -27,7 +27,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Append { target, .. } => (17, target),
         Verb::Tail { .. } => (18, ""),
         Verb::Math { function, .. } => (19, function),
-        Verb::Other { text, .. } => (20, text),
+        Verb::Graph => (20, ""),
+        Verb::Other { text, .. } => (21, text),
     }
 }
 
