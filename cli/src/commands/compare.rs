@@ -105,7 +105,12 @@ fn text(runs: &[(String, RunReport)]) -> String {
             || "no machine: times are those of the model".to_owned(),
             |p| {
                 let f = &p.fingerprint;
-                format!("{} ({}), {} cores, {}, huge pages {}", f.cpu, f.cpu_id, f.cores, f.os, f.huge_pages)
+                // A device of its own is named before the machine that it is in.
+                let device = if f.device.is_empty() { String::new() } else { format!("{}; ", f.device) };
+                format!(
+                    "{device}{} ({}), {} cores, {}, huge pages {}",
+                    f.cpu, f.cpu_id, f.cores, f.os, f.huge_pages
+                )
             },
         );
         out += &format!("{dir}: {machine}; {}, seed {}\n", r.strategy, r.seed);
