@@ -37,6 +37,50 @@ fn without_a_driver_every_command_says_so() {
     assert!(code == 4 && err.contains("vulkan:1"), "{err}");
 }
 
+/// A loader that is none, found first: the same as no loader, whatever the system has.
+#[test]
+fn without_a_loader_every_command_says_so() {
+    let folder = scratch("no-loader");
+    for name in ["libvulkan.so.1", "libvulkan.so"] {
+        std::fs::write(folder.join(name), "not a library").expect("written");
+    }
+    let matmul = example("matmul");
+    for args in [
+        &["run", &matmul, "--device", "vulkan"][..],
+        &["search", &matmul, "--device", "vulkan", "--evals", "1"],
+        &["machine", "--device", "vulkan"],
+    ] {
+        let out = rooftile().args(args).env("LD_LIBRARY_PATH", &folder).output().expect("the binary runs");
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(4), "{args:?}: {err}");
+        let said = "`vulkan` is not available: no Vulkan loader: ";
+        assert!(err.contains(said) && err.contains("libvulkan"), "{args:?}: {err}");
+    }
+}
+
+/// The reasons are the same in the list of devices, with and without JSON.
+#[test]
+fn the_list_says_why_there_is_no_gpu() {
+    let list = |json: bool| {
+        let mut command = rooftile();
+        command.arg("devices").args(json.then_some("--json"));
+        command.env("VK_DRIVER_FILES", "/nowhere/driver.json").env_remove("VK_ADD_DRIVER_FILES");
+        let out = command.output().expect("the binary runs");
+        assert!(out.status.success(), "{out:?}");
+        String::from_utf8(out.stdout).expect("text")
+    };
+    let text = list(false);
+    let line = text.lines().find(|l| l.starts_with("vulkan ")).expect("it is listed");
+    let (_, why) = line.split_once("(missing: ").expect("it is missing");
+    let document: Value = serde_json::from_str(&list(true)).expect("one document");
+    let devices = document["devices"].as_array().expect("a list");
+    let vulkan = devices.iter().find(|d| d["name"] == "vulkan").expect("it is listed");
+    assert_eq!(
+        (vulkan["available"].as_bool(), vulkan["reason"].as_str()),
+        (Some(false), why.strip_suffix(')'))
+    );
+}
+
 #[test]
 fn a_device_that_is_not_there_is_named() {
     fail(&["machine", "--device", "vulkan:7"], 4, &["vulkan:7"]);
