@@ -1,9 +1,12 @@
-//! Time from text to machine code, by stage and example.
+//! Time from text to machine code, by stage and example; and to SPIR-V, by kernel.
 
 use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use rooftile_artifact::{GpuTarget, Target};
 use rooftile_benches::{checked, default_choice, examples, module, program};
+use rooftile_compiler::codegen::vulkan::compile_nest;
 use rooftile_compiler::schedule::{Choice, lower};
 use rooftile_compiler::{driver, hir, nest, syntax};
 use rooftile_runtime::{CpuDevice, Device};
@@ -13,8 +16,8 @@ fn stages(c: &mut Criterion) {
     let target = device.target();
     for (name, text) in examples() {
         let mut group = c.benchmark_group(format!("compile/{name}"));
-        group.sample_size(10).warm_up_time(std::time::Duration::from_millis(100));
-        group.measurement_time(std::time::Duration::from_millis(300));
+        group.sample_size(10).warm_up_time(Duration::from_millis(100));
+        group.measurement_time(Duration::from_millis(300));
         let (file, entry) = checked(&text);
         let choice = default_choice(&file, entry);
         let lowered = lower(&file.hir, entry, &choice, target).expect("a legal schedule");
@@ -35,5 +38,58 @@ fn stages(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, stages);
+/// From a verified nest to the words of a SPIR-V module, for every kernel that the examples launch, and the median over
+/// the kernels. No device is needed.
+fn spirv(c: &mut Criterion) {
+    let gpu = GpuTarget::default();
+    let target = Target::from(gpu.clone());
+    let mut group = c.benchmark_group("spirv");
+    group.sample_size(10).warm_up_time(Duration::from_millis(100));
+    group.measurement_time(Duration::from_millis(300));
+    // Seconds of each kernel that was timed.
+    let mut medians: Vec<(f64, String)> = Vec::new();
+    for (name, text) in examples() {
+        let (file, entry) = checked(&text);
+        let verified = module(&file, entry, &default_choice(&file, entry), &target);
+        for (n, nest) in verified.nests().iter().enumerate() {
+            let label = format!("{name}/{n}:{}", nest.name);
+            let mut samples = Vec::new();
+            group.bench_function(&label, |b| {
+                b.iter_custom(|times| {
+                    let start = Instant::now();
+                    for _ in 0..times {
+                        black_box(compile_nest(black_box(nest), &gpu).expect("code"));
+                    }
+                    let all = start.elapsed();
+                    #[expect(clippy::cast_precision_loss, reason = "a number of runs")]
+                    samples.push(all.as_secs_f64() / times as f64);
+                    all
+                });
+            });
+            // The first samples are of the warm-up.
+            samples.reverse();
+            samples.truncate(10);
+            medians.extend(median(&mut samples).map(|s| (s, label)));
+        }
+    }
+    group.finish();
+    let slowest = medians.iter().max_by(|a, b| a.0.total_cmp(&b.0)).cloned();
+    let mut seconds: Vec<f64> = medians.iter().map(|(s, _)| *s).collect();
+    if let (Some(middle), Some((most, label))) = (median(&mut seconds), slowest) {
+        println!(
+            "spirv: median over {} kernels {:.2} ms; the longest, {label}, {:.2} ms",
+            seconds.len(),
+            middle * 1e3,
+            most * 1e3
+        );
+    }
+}
+
+/// The value in the middle; `None` where a filter left nothing to be timed.
+fn median(values: &mut [f64]) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+criterion_group!(benches, stages, spirv);
 criterion_main!(benches);
