@@ -188,6 +188,8 @@ pub struct GpuFeatures {
     pub special_values: bool,
     /// Subnormal numbers are kept in arithmetic on binary32, and on binary64 where there is any.
     pub subnormals: bool,
+    /// Subnormal numbers are kept where binary16 is taken apart.
+    pub half_subnormals: bool,
     /// A group of as many threads as a subgroup has is one subgroup.
     pub whole_subgroups: bool,
 }
@@ -195,7 +197,7 @@ pub struct GpuFeatures {
 impl GpuFeatures {
     /// Every feature with its name.
     #[must_use]
-    pub fn named(self) -> [(&'static str, bool); 15] {
+    pub fn named(self) -> [(&'static str, bool); 16] {
         [
             ("arithmetic on f16", self.f16),
             ("arithmetic on f64", self.f64),
@@ -211,6 +213,7 @@ impl GpuFeatures {
             ("8-bit dot products", self.dot8),
             ("signed zeros and NaN kept", self.special_values),
             ("subnormal numbers kept", self.subnormals),
+            ("subnormal numbers of f16 kept", self.half_subnormals),
             ("whole subgroups", self.whole_subgroups),
         ]
     }

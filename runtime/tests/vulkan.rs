@@ -373,6 +373,7 @@ fn what_the_device_lacks_is_said() {
         special_values: true,
         whole_subgroups: true,
         subnormals: true,
+        half_subnormals: true,
     };
     let missing = gpu.features.missing(all);
     match with(&|code| code.features = all) {

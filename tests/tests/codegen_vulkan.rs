@@ -8,8 +8,8 @@ mod nests;
 use std::time::Instant;
 
 use nests::Case;
-use nests::compare::{Subject, check, compare};
-use rooftile_artifact::{GpuTarget, Program};
+use nests::compare::{Subject, check, compare, compare_on};
+use rooftile_artifact::{DType, GpuTarget, HostTensor, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::VerifiedModule;
 use rooftile_tests::vulkan::{WIDTHS, in_children_of};
@@ -58,6 +58,20 @@ fn interpreter_and_vulkan_agree() {
             case_seed = case_seed.wrapping_add(1);
         }
         println!("codegen_vulkan: {ran} nests");
+    });
+}
+
+#[test]
+fn every_half_is_taken_apart() {
+    with_device("every_half_is_taken_apart", &WIDTHS, |subject| {
+        let bytes: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
+        let checked = compare_on(subject, &groups::halves(), 1, |_, b| match b.dtype {
+            DType::F16 => HostTensor::from_bytes(DType::F16, &[1 << 16], bytes.clone()).expect("as many"),
+            t => HostTensor::zeros(t, &[1 << 16]).expect("memory"),
+        });
+        if let Err(what) = checked {
+            panic!("{what}");
+        }
     });
 }
 

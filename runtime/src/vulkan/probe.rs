@@ -147,6 +147,7 @@ pub(crate) fn probe(
             && (!features.f64 || p12.shader_signed_zero_inf_nan_preserve_float64 == vk::TRUE),
         subnormals: p12.shader_denorm_preserve_float32 == vk::TRUE
             && (!features.f64 || p12.shader_denorm_preserve_float64 == vk::TRUE),
+        half_subnormals: features.f16 && p12.shader_denorm_preserve_float16 == vk::TRUE,
         ..features
     };
 
@@ -227,6 +228,7 @@ fn features(
         special_values: false,
         whole_subgroups: false,
         subnormals: false,
+        half_subnormals: false,
     };
     let extras = Extras {
         memory_model: yes(f12.vulkan_memory_model) && yes(f12.vulkan_memory_model_device_scope),

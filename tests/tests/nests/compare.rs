@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rooftile_artifact::abi::status;
-use rooftile_artifact::program::Bindings;
+use rooftile_artifact::program::{Bindings, BufferDecl};
 use rooftile_artifact::{DType, HostTensor, Program, Scalar};
 use rooftile_compiler::nest::interp::{self, InterpError};
 use rooftile_compiler::nest::ir::Stmt;
@@ -77,17 +77,25 @@ fn remove(block: &mut Vec<Stmt>, n: &mut usize) -> bool {
     false
 }
 
-/// The first difference, if there is one.
+/// The first difference on random data, if there is one.
 pub(crate) fn compare(subject: &Subject<'_>, case: &Case, seed: u64) -> Result<(), String> {
+    compare_on(subject, case, seed, |rng, b| {
+        random_tensor(rng, b.dtype, &extents(b, case.size), subject.subnormals)
+    })
+}
+
+/// The first difference on given data, if there is one.
+pub(crate) fn compare_on(
+    subject: &Subject<'_>,
+    case: &Case,
+    seed: u64,
+    mut input: impl FnMut(&mut StdRng, &BufferDecl) -> HostTensor,
+) -> Result<(), String> {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x5EED);
     let Case { module, size, functions, scalars } = case;
     let module = verify_module(module.clone()).map_err(|found| format!("interpreter: {found:?}"))?;
-    let inputs: Vec<Option<HostTensor>> = module
-        .program()
-        .buffers
-        .iter()
-        .map(|b| Some(random_tensor(&mut rng, b.dtype, &extents(b, *size), subject.subnormals)))
-        .collect();
+    let inputs: Vec<Option<HostTensor>> =
+        module.program().buffers.iter().map(|b| Some(input(&mut rng, b))).collect();
     let scalars =
         scalars.iter().map(|&t| random_tensor(&mut rng, t, &[1], subject.subnormals).get(0)).collect();
     let bindings = Bindings { sizes: vec![*size], scalars };
@@ -132,7 +140,7 @@ fn reported(e: &Error) -> Option<u32> {
     }
 }
 
-fn extents(b: &rooftile_artifact::program::BufferDecl, size: i64) -> Vec<usize> {
+fn extents(b: &BufferDecl, size: i64) -> Vec<usize> {
     let env = rooftile_artifact::host_expr::HostEnv { sizes: &[size], threads: 1, ..Default::default() };
     b.shape.iter().map(|e| usize::try_from(e.eval_int(&env).expect("a size")).expect("positive")).collect()
 }

@@ -92,6 +92,21 @@ fn pairs(t: DType, rows: u32, columns: u32) -> (Builder, Vec<(DType, usize)>) {
     (b, vec![(t, 1), (t, 1)])
 }
 
+/// Every half there is, as f32: the first buffer holds them.
+pub(crate) fn halves() -> Case {
+    let mut b = Builder::new("halves");
+    let n = b.add_size("n");
+    let x = b.add_buffer("g", DType::F16, &[n], Space::Global(0));
+    let y = b.add_buffer("g", DType::F32, &[n], Space::Global(1));
+    let zero = b.int(0);
+    let (core, i) = b.core_loop("i", (zero, n, 1));
+    let v = b.load(x, &[i]);
+    let v = b.cast(DType::F32, v);
+    let body = vec![b.store(y, &[i], v)];
+    b.add_phase(vec![core], body);
+    case(b, &[(DType::F16, 1), (DType::F32, 1)], 1 << 16)
+}
+
 /// Buffers of `n` or `n * n` elements.
 fn case(b: Builder, buffers: &[(DType, usize)], size: i64) -> Case {
     let name = |n: usize| format!("g{n}");

@@ -1,11 +1,14 @@
 //! Conversions between types, as [`rooftile_artifact::Scalar::cast`] says.
 
 use rooftile_artifact::DType;
-use rspirv::spirv::{Op, Word};
+use rspirv::spirv::{Capability, Op, Word};
 
 use super::emit::Emitter;
 use super::int::Int;
 use super::types::{carrier_bits, float_bits};
+
+/// `UnpackHalf2x16` of the GLSL set.
+const UNPACK_HALF: u32 = 62;
 
 impl Emitter<'_> {
     /// `v` of type `from` as type `to`.
@@ -131,6 +134,15 @@ impl Emitter<'_> {
         if from == DType::Bf16 {
             let shifted = self.word_op(Op::ShiftLeftLogical, bits, 16);
             return self.code.value(Op::Bitcast, float, &[shifted]);
+        }
+        // Not all devices may be asked to keep subnormal numbers of one width only.
+        if self.target.features.half_subnormals && self.target.features.subnormals {
+            self.code.module.features.f16 = true;
+            self.code.module.features.half_subnormals = true;
+            self.code.module.capability(Capability::Float16);
+            let pair = self.code.module.vector(float, 2);
+            let both = self.code.ext(UNPACK_HALF, pair, &[bits]);
+            return self.code.extract(float, both, 0);
         }
         let magnitude = self.word_op(Op::BitwiseAnd, bits, 0x7FFF);
         let shifted = self.word_op(Op::ShiftLeftLogical, magnitude, 13);

@@ -228,7 +228,10 @@ impl Module {
 
     /// Asks for what of IEEE 754 the device keeps to.
     fn float_controls(&mut self) {
-        let widths: &[u32] = if self.features.f64 { &[32, 64] } else { &[32] };
+        let widths: Vec<u32> = [(16, self.features.half_subnormals), (32, true), (64, self.features.f64)]
+            .into_iter()
+            .filter_map(|(bits, used)| used.then_some(bits))
+            .collect();
         let entries: Vec<Word> = self.out.functions.iter().filter_map(dr::Function::def_id).collect();
         let modes = [
             (
@@ -241,7 +244,9 @@ impl Module {
         for (_, capability, mode) in modes.into_iter().filter(|(on, ..)| *on) {
             self.capability(capability);
             for &entry in &entries {
-                for &bits in widths {
+                // Of halves only subnormal numbers are asked for.
+                let asked = widths.iter().filter(|b| **b > 16 || mode == ExecutionMode::DenormPreserve);
+                for &bits in asked {
                     self.execution_mode(entry, mode, &[Operand::LiteralBit32(bits)]);
                 }
             }

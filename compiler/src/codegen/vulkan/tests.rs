@@ -38,6 +38,7 @@ fn full() -> GpuTarget {
         special_values: true,
         subnormals: true,
         whole_subgroups: true,
+        half_subnormals: true,
         ..target.features
     };
     GpuTarget { features, ..target }
