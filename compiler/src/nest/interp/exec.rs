@@ -7,7 +7,7 @@ use rooftile_artifact::Scalar;
 use super::super::eval;
 use super::super::ir::{BufferId, Expr, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
 use super::InterpError;
-use super::memory::{Access, Storage};
+use super::memory::{Access, Storage, Touch};
 
 /// What a nest is run on.
 pub(super) struct Launch<'a> {
@@ -62,11 +62,10 @@ enum Place {
     Own(Vec<Value>),
 }
 
-/// A loop over lanes or threads: the pass that runs, and of each element the last one that touched it, whether several
-/// read it, whether one wrote it.
+/// A loop over lanes or threads: the pass that runs, counted from 1, and who touched each element.
 struct Lane {
     number: u32,
-    touched: BTreeMap<(usize, usize), (u32, bool, bool)>,
+    touched: BTreeMap<(usize, usize), Touch>,
 }
 
 struct Run<'a> {
@@ -187,7 +186,7 @@ impl<'a> Run<'a> {
                 let at_once = matches!(kind, LoopKind::Lanes | LoopKind::Threads { .. });
                 let outermost = at_once && (*kind == LoopKind::Lanes || self.lanes.is_empty());
                 if outermost {
-                    self.lanes.push(Lane { number: 0, touched: BTreeMap::new() });
+                    self.lanes.push(Lane { number: 1, touched: BTreeMap::new() });
                 }
                 let mut i = lo;
                 while i < hi {
@@ -279,15 +278,11 @@ impl<'a> Run<'a> {
             buffer: self.launch.nest.buffers[buffer].name.clone(),
             who: who.to_owned(),
         };
-        for lane in self.lanes.iter_mut().filter(|_| access != Access::Atomic) {
+        for lane in &mut self.lanes {
             // Global buffers of one storage are told apart by slot here; chunks see the storage.
-            let wrote = access == Access::Write;
-            let entry = lane.touched.entry((buffer.index(), at)).or_insert((lane.number, false, false));
-            let other = entry.0 != lane.number || entry.1;
-            if other && (entry.2 || wrote) {
+            if lane.touched.entry((buffer.index(), at)).or_default().note(lane.number, access) {
                 return Err(race("lanes or threads"));
             }
-            *entry = (lane.number, entry.1 || entry.0 != lane.number, entry.2 || wrote);
         }
         if let Place::Shared(storage) = self.views[buffer.index()].memory
             && self.chunks > 1

@@ -14,9 +14,10 @@ pub(super) struct Storage {
     touched: Vec<Touch>,
 }
 
-/// Who touched a byte in the phase of number `stamp`; chunks count from 1, 0 is none.
+/// Who touched an element, or its first byte, in the phase of number `stamp`; chunks, lanes and threads count from 1, 0
+/// is none.
 #[derive(Clone, Copy, Debug, Default)]
-struct Touch {
+pub(super) struct Touch {
     stamp: u64,
     writer: u32,
     reader: u32,
@@ -156,10 +157,17 @@ impl Storage {
         if t.stamp != stamp {
             *t = Touch { stamp, ..Touch::default() };
         }
-        let other = |who: u32| who != 0 && who != chunk;
-        let others_read = other(t.reader) || t.many_readers;
-        let others_atomic = other(t.atomic) || t.many_atomics;
-        let race = other(t.writer)
+        t.note(chunk, access)
+    }
+}
+
+impl Touch {
+    /// Notes an access; whether it races with one that somebody else made.
+    pub(super) fn note(&mut self, who: u32, access: Access) -> bool {
+        let other = |before: u32| before != 0 && before != who;
+        let others_read = other(self.reader) || self.many_readers;
+        let others_atomic = other(self.atomic) || self.many_atomics;
+        let race = other(self.writer)
             || match access {
                 Access::Read => others_atomic,
                 Access::Write => others_read || others_atomic,
@@ -167,13 +175,13 @@ impl Storage {
             };
         match access {
             Access::Read => {
-                t.many_readers |= other(t.reader);
-                t.reader = chunk;
+                self.many_readers |= other(self.reader);
+                self.reader = who;
             }
-            Access::Write => t.writer = chunk,
+            Access::Write => self.writer = who,
             Access::Atomic => {
-                t.many_atomics |= other(t.atomic);
-                t.atomic = chunk;
+                self.many_atomics |= other(self.atomic);
+                self.atomic = who;
             }
         }
         race

@@ -2,7 +2,7 @@ use rooftile_artifact::program::{Bindings, BufferDecl, Mode, Step, TensorParam};
 use rooftile_artifact::{DType, HostExpr, HostTensor, Program, Scalar};
 
 use super::super::build::Builder;
-use super::super::ir::{BufferId, ExprId, LoopKind, Module, Nest, Space};
+use super::super::ir::{BinaryOp, BufferId, ExprId, LoopKind, Module, Nest, Space, Stmt};
 use super::super::verify::verify_module;
 use super::{InterpError, run};
 
@@ -125,6 +125,51 @@ fn races_of_lanes_are_found() {
     assert!(
         matches!(result(nest, vec![launch()]), Err(InterpError::Race { who, .. }) if who == "lanes or threads")
     );
+}
+
+/// Chunks and threads that update one element by atomics; with `reads` each also reads it.
+fn updates(by_threads: bool, reads: bool) -> Result<Vec<HostTensor>, InterpError> {
+    let mut b = Builder::new("t");
+    let n = b.add_size("n");
+    let x = b.add_buffer("x", DType::I32, &[n], Space::Global(0));
+    let y = b.add_buffer("y", DType::I32, &[n], Space::Global(1));
+    let zero = b.int(0);
+    let pass = |b: &mut Builder, i: ExprId| {
+        let two = b.constant(Scalar::Int(2), DType::I32);
+        let mut body =
+            vec![Stmt::Atomic { op: BinaryOp::Add, buffer: x, index: vec![zero], value: two, old: None }];
+        if reads {
+            let v = b.load(x, &[zero]);
+            body.push(b.store(y, &[i], v));
+        }
+        body
+    };
+    if by_threads {
+        let three = b.int(3);
+        let kind = LoopKind::Threads { count: 3 };
+        let body = b.for_loop(kind, "t", (zero, three, 1), pass);
+        b.add_phase(Vec::new(), vec![body]);
+    } else {
+        let (core, i) = b.core_loop("i", (zero, n, 1));
+        let body = pass(&mut b, i);
+        b.add_phase(vec![core], body);
+    }
+    let mut module = module(b.finish(), vec![launch()]);
+    module.program.buffers.iter_mut().for_each(|b| b.dtype = DType::I32);
+    let module = verify_module(module).expect("keeps the rules");
+    let x = HostTensor::from_fn(DType::I32, &[6], |_| Scalar::Int(1)).expect("small");
+    run(&module, &Bindings { sizes: vec![6], scalars: Vec::new() }, &[Some(x), None])
+}
+
+#[test]
+fn atomic_updates_race_only_with_plain_accesses() {
+    for (by_threads, who, sum) in [(true, "lanes or threads", 7), (false, "chunks", 13)] {
+        let out = updates(by_threads, false).expect("runs");
+        assert_eq!(out[0].get(0), Scalar::Int(sum));
+        assert!(
+            matches!(updates(by_threads, true), Err(InterpError::Race { who: found, .. }) if found == who)
+        );
+    }
 }
 
 #[test]
