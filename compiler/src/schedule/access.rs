@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::bounds;
-use super::form::{Action, Form, StmtId, operands};
+use super::form::{Action, Form, StmtId, operands, reduction};
 use super::levels::{LevelId, Levels};
-use crate::hir::ir::{AssignOp, AxisId, ExprId, ExprKind, ReduceOp, TensorId, ValueId};
+use crate::hir::ir::{AxisId, ExprId, ExprKind, ReduceOp, TensorId, ValueId};
 
 /// A thing that is read and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,9 +73,7 @@ impl Accesses {
 
     /// Whether all conflicts of two statements stay within one pass of a loop.
     pub(crate) fn apart(&self, form: &Form, levels: &Levels, a: StmtId, b: StmtId, level: LevelId) -> bool {
-        self.pairs(a, b).all(|(x, y)| {
-            agree(form, levels, x, y, level) || (x.combines.is_some() && x.combines == y.combines && a != b)
-        })
+        self.pairs(a, b).all(|(x, y)| agree(form, levels, x, y, level) || (combine_alike(x, y) && a != b))
     }
 
     /// As [`Accesses::apart`], for passes that run at the same time; `own` holds the objects that each pass has to
@@ -109,9 +107,11 @@ impl Accesses {
             private || (0..x.index.len()).any(|n| plain(x, n) && plain(y, n))
         };
         stmts.iter().enumerate().all(|(n, a)| {
-            stmts[n..]
-                .iter()
-                .all(|b| self.pairs(*a, *b).all(|(x, y)| own.contains(&x.object) || strict(x, y)))
+            stmts[n..].iter().all(|b| {
+                let atomic = both_atomic(form, *a, *b);
+                self.pairs(*a, *b)
+                    .all(|(x, y)| own.contains(&x.object) || strict(x, y) || (atomic && combine_alike(x, y)))
+            })
         })
     }
 
@@ -126,8 +126,10 @@ impl Accesses {
     ) -> Option<(StmtId, StmtId, Object)> {
         for (n, a) in stmts.iter().enumerate() {
             for b in &stmts[n..] {
+                let atomic = both_atomic(form, *a, *b);
                 for (x, y) in self.pairs(*a, *b) {
-                    if !own.contains(&x.object) && !agree(form, levels, x, y, level) {
+                    let meet = !agree(form, levels, x, y, level) && !(atomic && combine_alike(x, y));
+                    if meet && !own.contains(&x.object) {
                         return Some((*a, *b, x.object));
                     }
                 }
@@ -135,6 +137,16 @@ impl Accesses {
         }
         None
     }
+}
+
+/// Whether two writes combine by one operator, so that their order does not matter.
+pub(crate) fn combine_alike(x: &Access, y: &Access) -> bool {
+    x.combines.is_some() && x.combines == y.combines
+}
+
+/// Whether what two statements combine with memory they combine in indivisible steps.
+fn both_atomic(form: &Form, a: StmtId, b: StmtId) -> bool {
+    form.stmts[a].atomic && form.stmts[b].atomic
 }
 
 /// Whether accesses of one object at different passes of a level touch different elements.
@@ -215,13 +227,7 @@ pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
         Action::Scan { value, run, .. } => out.extend([own(form, *value, None), own(form, *run, None)]),
         Action::Store { tensor, index, op, .. } => {
             let index = index.iter().map(|e| ix(form, *e)).collect();
-            let combines = match op {
-                AssignOp::Set => None,
-                AssignOp::Add | AssignOp::Sub => Some(ReduceOp::Sum),
-                AssignOp::Mul => Some(ReduceOp::Prod),
-                AssignOp::Max => Some(ReduceOp::Max),
-                AssignOp::Min => Some(ReduceOp::Min),
-            };
+            let combines = reduction(*op);
             out.push(Access { object: Object::Tensor(*tensor), write: true, index, combines });
         }
         Action::Scatter { value, index, .. } => {

@@ -10,7 +10,7 @@ use super::kernel::{GroupLimits, Setup};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
-use super::{bounds, inline};
+use super::{atomic, bounds, inline};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
 use crate::schedule::plan::{
@@ -247,15 +247,12 @@ impl Apply<'_> {
             Verb::Recompute(value) => inline::recompute(self.form, value)?,
             Verb::Split { axis, parts, merge } => {
                 let n = parts.value(self.assignment).unwrap_or(1);
-                if *merge == Merge::Atomic {
-                    return Err(self.unsupported("split(.., merge = atomic)"));
-                }
-                for a in self.axes(axis) {
-                    if n > 1 {
-                        for p in split::split(self.form, a, n, self.allow)? {
-                            hand_on(&mut self.setup.specs, &p);
-                        }
+                for a in self.axes(axis).into_iter().filter(|_| n > 1) {
+                    let made = split::split(self.form, a, n, self.allow)?;
+                    if *merge == Merge::Atomic {
+                        atomic::merges(self.form, &made, self.allow, self.target.gpu())?;
                     }
+                    made.iter().for_each(|p| hand_on(&mut self.setup.specs, p));
                 }
             }
             Verb::Scan { target, via, items } => {
@@ -282,6 +279,9 @@ impl Apply<'_> {
                         hand_on(&mut self.setup.specs, &p);
                     }
                     ScatterVia::Sort => return Err(self.unsupported("scatter(.., via = sort)")),
+                    ScatterVia::Atomic => {
+                        atomic::scatter(self.form, tensor, self.allow, self.target.gpu())?;
+                    }
                     ScatterVia::Global => {}
                 }
             }

@@ -291,7 +291,11 @@ impl Emitter<'_> {
     }
 
     /// The buffer's indices for indices of a tensor.
-    pub(super) fn buffer_index(&mut self, tensor: TensorId, at: &[nest::ExprId]) -> Vec<nest::ExprId> {
+    pub(in crate::schedule) fn buffer_index(
+        &mut self,
+        tensor: TensorId,
+        at: &[nest::ExprId],
+    ) -> Vec<nest::ExprId> {
         let binding = self.tensors[tensor.index()].clone();
         binding
             .dims

@@ -90,6 +90,8 @@ pub(crate) struct Stmt {
     pub(crate) copies: bool,
     /// Along an axis whose points run by threads, it runs for the first of each so many.
     pub(crate) every: Option<(AxisId, i64)>,
+    /// What it adds to memory that several chunks see is added by atomic operations: passes may meet there.
+    pub(crate) atomic: bool,
     /// Its place in the source.
     pub(crate) span: Span,
 }
@@ -278,7 +280,8 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        self.stmts.push(Stmt { action, axes, levels: None, copies: false, every: None, span })
+        let stmt = Stmt { action, axes, levels: None, copies: false, every: None, atomic: false, span };
+        self.stmts.push(stmt)
     }
 
     /// A new statement that copies what tensors hold into a value, inside loops that its own axes do not ask for.
@@ -409,6 +412,17 @@ impl Form {
         };
         self.constant(v.cast(dtype), dtype, span)
     }
+}
+
+/// The reduction that an update is a step of; a plain store is none.
+pub(crate) fn reduction(op: AssignOp) -> Option<ReduceOp> {
+    Some(match op {
+        AssignOp::Set => return None,
+        AssignOp::Add | AssignOp::Sub => ReduceOp::Sum,
+        AssignOp::Mul => ReduceOp::Prod,
+        AssignOp::Max => ReduceOp::Max,
+        AssignOp::Min => ReduceOp::Min,
+    })
 }
 
 /// The lowest or highest value of a type.

@@ -35,12 +35,12 @@ impl Emitter<'_> {
                 self.write_value(value, at.as_deref(), v)
             }
             Action::Accumulate { value, op, args, guard } => match guard {
-                None => self.accumulate(value, op, &args, span),
+                None => self.accumulate(value, op, &args, stmt.atomic, span),
                 Some(guard) => {
                     let cond = self.real(guard)?;
                     let then = self.collect(|e| {
                         e.begin(&args);
-                        e.accumulate(value, op, &args, span)
+                        e.accumulate(value, op, &args, stmt.atomic, span)
                     })?;
                     self.out.push(nest::Stmt::If { cond, then, otherwise: Vec::new() });
                     Ok(())
@@ -79,6 +79,10 @@ impl Emitter<'_> {
             Action::Store { tensor, index, op, expr, .. } => {
                 let v = self.lower(expr)?;
                 let at = self.reals(&index)?;
+                if stmt.atomic {
+                    self.atomic_update(tensor, &at, op, v);
+                    return Ok(());
+                }
                 self.store(tensor, &at, op, v, span)
             }
             Action::Scatter { value, index, op, expr } => {
@@ -123,6 +127,7 @@ impl Emitter<'_> {
         value: ValueId,
         op: ReduceOp,
         args: &[ExprId],
+        atomic: bool,
         span: Span,
     ) -> Result<(), Diagnostic> {
         let dtype = self.form.func.values[value].dtype;
@@ -134,6 +139,9 @@ impl Emitter<'_> {
             let from = self.form.func.exprs[args[1]].dtype;
             let y = self.cast(y, from, dtype, span)?;
             x = self.combine(BinaryOp::Mul, x, y, dtype);
+        }
+        if atomic && self.is_seen_by_all(value)? {
+            return self.atomic_accumulate(value, monoid(op), x);
         }
         let old = self.read_value(value, None)?;
         let new = self.combine(monoid(op), old, x, dtype);

@@ -10,6 +10,7 @@
 mod access;
 pub mod anchors;
 mod apply;
+mod atomic;
 mod bounds;
 mod code_size;
 mod default;

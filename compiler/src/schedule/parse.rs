@@ -514,8 +514,9 @@ impl<'a> Args<'a> {
                 }
             }
             "scatter" => {
-                const WAYS: [(&str, ScatterVia); 3] = [
+                const WAYS: [(&str, ScatterVia); 4] = [
                     ("global", ScatterVia::Global),
+                    ("atomic", ScatterVia::Atomic),
                     ("privatize", ScatterVia::Privatize),
                     ("sort", ScatterVia::Sort),
                 ];
@@ -700,6 +701,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::Scatter { target, via, copies, place: p } => {
             let via = match via {
                 ScatterVia::Global => "global",
+                ScatterVia::Atomic => "atomic",
                 ScatterVia::Privatize => "privatize",
                 ScatterVia::Sort => "sort",
             };

@@ -39,7 +39,7 @@ const ALL: &str = "tile(i, 256, bm) tile(j, 4) order(i.0, j.0, k, i.1, j.1) para
     vector(j, vj) vector(j, 16) unroll(i) unroll(i, 6) stage(B, at = k.0, in = local, layout = panel(16))
     stage(A, at = i, in = shared) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
     roll(j, bm) roll(j, bm, passes = 2) fuse_online(p) tail(i, j, peel) tail(k, predicate) scan(C, via = two_pass, items = 4)
-    scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) ragged(e, via = lane)
+    scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) scatter(h, via = atomic) ragged(e, via = lane)
     append(l, via = sort) layout(A, soa) inplace(A, B) specialize(D) math(exp, ulp = 4)";
 
 #[test]

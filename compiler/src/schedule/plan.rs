@@ -225,7 +225,7 @@ pub enum Verb {
 pub enum Merge {
     /// Parts in scratch memory, then a pass that adds them in order.
     TwoPass,
-    /// Atomic additions; not repeatable for floats.
+    /// Each part by an atomic operation on the result.
     Atomic,
 }
 
@@ -258,8 +258,10 @@ pub enum ScanVia {
 /// How a scatter-reduction runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ScatterVia {
-    /// Straight to the tensor: by one core, or with atomics.
+    /// Straight to the tensor, by one core.
     Global,
+    /// Straight to the tensor, each update an atomic one: its passes may be shared out.
+    Atomic,
     /// Into private copies, merged at the end.
     Privatize,
     /// By sorting.

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use rooftile_artifact::DType;
 
 use super::Allow;
-use super::form::{Action, Form, Item, StmtId};
+use super::form::{Action, Form, Item, StmtId, reduction};
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{
     AssignOp, Axis, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Function, ReduceOp, StoreKind, TensorId,
@@ -354,13 +354,7 @@ pub(crate) fn privatize(
     let s = found.ok_or_else(none)?;
     let stmt = form.stmts[s].clone();
     let Action::Store { index, op, expr, .. } = stmt.action else { return Err(none()) };
-    let monoid = match op {
-        AssignOp::Add | AssignOp::Sub => ReduceOp::Sum,
-        AssignOp::Mul => ReduceOp::Prod,
-        AssignOp::Max => ReduceOp::Max,
-        AssignOp::Min => ReduceOp::Min,
-        AssignOp::Set => return Err(none()),
-    };
+    let monoid = reduction(op).ok_or_else(none)?;
     if !reassociates(form, t.dtype, monoid, allow) {
         return Err(needs_reassoc(stmt.span, "scattering"));
     }

@@ -1,5 +1,7 @@
 //! Every sample, at tiny odd sizes: the nest against the oracle.
 
+mod atomic;
+
 use std::collections::BTreeMap;
 
 use rooftile_artifact::program::Bindings;

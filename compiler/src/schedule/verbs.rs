@@ -112,7 +112,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("tail", "tail(i, .., predicate or peel or pad or shift)", All(Axis), Everywhere),
         verb("peel", "peel(j, diagonal or border)", First(Axis), NotYet),
         verb("scan", "scan(y, via = serial or two_pass or three_pass or lookback, items = n)", First(ValueOrTensor), Everywhere),
-        verb("scatter", "scatter(h, via = global or privatize or sort, in = local or shared, copies = n)", First(Tensor), Everywhere),
+        verb("scatter", "scatter(h, via = global or atomic or privatize or sort, in = local or shared, copies = n)", First(Tensor), Everywhere),
         verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Everywhere),
         verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Everywhere),
         verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), NotYet),

@@ -5,6 +5,7 @@
 //! for j in lo..hi step 16 { b }  =>  for j in lo..mid step 16 { b, 16 points }  for j in mid..hi { b, 1 point }
 //! ```
 
+mod atomic;
 mod copies;
 mod loops;
 mod promote;
