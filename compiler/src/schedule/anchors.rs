@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::HostExpr;
 
-use super::access::{Accesses, Object, agree_on_axis, bounded_by_data};
+use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
-use super::{Allow, bounds, host, inline, normal, split, stage};
+use super::{Allow, atomic, bounds, host, inline, normal, split, stage};
 use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, ValueKind};
 
 /// What a task may allow at most: anchors say what is possible, tasks what is permitted.
@@ -54,8 +54,12 @@ pub struct AxisAnchor {
     pub scanned: bool,
     /// Whether a reduction over it can be split.
     pub splits: bool,
+    /// Whether the parts of such a reduction can be merged by atomic operations.
+    pub atomic_merge: bool,
     /// Whether passes of some statement's loop over it never meet.
     pub apart: bool,
+    /// Whether they meet at most where updates can be atomic.
+    pub apart_by_atomics: bool,
     /// Whether bounds of other axes depend on it: it cannot be blocked.
     pub bounds_others: bool,
     /// The axes that its own bounds depend on.
@@ -88,6 +92,8 @@ pub struct TensorAnchor {
     pub staged_in: Vec<String>,
     /// Whether a scatter writes it that can go to private copies.
     pub scattered: bool,
+    /// Whether all scatters into it can be by atomic updates.
+    pub atomic: bool,
     /// Whether a scan gives it that can run in parts.
     pub scanned: bool,
     /// Whether it is a list that `append` fills.
@@ -115,6 +121,13 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
 fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     let func = &form.func;
     let none = BTreeMap::new();
+    let mut by_atomics = form.clone();
+    for t in func.tensors.handles() {
+        let mut marked = by_atomics.clone();
+        if atomic::scatter(&mut marked, t, ALL, None).is_ok() {
+            by_atomics = marked;
+        }
+    }
     for (id, axis) in func.axes.iter() {
         let role = match axis.kind {
             AxisKind::For(_) => AxisRole::For,
@@ -131,13 +144,18 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
                 Some(HostExpr::binary(rooftile_artifact::host_expr::HostBinary::Sub, hi, lo))
             })
             .flatten();
+        let mut in_parts = form.clone();
+        let parts = split::split(&mut in_parts, id, 2, ALL);
+        let merged = parts.as_ref().map(|p| atomic::merges(&mut in_parts, p, ALL, None));
         let new = AxisAnchor {
             name: axis.name.clone(),
             role,
             reduced: false,
             scanned: false,
-            splits: split::split(&mut form.clone(), id, 2, ALL).is_ok(),
+            splits: parts.is_ok(),
+            atomic_merge: merged.is_ok_and(|m| m.is_ok()),
             apart: false,
+            apart_by_atomics: false,
             bounds_others: func.axes.iter().any(|(_, a)| a.parents.contains(&id)),
             parents: axis.parents.iter().map(|p| func.axes[*p].name.clone()).collect(),
             contiguous: false,
@@ -147,6 +165,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
         match out.axes.iter_mut().find(|a| a.name == new.name) {
             Some(old) => {
                 old.splits |= new.splits;
+                old.atomic_merge |= new.atomic_merge;
                 old.bounds_others |= new.bounds_others;
                 add(&mut old.parents, new.parents);
             }
@@ -164,10 +183,12 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     }
     for (id, t) in func.tensors.iter() {
         let scattered = split::privatize(&mut form.clone(), id, 2, ALL).is_ok();
+        let atomic = atomic::scatter(&mut form.clone(), id, ALL, None).is_ok();
         let scanned = split::scan(&mut form.clone(), &t.name, 2, ALL).is_ok();
         match out.tensors.iter_mut().find(|x| x.name == t.name) {
             Some(old) => {
                 old.scattered |= scattered;
+                old.atomic |= atomic;
                 old.scanned |= scanned;
             }
             None => out.tensors.push(TensorAnchor {
@@ -175,6 +196,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
                 staged_by: Vec::new(),
                 staged_in: Vec::new(),
                 scattered,
+                atomic,
                 scanned,
                 appended: false,
             }),
@@ -188,7 +210,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     }
     for s in form.items.iter().flat_map(Item::stmts) {
         actions(form, s, out);
-        apart(form, &accesses, s, out);
+        apart(&by_atomics, &accesses, s, out);
         reads(form, s, out);
     }
 }
@@ -211,17 +233,20 @@ fn actions(form: &Form, s: StmtId, out: &mut Anchors) {
     }
 }
 
-/// The axes along which a statement's passes touch elements of their own.
+/// The axes along which a statement's passes touch elements of their own, or meet in atomic updates at most.
 fn apart(form: &Form, accesses: &Accesses, s: StmtId, out: &mut Anchors) {
     let own = accesses.of(s);
     for axis in &form.stmts[s].axes {
-        let meets = |x: usize, y: usize| {
-            let (x, y) = (&own[x], &own[y]);
-            x.object == y.object && (x.write || y.write) && !agree_on_axis(form, x, y, *axis)
-        };
-        if !(0..own.len()).any(|x| (x..own.len()).any(|y| meets(x, y))) {
-            mark(out, &form.func.axes[*axis].name, |x| x.apart = true);
-        }
+        let pairs = (0..own.len()).flat_map(|x| (x..own.len()).map(move |y| (&own[x], &own[y])));
+        let meet: Vec<_> = pairs
+            .filter(|(x, y)| x.object == y.object && (x.write || y.write))
+            .filter(|(x, y)| !agree_on_axis(form, x, y, *axis))
+            .collect();
+        let by_atomics = form.stmts[s].atomic && meet.iter().all(|(x, y)| combine_alike(x, y));
+        mark(out, &form.func.axes[*axis].name, |x| {
+            x.apart |= meet.is_empty();
+            x.apart_by_atomics |= by_atomics;
+        });
     }
 }
 

@@ -54,7 +54,11 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             Verb::Tile { axis: a.name.clone(), sizes }
         }
         6 => {
-            let some = axes(&|a| matches!(a.role, AxisRole::For | AxisRole::With) && a.apart);
+            let atomic = scatters_by_atomics(plan);
+            let some = axes(&|a| {
+                let apart = a.apart || (atomic && a.apart_by_atomics);
+                matches!(a.role, AxisRole::For | AxisRole::With) && apart
+            });
             let first = one_of(&some, pick)?;
             let mut names = vec![first.name.clone()];
             let second = one_of(&some, pick)?;
@@ -66,10 +70,8 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
                 if pick(2) == 0 && !names.contains(&third.name) {
                     names.push(third.name.clone());
                 }
-                Verb::Grid { axes: names, group: None }
-            } else {
-                Verb::Parallel { axes: names, balance: None }
             }
+            share(anchors, names)
         }
         7 | 8 => order(anchors, plan, pick)?,
         9 => stage(anchors, plan, pick)?,
@@ -88,16 +90,22 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
         }
         13 => {
             let a = one_of(&axes(&|a| a.splits), pick)?;
-            Verb::Split { axis: a.name.clone(), parts: amount(PARTS, pick), merge: Merge::TwoPass }
+            let merge = if a.atomic_merge && pick(2) == 0 { Merge::Atomic } else { Merge::TwoPass };
+            Verb::Split { axis: a.name.clone(), parts: amount(PARTS, pick), merge }
         }
         _ => {
-            let special: Vec<&TensorAnchor> =
-                anchors.tensors.iter().filter(|t| t.scanned || t.scattered || t.appended).collect();
+            let special: Vec<&TensorAnchor> = anchors
+                .tensors
+                .iter()
+                .filter(|t| t.scanned || t.scattered || t.atomic || t.appended)
+                .collect();
             let t = one_of(&special, pick)?;
             let target = t.name.clone();
             if t.scanned {
                 let items = Some(amount(&[1, 2, 4, 8], pick));
                 Verb::Scan { target, via: ScanVia::TwoPass, items }
+            } else if t.atomic && pick(2) == 0 {
+                Verb::Scatter { target, via: ScatterVia::Atomic, copies: None, place: None }
             } else if t.scattered {
                 let copies = Some(amount(&[1, 2, 4], pick));
                 Verb::Scatter { target, via: ScatterVia::Privatize, copies, place: Some(Place::Local) }
@@ -106,6 +114,15 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             }
         }
     })
+}
+
+/// Axes shared out over what the device has.
+fn share(anchors: &Anchors, axes: Vec<String>) -> Verb {
+    if anchors.gpu { Verb::Grid { axes, group: None } } else { Verb::Parallel { axes, balance: None } }
+}
+
+fn scatters_by_atomics(plan: &Plan) -> bool {
+    plan.verbs.iter().any(|v| matches!(v, Verb::Scatter { via: ScatterVia::Atomic, .. }))
 }
 
 /// The levels that an axis has under a plan, from the outside in: `None` for an axis of one level.
@@ -214,6 +231,12 @@ pub fn random_plan(anchors: &Anchors, pick: &mut Pick<'_>) -> Plan {
         } else if !plan.verbs.iter().any(|v| clashes(v, &verb)) {
             plan.verbs.push(verb);
         }
+    }
+    // Atomic updates are for passes that run at the same time.
+    let shared = |v: &Verb| matches!(v, Verb::Parallel { .. } | Verb::Grid { .. });
+    if scatters_by_atomics(&plan) && !plan.verbs.iter().any(shared) {
+        let some: Vec<&AxisAnchor> = anchors.axes.iter().filter(|a| a.apart_by_atomics).collect();
+        plan.verbs.extend(one_of(&some, pick).map(|a| share(anchors, vec![a.name.clone()])));
     }
     for n in 0..late {
         let verb = if n % 2 == 0 { stage(anchors, &plan, pick) } else { order(anchors, &plan, pick) };
