@@ -342,7 +342,7 @@ impl Mutator {
     /// The class of a verb that was not there before.
     fn class_of_verb(&self, verb: &Verb) -> Class {
         match verb {
-            Verb::Split { merge: rooftile_compiler::schedule::plan::Merge::Atomic, .. } => Class::N,
+            // Atomic merges and updates are drawn for integers only.
             Verb::Split { .. } | Verb::Scan { .. } | Verb::Ragged { .. } | Verb::FuseOnline(_) => Class::R,
             Verb::Scatter { .. } if self.allowed.reassoc => Class::R,
             Verb::Tile { axis, .. }
