@@ -4,7 +4,7 @@ use rooftile_artifact::DType;
 use rooftile_artifact::abi::status;
 
 use super::emit::{Emitter, Val, machine_type, monoid};
-use super::form::{Action, StmtId};
+use super::form::{Action, Stmt, StmtId};
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{AssignOp, ExprId, ReduceOp, TensorId, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp};
@@ -12,19 +12,18 @@ use crate::nest::ir::{self as nest, BinaryOp};
 impl Emitter<'_> {
     /// Writes a statement at the current point.
     pub(super) fn leaf(&mut self, id: StmtId) -> Result<(), Diagnostic> {
-        let stmt = &self.form.stmts[id];
-        let Some((axis, n)) = stmt.every else { return self.action(stmt.action.clone(), stmt.span) };
-        let Some(first) = self.is_first_of(axis, n) else {
-            return self.action(stmt.action.clone(), stmt.span);
-        };
-        let then = self.collect(|e| e.action(stmt.action.clone(), stmt.span))?;
-        self.out.push(nest::Stmt::If { cond: first, then, otherwise: Vec::new() });
+        let stmt = self.form.stmts[id].clone();
+        let first = stmt.every.and_then(|(axis, n)| self.is_first_of(axis, n));
+        let Some(cond) = first else { return self.at_point(stmt) };
+        let then = self.collect(|e| e.at_point(stmt))?;
+        self.out.push(nest::Stmt::If { cond, then, otherwise: Vec::new() });
         Ok(())
     }
 
-    fn action(&mut self, action: Action, span: Span) -> Result<(), Diagnostic> {
-        self.begin(&action.exprs());
-        match action {
+    fn at_point(&mut self, stmt: Stmt) -> Result<(), Diagnostic> {
+        let span = stmt.span;
+        self.begin(&stmt.action.exprs());
+        match stmt.action {
             Action::Set { value, index, expr } => {
                 let v = self.lower(expr)?;
                 let at = match index {

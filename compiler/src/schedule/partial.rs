@@ -122,6 +122,8 @@ fn split(
     let combine = Action::Accumulate { value, op: merge, args: vec![read], guard: None };
     let combine = form.stmt(combine, axes, stmt.span);
     form.stmts[combine].levels = Some(own);
+    // Partial results are a chunk's own.
+    form.stmts[combine].atomic = std::mem::take(&mut form.stmts[s].atomic);
     form.stmts[combine].every = (every > 1).then_some((axis, every));
     all.push(combine);
     all.into_iter()
