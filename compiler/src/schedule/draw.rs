@@ -104,7 +104,7 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             if t.scanned {
                 let items = Some(amount(&[1, 2, 4, 8], pick));
                 Verb::Scan { target, via: ScanVia::TwoPass, items }
-            } else if t.atomic && pick(2) == 0 {
+            } else if t.atomic && (!t.scattered || pick(2) == 0) {
                 Verb::Scatter { target, via: ScatterVia::Atomic, copies: None, place: None }
             } else if t.scattered {
                 let copies = Some(amount(&[1, 2, 4], pick));
