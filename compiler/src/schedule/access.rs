@@ -128,8 +128,8 @@ impl Accesses {
             for b in &stmts[n..] {
                 let atomic = both_atomic(form, *a, *b);
                 for (x, y) in self.pairs(*a, *b) {
-                    let meet = !agree(form, levels, x, y, level) && !(atomic && combine_alike(x, y));
-                    if meet && !own.contains(&x.object) {
+                    let apart = agree(form, levels, x, y, level) || (atomic && combine_alike(x, y));
+                    if !apart && !own.contains(&x.object) {
                         return Some((*a, *b, x.object));
                     }
                 }

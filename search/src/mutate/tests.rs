@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use rooftile_compiler::driver::check;
+use rooftile_compiler::schedule::parse::verb_text;
 use rooftile_compiler::schedule::plan::{Amount, AxisRef, Plan, Verb};
 
 use super::anchors::{AxisAnchor, TensorAnchor};
@@ -140,6 +142,31 @@ fn tunables_that_cannot_matter_are_left_alone() {
     for _ in 0..50 {
         if let Some((child, _)) = m.apply(Operator::Tune, &parent, &mut rng) {
             assert_eq!(child.assignment["gpu_only"], parent.assignment["gpu_only"]);
+        }
+    }
+}
+
+/// Integer scatters and reductions are offered atomic updates, with the passes that meet there shared out.
+#[test]
+fn integers_are_updated_by_atomics() {
+    let text = include_str!("../../../tests/samples/15_tally.tile");
+    let checked = check(text);
+    for (entry, operator) in [("tally", Operator::Scatter), ("rows", Operator::Split)] {
+        let id = checked.hir.entry(entry).expect("a kernel of the sample");
+        for allowed in [Allowed { reassoc: true, ..Allowed::default() }, Allowed::default()] {
+            let m = Mutator::new(Anchors::of(&checked.hir, id), Box::new(Product::default()), allowed)
+                .with_plausible(plausible::anchors(&checked.hir, id));
+            if !m.operators().contains(&operator) {
+                continue;
+            }
+            let mut rng = Rng::for_step(3, 7);
+            let moves = (0..40).filter_map(|_| m.apply(operator, &Recipe::default(), &mut rng));
+            let proposed: Vec<Recipe> = moves.map(|(child, _)| child).collect();
+            let atomic = |r: &&Recipe| r.plan.verbs.iter().any(|v| verb_text(v).contains("= atomic"));
+            let some: Vec<&Recipe> = proposed.iter().filter(atomic).collect();
+            assert!(!some.is_empty() && some.len() < proposed.len(), "{entry}: {proposed:?}");
+            let shared = |r: &Recipe| r.plan.verbs.iter().any(|v| matches!(v, Verb::Parallel { .. }));
+            assert!(operator == Operator::Split || some.iter().all(|r| shared(r)), "{some:?}");
         }
     }
 }
