@@ -10,7 +10,7 @@ use rooftile_artifact::host_expr::HostEnv;
 use rooftile_artifact::program::Step;
 use rooftile_artifact::{Program, Scalar, Target};
 use rooftile_compiler::nest::ir::{
-    BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, Nest, Space, Stmt, VarId,
+    BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, MatrixOp, Nest, Space, Stmt, VarId,
 };
 
 use crate::archive::Descriptor;
@@ -37,7 +37,7 @@ pub fn descriptor(nests: &[&Nest], program: &Program, sizes: &[i64], target: &Ta
             match buffer.space {
                 #[expect(clippy::cast_precision_loss, reason = "bytes of an element")]
                 Space::Local | Space::Shared => local += elements * buffer.dtype.size() as f64,
-                Space::Register => registers += elements,
+                Space::Register | Space::Matrix => registers += elements,
                 Space::Global(_) => {}
             }
         }
@@ -210,7 +210,7 @@ impl View<'_> {
                     around.push((*var, f64::midpoint(lo, hi)));
                     let cost = match kind {
                         LoopKind::Serial => passes * (self.body(body, around, lane) + 2.0),
-                        LoopKind::Unrolled | LoopKind::Threads { .. } => {
+                        LoopKind::Unrolled | LoopKind::Threads { .. } | LoopKind::Subgroups { .. } => {
                             passes * self.body(body, around, lane)
                         }
                         LoopKind::Lanes => {
@@ -234,15 +234,23 @@ impl View<'_> {
                     1.0 + self.expr(*cond, lane) + then.max(self.body(otherwise, around, lane))
                 }
                 Stmt::SetStatus(_) => 0.0,
+                Stmt::Matrix(op) => self.matrix_op(op),
             };
         }
         total
     }
 
+    /// What a subgroup does with whole matrices: a product is one instruction for each row of the accumulator.
+    fn matrix_op(&self, op: &MatrixOp) -> f64 {
+        let rows = op.matrices().next().and_then(|m| self.nest.buffers[m.buffer].shape.iter().nth_back(1));
+        let rows = rows.map_or(1.0, |e| self.value(*e, &[]));
+        rows * op.block().map_or(1.0, |b| self.access(b.buffer, &b.at, None))
+    }
+
     /// An access: free in registers, one instruction where the lanes are neighbours, one per lane where they are not.
     fn access(&self, buffer: BufferId, index: &[ExprId], lane: Option<VarId>) -> f64 {
         let near = match self.nest.buffers[buffer].space {
-            Space::Register => return 0.0,
+            Space::Register | Space::Matrix => return 0.0,
             Space::Local | Space::Shared => 1.0,
             Space::Global(_) => 1.5,
         };

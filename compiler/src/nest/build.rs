@@ -7,8 +7,8 @@ use rooftile_artifact::{DType, Scalar};
 
 use super::eval;
 use super::ir::{
-    BinaryOp, Buffer, BufferId, CoreLoop, Expr, ExprId, ExprKind, LoopKind, MathFn, Nest, Phase, Space, Stmt,
-    UnaryOp, Var, VarId,
+    BinaryOp, Block, Buffer, BufferId, CoreLoop, Expr, ExprId, ExprKind, LoopKind, MathFn, Matrix, MatrixOp,
+    Nest, Phase, Space, Stmt, UnaryOp, Var, VarId,
 };
 
 /// A nest in the making.
@@ -416,6 +416,64 @@ impl Builder {
     pub fn store(&self, buffer: BufferId, index: &[ExprId], value: ExprId) -> Stmt {
         Stmt::Store { buffer, index: index.to_vec(), value }
     }
+
+    /// A loop over subgroups; `body` gets the counter's value.
+    pub fn subgroups(
+        &mut self,
+        count: u32,
+        name: &str,
+        body: impl FnOnce(&mut Builder, ExprId) -> Vec<Stmt>,
+    ) -> Stmt {
+        let (zero, hi) = (self.int(0), self.int(count.into()));
+        self.for_loop(LoopKind::Subgroups { count }, name, (zero, hi, 1), body)
+    }
+
+    /// A matrix with all elements alike.
+    #[must_use]
+    pub fn fill_matrix(&self, to: (BufferId, &[ExprId]), value: ExprId) -> Stmt {
+        Stmt::Matrix(MatrixOp::Fill { to: matrix(to), value })
+    }
+
+    /// A matrix from memory: `dims` are the dimensions of the rows and of the columns.
+    #[must_use]
+    pub fn load_matrix(
+        &self,
+        to: (BufferId, &[ExprId]),
+        from: (BufferId, &[ExprId]),
+        dims: (usize, usize),
+    ) -> Stmt {
+        Stmt::Matrix(MatrixOp::Load { to: matrix(to), from: block(from, dims) })
+    }
+
+    /// `acc += a * b`, a product of matrices.
+    #[must_use]
+    pub fn multiply_add(
+        &self,
+        acc: (BufferId, &[ExprId]),
+        a: (BufferId, &[ExprId]),
+        b: (BufferId, &[ExprId]),
+    ) -> Stmt {
+        Stmt::Matrix(MatrixOp::MultiplyAdd { acc: matrix(acc), a: matrix(a), b: matrix(b) })
+    }
+
+    /// A matrix to memory, as [`Builder::load_matrix`].
+    #[must_use]
+    pub fn store_matrix(
+        &self,
+        from: (BufferId, &[ExprId]),
+        to: (BufferId, &[ExprId]),
+        dims: (usize, usize),
+    ) -> Stmt {
+        Stmt::Matrix(MatrixOp::Store { from: matrix(from), to: block(to, dims) })
+    }
+}
+
+fn matrix((buffer, index): (BufferId, &[ExprId])) -> Matrix {
+    Matrix { buffer, index: index.to_vec() }
+}
+
+fn block((buffer, at): (BufferId, &[ExprId]), (rows, columns): (usize, usize)) -> Block {
+    Block { buffer, at: at.to_vec(), rows, columns }
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use rooftile_artifact::{DType, Program, Scalar};
 
-use super::ir::{BufferId, Expr, ExprId, ExprKind, LoopKind, Module, Nest, Space, Stmt, VarId};
+use super::ir::{
+    Block, BufferId, Expr, ExprId, ExprKind, LoopKind, Matrix, MatrixOp, Module, Nest, Space, Stmt, VarId,
+};
 use super::print::{binary_name, math_name, unary_name};
 
 /// A digest of what the module does: steps, buffers and loops. Names, the numbering of variables and buffers, and
@@ -119,6 +121,7 @@ impl Walk<'_> {
                 Space::Local => self.text("local"),
                 Space::Shared => self.text("shared"),
                 Space::Register => self.text("register"),
+                Space::Matrix => self.text("matrix"),
             }
             self.dtype(buffer.dtype);
             self.number(buffer.shape.len());
@@ -141,6 +144,7 @@ impl Walk<'_> {
                     LoopKind::Unrolled => "unrolled",
                     LoopKind::Lanes => "lanes",
                     LoopKind::Threads { .. } => "threads",
+                    LoopKind::Subgroups { .. } => "subgroups",
                 });
                 self.expr(*lo);
                 self.expr(*hi);
@@ -180,6 +184,29 @@ impl Walk<'_> {
                 self.text("status");
                 self.int((*bits).into());
             }
+            Stmt::Matrix(op) => self.matrix_op(op),
+        }
+    }
+
+    fn matrix_op(&mut self, op: &MatrixOp) {
+        self.text(match op {
+            MatrixOp::Fill { .. } => "fill",
+            MatrixOp::Load { .. } => "load matrix",
+            MatrixOp::MultiplyAdd { .. } => "multiply",
+            MatrixOp::Store { .. } => "store matrix",
+        });
+        for Matrix { buffer, index } in op.matrices() {
+            self.buffer(*buffer);
+            index.iter().for_each(|&e| self.expr(e));
+        }
+        if let Some(Block { buffer, at, rows, columns }) = op.block() {
+            self.buffer(*buffer);
+            at.iter().for_each(|&e| self.expr(e));
+            self.number(*rows);
+            self.number(*columns);
+        }
+        if let MatrixOp::Fill { value, .. } = op {
+            self.expr(*value);
         }
     }
 

@@ -11,9 +11,12 @@
 //! 2. Operand types fit their operator as [`ExprKind`] says; indices are `i64`; a store has its buffer's type.
 //! 3. An index list has one entry per extent of its buffer.
 //! 4. `Unrolled` and `Lanes` loops have constant bounds; their trip count is 1 to 64. A `Threads` loop starts at 0, has
-//!    step 1, and ends at its count, or at the smaller of its count and something that is the same for all threads.
+//!    step 1, and ends at its count, or at the smaller of its count and something that is the same for all threads. A
+//!    `Subgroups` loop starts at 0, has step 1, and ends at its count.
 //! 5. A `Lanes` loop contains no loop but `Unrolled` ones, and none of kind `Lanes`; it sits in no other `Lanes` loop.
 //!    The body of a `Threads` loop is one `Threads` loop, or contains none; no `Threads` loop sits in a `Lanes` loop.
+//!    A `Subgroups` loop contains matrix statements, `Let`, conditions, and `Serial` and `Unrolled` loops, nothing
+//!    else; it sits in no `Lanes`, `Threads` or other `Subgroups` loop.
 //! 6. A `Register` buffer has constant extents, at most 1024 elements, and its indices are constants, or sums and
 //!    constant multiples of variables of enclosing `Unrolled` and `Lanes` loops, within its extents. A `Lanes`
 //!    variable appears in the last index only, with coefficient 1. A dimension may also belong to the threads: then
@@ -21,19 +24,35 @@
 //!    thread has registers of its own; it does not count towards the 1024 elements. A thread may read what another one
 //!    has: at its variable `^` a constant, below a power of two that divides the count. Then all threads of that
 //!    loop do so, outside of conditions and loops that are not written out, and none of them writes the buffer.
-//! 7. `Local`, `Shared` and `Register` buffers are written before they are read, on every path; they do not outlive a
-//!    chunk.
+//! 7. All buffers but `Global` ones are written before they are read, on every path; they do not outlive a chunk.
 //! 8. Extents of `Local` buffers, bounds of core loops and conditions of phases depend on sizes and scalars only.
 //! 9. No two chunks of a phase touch one element of a `Global` buffer unless both only read, or both use `Atomic`.
 //! 10. Every access is within its buffer's extents.
 //! 11. `Global` buffers of different slots overlap only if nobody writes them.
 //! 12. Extents of `Shared` buffers are constant.
+//! 13. A `Matrix` buffer has constant extents: those of its dimensions, and last the rows and columns of each matrix.
+//!     Matrix statements alone access it. Indices are constants, or sums and constant multiples of variables of
+//!     enclosing `Unrolled` loops, within the extents. A dimension may also belong to the subgroups: then each of its
+//!     indices is the variable of a `Subgroups` loop, all of one count, and each subgroup has matrices of its own; it
+//!     does not count towards the 64 matrices that a buffer may have. Without such a dimension all loops around are
+//!     of one subgroup.
+//! 14. Matrix statements stand in `Subgroups` loops. Both factors of a product have one type, the accumulator one that
+//!     is as wide or wider: all floats, or all integers with a sign, or all without. Rows and columns fit, and the
+//!     accumulator is in another buffer than the factors.
+//! 15. A `Subgroups` loop reads no memory that it writes: not the same buffer, nor one of the same slot. It writes no
+//!     element twice.
 //!
 //! # Threads
 //! A chunk with a `Threads` loop is run by a group of threads. What stands outside those loops is the same for all of
 //! them: each computes it, one makes the stores. Loops and statements keep the order in which they are written; who
 //! makes code puts barriers where one thread needs what another one wrote. Nested `Threads` loops of counts `c0, c1, ..`
 //! number the threads with the innermost counter varying fastest.
+//!
+//! # Matrices
+//! A pass of a `Subgroups` loop is run by the threads of one subgroup together, which hold small matrices in their
+//! registers, each a part that nobody knows. A matrix is moved as a whole: an element of memory that one statement of the
+//! loop writes is not for another one of it. Products are sums in the accumulator's type, in order of the inner dimension;
+//! a device may add in any other order, and round floats otherwise.
 
 use rooftile_artifact::{DType, Scalar};
 
@@ -89,6 +108,8 @@ pub enum Space {
     Shared,
     /// Registers: every element is a value of its own.
     Register,
+    /// Registers of the threads of a subgroup, which hold a matrix together. The last two extents are its rows and columns.
+    Matrix,
 }
 
 /// A loop counter or a bound value.
@@ -135,6 +156,11 @@ pub enum LoopKind {
     /// At once, by the threads of a group. Passes are independent as those of `Lanes`.
     Threads {
         /// Most passes.
+        count: u32,
+    },
+    /// At once, each by the threads of one subgroup together. Passes are independent as those of `Lanes`.
+    Subgroups {
+        /// Passes.
         count: u32,
     },
 }
@@ -197,6 +223,97 @@ pub enum Stmt {
     },
     /// Sets bits of the launch's status word; see [`rooftile_artifact::abi::status`].
     SetStatus(u32),
+    /// What a subgroup does with whole matrices.
+    Matrix(MatrixOp),
+}
+
+/// One matrix of a buffer in [`Space::Matrix`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// One index per extent but the last two.
+    pub index: Vec<ExprId>,
+}
+
+/// Where a matrix lies in memory: its element `(r, c)` is at `at` with `r` added to the index of dimension `rows` and
+/// `c` to that of `columns`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Block {
+    /// A buffer in memory of the launch, of the chunk or of the group.
+    pub buffer: BufferId,
+    /// One index per extent.
+    pub at: Vec<ExprId>,
+    /// The dimension of the rows.
+    pub rows: usize,
+    /// The dimension of the columns, another one.
+    pub columns: usize,
+}
+
+/// What the threads of a subgroup do together with matrices in their registers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MatrixOp {
+    /// Every element becomes `value`.
+    Fill {
+        /// What is written.
+        to: Matrix,
+        /// Of the matrix's type.
+        value: ExprId,
+    },
+    /// Reads a matrix from memory.
+    Load {
+        /// What is written.
+        to: Matrix,
+        /// Elements of the matrix's type.
+        from: Block,
+    },
+    /// `acc[i, j] += sum over k of a[i, k] * b[k, j]`, in the type of `acc`, `k` ascending.
+    MultiplyAdd {
+        /// Accumulator of `m` rows and `n` columns.
+        acc: Matrix,
+        /// Factor of `m` rows and `k` columns.
+        a: Matrix,
+        /// Factor of `k` rows and `n` columns.
+        b: Matrix,
+    },
+    /// Writes a matrix to memory.
+    Store {
+        /// What is read.
+        from: Matrix,
+        /// Elements of the matrix's type.
+        to: Block,
+    },
+}
+
+impl MatrixOp {
+    /// The matrices that it touches, the one that is written, if any, first.
+    pub fn matrices(&self) -> impl Iterator<Item = &Matrix> {
+        let [first, a, b] = match self {
+            MatrixOp::Fill { to, .. } | MatrixOp::Load { to, .. } => [Some(to), None, None],
+            MatrixOp::MultiplyAdd { acc, a, b } => [Some(acc), Some(a), Some(b)],
+            MatrixOp::Store { from, .. } => [Some(from), None, None],
+        };
+        [first, a, b].into_iter().flatten()
+    }
+
+    /// The memory that it touches.
+    #[must_use]
+    pub fn block(&self) -> Option<&Block> {
+        match self {
+            MatrixOp::Load { from: block, .. } | MatrixOp::Store { to: block, .. } => Some(block),
+            MatrixOp::Fill { .. } | MatrixOp::MultiplyAdd { .. } => None,
+        }
+    }
+
+    /// The buffer that it writes to.
+    #[must_use]
+    pub fn written(&self) -> BufferId {
+        match self {
+            MatrixOp::Fill { to, .. } | MatrixOp::Load { to, .. } => to.buffer,
+            MatrixOp::MultiplyAdd { acc, .. } => acc.buffer,
+            MatrixOp::Store { to, .. } => to.buffer,
+        }
+    }
 }
 
 /// An expression with its type.

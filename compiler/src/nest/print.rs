@@ -6,7 +6,8 @@ use std::fmt::{self, Write};
 use rooftile_artifact::{DType, Scalar};
 
 use super::ir::{
-    BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, Module, Nest, Space, Stmt, UnaryOp, VarId,
+    BinaryOp, Block, BufferId, ExprId, ExprKind, LoopKind, MathFn, Matrix, MatrixOp, Module, Nest, Space,
+    Stmt, UnaryOp, VarId,
 };
 
 /// Expressions that would print longer than this many nodes are shown once, under a number of their own.
@@ -85,6 +86,7 @@ impl<'a> Printer<'a> {
                 Space::Local => "local".to_owned(),
                 Space::Shared => "shared".to_owned(),
                 Space::Register => "register".to_owned(),
+                Space::Matrix => "matrix".to_owned(),
             };
             write!(self.out, "  {space} {}: {}", self.buffer(id), buffer.dtype)?;
             self.index(&buffer.shape)?;
@@ -138,6 +140,7 @@ impl<'a> Printer<'a> {
                     LoopKind::Unrolled => "unrolled",
                     LoopKind::Lanes => "lanes",
                     LoopKind::Threads { .. } => "threads",
+                    LoopKind::Subgroups { .. } => "subgroups",
                 };
                 write!(self.out, "{kind} {}", self.var(*var))?;
                 self.range(*lo, *hi, *step)?;
@@ -180,8 +183,47 @@ impl<'a> Printer<'a> {
                 }
             }
             Stmt::SetStatus(bits) => writeln!(self.out, "status {bits:#x}")?,
+            Stmt::Matrix(op) => self.matrix_op(op)?,
         }
         Ok(())
+    }
+
+    fn matrix_op(&mut self, op: &MatrixOp) -> fmt::Result {
+        match op {
+            MatrixOp::Fill { to, value } => {
+                self.matrix("fill ", to)?;
+                self.out.push_str(", ");
+                self.expr(*value)?;
+            }
+            MatrixOp::Load { to, from } => {
+                self.matrix("load ", to)?;
+                self.place_of(from)?;
+            }
+            MatrixOp::MultiplyAdd { acc, a, b } => {
+                for (name, m) in [("multiply ", acc), (" += ", a), (" * ", b)] {
+                    self.matrix(name, m)?;
+                }
+            }
+            MatrixOp::Store { from, to } => {
+                self.matrix("store ", from)?;
+                self.place_of(to)?;
+            }
+        }
+        self.out.push('\n');
+        Ok(())
+    }
+
+    fn matrix(&mut self, before: &str, m: &Matrix) -> fmt::Result {
+        self.out.push_str(before);
+        self.out += &self.buffer(m.buffer);
+        self.index(&m.index)
+    }
+
+    fn place_of(&mut self, block: &Block) -> fmt::Result {
+        self.out.push_str(", ");
+        self.out += &self.buffer(block.buffer);
+        self.index(&block.at)?;
+        write!(self.out, " rows {} columns {}", block.rows, block.columns)
     }
 
     fn range(&mut self, lo: ExprId, hi: ExprId, step: i64) -> fmt::Result {

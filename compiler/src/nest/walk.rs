@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ir::{BufferId, Expr, ExprId, ExprKind, Nest, Stmt, VarId};
+use super::ir::{BufferId, Expr, ExprId, ExprKind, MatrixOp, Nest, Stmt, VarId};
 
 impl Expr {
     /// Calls `f` on every operand, in order.
@@ -30,6 +30,13 @@ impl Stmt {
             }
             Stmt::If { cond, .. } => f(*cond),
             Stmt::SetStatus(_) => {}
+            Stmt::Matrix(op) => {
+                op.matrices().flat_map(|m| &m.index).copied().for_each(&mut f);
+                op.block().into_iter().flat_map(|b| &b.at).copied().for_each(&mut f);
+                if let MatrixOp::Fill { value, .. } = op {
+                    f(*value);
+                }
+            }
         }
     }
 
@@ -92,7 +99,8 @@ impl Nest {
     }
 
     /// Calls `f` with every access to a buffer in lists of statements: a statement's store before its loads, and each
-    /// load once.
+    /// load once. A matrix statement accesses its matrices, by their indices without rows and columns, and then the first
+    /// element of its block.
     pub fn for_each_access<'a>(
         &self,
         blocks: impl IntoIterator<Item = &'a Vec<Stmt>>,
@@ -103,6 +111,10 @@ impl Nest {
             for_each_stmt(block, &mut |s| {
                 if let Stmt::Store { buffer, index, .. } | Stmt::Atomic { buffer, index, .. } = s {
                     f(*buffer, index);
+                }
+                if let Stmt::Matrix(op) = s {
+                    op.matrices().for_each(|m| f(m.buffer, &m.index));
+                    op.block().into_iter().for_each(|b| f(b.buffer, &b.at));
                 }
                 s.for_each_expr(|e| self.loads(e, &mut seen, f));
             });

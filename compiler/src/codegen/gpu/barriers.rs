@@ -259,7 +259,7 @@ impl<'a> Analysis<'a> {
         match self.nest.buffers[buffer].space {
             Space::Global(slot) => Some(Place::Slot(slot)),
             Space::Local | Space::Shared => Some(Place::Buffer(buffer)),
-            Space::Register => None,
+            Space::Register | Space::Matrix => None,
         }
     }
 

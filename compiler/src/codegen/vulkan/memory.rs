@@ -138,7 +138,8 @@ impl Emitter<'_> {
         let all = self.region(buffer);
         let formula = self.element(buffer, index);
         match self.nest.buffers[buffer].space {
-            Space::Register => {
+            // Matrices have no elements of their own.
+            Space::Register | Space::Matrix => {
                 let pointer = self.register(buffer, &formula);
                 let stored = self.stored_near(t);
                 Place { pointer, stored, align: None, all, own: Region::Register(pointer) }

@@ -39,6 +39,7 @@ impl Emitter<'_> {
                         self.threads(&chain);
                     }
                 }
+                LoopKind::Subgroups { .. } => self.fail(Failure::Unsupported("matrices".to_owned())),
             },
             Stmt::If { cond, then, otherwise } => {
                 self.branch(*cond, &mut |e| e.block(then), otherwise.is_empty(), &mut |e| e.block(otherwise));
@@ -71,6 +72,7 @@ impl Emitter<'_> {
                     e.atomic_op(Op::AtomicOr, word, at, bits);
                 });
             }
+            Stmt::Matrix(_) => self.fail(Failure::Unsupported("matrices".to_owned())),
         }
     }
 

@@ -1,5 +1,7 @@
 //! One launch of one nest.
 
+mod matrix;
+
 use std::collections::BTreeMap;
 
 use rooftile_artifact::Scalar;
@@ -58,13 +60,15 @@ struct View {
 enum Place {
     /// Number of a storage.
     Shared(usize),
-    /// Elements of a local or register buffer.
+    /// Elements of a buffer of the chunk.
     Own(Vec<Value>),
 }
 
-/// A loop over lanes or threads: the pass that runs, counted from 1, and who touched each element.
+/// A loop over lanes, threads or subgroups: the pass that runs, counted from 1, and who touched each element.
 struct Lane {
     number: u32,
+    /// Whether each pass is run by several threads: then each statement touches memory for itself.
+    subgroups: bool,
     touched: BTreeMap<(usize, usize), Touch>,
 }
 
@@ -122,7 +126,7 @@ impl<'a> Run<'a> {
                     }
                     Place::Shared(storage)
                 }
-                Space::Local | Space::Shared | Space::Register => Place::Own(Vec::new()),
+                Space::Local | Space::Shared | Space::Register | Space::Matrix => Place::Own(Vec::new()),
             };
             self.views.push(View { extents, memory });
         }
@@ -183,10 +187,11 @@ impl<'a> Run<'a> {
             Stmt::Loop { var, lo, hi, step, kind, body } => {
                 let (lo, hi) = (self.int(*lo, "a bound")?, self.int(*hi, "a bound")?);
                 // Nested loops over threads are one loop over all of them; lanes of a thread are apart.
-                let at_once = matches!(kind, LoopKind::Lanes | LoopKind::Threads { .. });
+                let at_once = !matches!(kind, LoopKind::Serial | LoopKind::Unrolled);
                 let outermost = at_once && (*kind == LoopKind::Lanes || self.lanes.is_empty());
                 if outermost {
-                    self.lanes.push(Lane { number: 1, touched: BTreeMap::new() });
+                    let subgroups = matches!(kind, LoopKind::Subgroups { .. });
+                    self.lanes.push(Lane { number: 1, subgroups, touched: BTreeMap::new() });
                 }
                 let mut i = lo;
                 while i < hi {
@@ -228,6 +233,7 @@ impl<'a> Run<'a> {
                 self.block(chosen)?;
             }
             Stmt::SetStatus(bits) => self.status |= bits,
+            Stmt::Matrix(op) => self.matrix(op)?,
         }
         Ok(())
     }
@@ -250,15 +256,21 @@ impl<'a> Run<'a> {
 
     /// Flat position of an element, checked.
     fn element(&mut self, buffer: BufferId, index: &[ExprId]) -> Result<usize, InterpError> {
+        let index = self.indices(index)?;
+        self.element_at(buffer, &index)
+    }
+
+    fn indices(&mut self, index: &[ExprId]) -> Result<Vec<i64>, InterpError> {
+        index.iter().map(|&e| self.int(e, "an index")).collect()
+    }
+
+    /// As [`Run::element`], of values of the indices.
+    fn element_at(&self, buffer: BufferId, index: &[i64]) -> Result<usize, InterpError> {
         let mut at = 0i64;
         let mut inside = true;
-        let mut values = Vec::with_capacity(index.len());
-        for (d, &e) in index.iter().enumerate() {
-            let i = self.int(e, "an index")?;
-            let extent = self.views[buffer.index()].extents[d];
+        for (&i, &extent) in index.iter().zip(&self.views[buffer.index()].extents) {
             inside &= (0..extent).contains(&i);
             at = at.wrapping_mul(extent).wrapping_add(i);
-            values.push(i);
         }
         if inside {
             return Ok(usize::try_from(at).unwrap_or(0));
@@ -266,7 +278,7 @@ impl<'a> Run<'a> {
         Err(InterpError::OutOfBounds {
             nest: self.nest().name.clone(),
             buffer: self.nest().buffers[buffer].name.clone(),
-            index: values,
+            index: index.to_vec(),
             extents: self.views[buffer.index()].extents.clone(),
         })
     }
@@ -278,9 +290,13 @@ impl<'a> Run<'a> {
             buffer: self.launch.nest.buffers[buffer].name.clone(),
             who: who.to_owned(),
         };
+        let in_memory = self.nest().buffers[buffer].space != Space::Matrix;
+        // Of the statements of one loop no two have the same, unless there are billions.
+        let statement = u32::try_from(self.statement % u64::from(u32::MAX)).unwrap_or(0) + 1;
         for lane in &mut self.lanes {
             // Global buffers of one storage are told apart by slot here; chunks see the storage.
-            if lane.touched.entry((buffer.index(), at)).or_default().note(lane.number, access) {
+            let who = if lane.subgroups && in_memory { statement } else { lane.number };
+            if lane.touched.entry((buffer.index(), at)).or_default().note(who, access) {
                 return Err(race("lanes or threads"));
             }
         }

@@ -210,3 +210,72 @@ fn unwritten_arms_of_a_select_do_not_matter() {
     let out = result(nest, vec![fill, launch()]).expect("runs");
     assert_eq!(out[1].get(0), Scalar::Float(2.0));
 }
+
+/// `y` in rows of three is the product of `x` in rows of two and of `x` turned, plus 1, by one subgroup.
+fn product(b: &mut Builder, x: BufferId, y: BufferId, shift: i64, twice: bool) {
+    let (zero, one, two, three) = (b.int(0), b.int(1), b.int(2), b.int(3));
+    let tile = b.add_buffer("tile", DType::F32, &[three, two], Space::Shared);
+    let out = b.add_buffer("out", DType::F32, &[three, three], Space::Shared);
+    let left = b.add_buffer("left", DType::F32, &[three, two], Space::Matrix);
+    let right = b.add_buffer("right", DType::F32, &[two, three], Space::Matrix);
+    let acc = b.add_buffer("acc", DType::F32, &[three, three], Space::Matrix);
+    let copy = b.for_loop(LoopKind::Serial, "i", (zero, three, 1), |b, i| {
+        let row = b.mul_int(i, 2);
+        let next = b.add(row, one);
+        let [first, second] = [row, next].map(|at| b.load(x, &[at]));
+        vec![b.store(tile, &[i, zero], first), b.store(tile, &[i, one], second)]
+    });
+    let start = b.constant(Scalar::Float(1.0), DType::F32);
+    // A corner that the verifier does not know.
+    let size = b.size(0);
+    let corner = b.add_int(size, shift - 6);
+    let work = b.subgroups(1, "g", |b, _| {
+        let store = b.store_matrix((acc, &[]), (out, &[zero, zero]), (0, 1));
+        let mut body = vec![
+            b.fill_matrix((acc, &[]), start),
+            b.load_matrix((left, &[]), (tile, &[corner, zero]), (0, 1)),
+            b.load_matrix((right, &[]), (tile, &[corner, zero]), (1, 0)),
+            b.multiply_add((acc, &[]), (left, &[]), (right, &[])),
+            store.clone(),
+        ];
+        body.extend(twice.then_some(store));
+        body
+    });
+    let [sum, corner] = [[one, two], [zero, zero]].map(|at| b.load(out, &at));
+    let back = vec![b.store(y, &[zero], sum), b.store(y, &[one], corner)];
+    b.add_phase(Vec::new(), [copy, work].into_iter().chain(back).collect());
+}
+
+#[test]
+fn products_of_matrices() {
+    let fill = || Step::Fill { buffer: 1, value: 0.into() };
+    let run = |shift, twice| {
+        let nest = over_n(|b, _, x, y| product(b, x, y, shift, twice));
+        result(nest, vec![fill(), launch()])
+    };
+    let out = run(0, false).expect("runs");
+    // Rows (2, 3) and (4, 5) of 0, 1, .., 5: 1 + 2 * 4 + 3 * 5; and (0, 1) with itself.
+    assert_eq!((out[1].get(0), out[1].get(1)), (Scalar::Float(24.0), Scalar::Float(2.0)));
+    assert!(matches!(run(1, false), Err(InterpError::OutOfBounds { index, .. }) if index == [3, 0]));
+    // Two statements write one element, each by threads of its own choice.
+    assert!(matches!(run(0, true), Err(InterpError::Race { buffer, .. }) if buffer == "out"));
+}
+
+#[test]
+fn races_of_subgroups_are_found() {
+    let nest = over_n(|b, _, _, y| {
+        let (zero, two) = (b.int(0), b.int(2));
+        let out = b.add_buffer("out", DType::F32, &[two, two], Space::Shared);
+        let m = b.add_buffer("m", DType::F32, &[two, two, two], Space::Matrix);
+        let work = b.subgroups(2, "g", |b, g| {
+            let v = b.cast(DType::F32, g);
+            let fill = b.fill_matrix((m, &[g]), v);
+            vec![fill, b.store_matrix((m, &[g]), (out, &[zero, zero]), (0, 1))]
+        });
+        let v = b.load(out, &[zero, zero]);
+        let store = b.store(y, &[zero], v);
+        b.add_phase(Vec::new(), vec![work, store]);
+    });
+    let found = result(nest, vec![launch()]);
+    assert!(matches!(&found, Err(InterpError::Race { buffer, .. }) if buffer == "out"), "{found:?}");
+}

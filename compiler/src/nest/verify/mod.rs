@@ -1,8 +1,9 @@
 //! Checks a nest against the rules that [`super::ir`] lists. Generators take only what passed.
 //!
-//! Rules 1 to 6, 8 and 12 are decided exactly. Of rules 7, 9 and 10 this finds what is wrong for all sizes; what depends
+//! Rules 1 to 6, 8 and 12 to 14 are decided exactly. Of rules 7, 9, 10 and 15 this finds what is wrong for all sizes; what depends
 //! on sizes and data is found by the interpreter.
 
+pub mod matrices;
 mod places;
 pub mod threads;
 mod types;
@@ -82,7 +83,7 @@ impl Report<'_> {
 /// Checks a nest.
 ///
 /// # Errors
-/// Every violation that was found, in order of appearance; those of rules 3 to 12 only when rules 1 and 2 hold.
+/// Every violation that was found, in order of appearance; those of the other rules only when rules 1 and 2 hold.
 pub fn verify(nest: Nest) -> Result<Verified, Vec<Violation>> {
     let mut report = Report { nest: &nest.name, found: Vec::new() };
     types::check(&nest, &mut report);

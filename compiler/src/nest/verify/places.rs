@@ -1,10 +1,12 @@
-//! Rules 3 to 10: loops, registers, and where accesses go.
+//! Rules 3 to 10: loops, registers, and where accesses go; of rule 13, the indices of matrices.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::affine::Affine;
-use super::super::ir::{BufferId, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
-use super::{Report, threads};
+use super::super::ir::{
+    Block, BufferId, ExprId, ExprKind, LoopKind, MatrixOp, Nest, Phase, Space, Stmt, VarId,
+};
+use super::{Report, matrices, threads};
 
 /// Most elements of a register buffer.
 const REGISTERS: i64 = 1024;
@@ -16,6 +18,8 @@ const THREADS: u32 = 1024;
 pub(super) fn check(nest: &Nest, report: &mut Report<'_>) {
     let thread_dims = threads::dims(nest);
     threads::check(nest, &thread_dims, report);
+    let subgroup_dims = matrices::dims(nest);
+    matrices::check(nest, &subgroup_dims, report);
     for (id, buffer) in nest.buffers.iter() {
         if let Some(&e) = buffer.shape.iter().find(|&&e| !is_host(nest, e)) {
             report.add(8, format_args!("an extent of `{}` depends on {:?}", buffer.name, nest.exprs[e].kind));
@@ -69,6 +73,7 @@ pub(super) fn check(nest: &Nest, report: &mut Report<'_>) {
             guards: BTreeSet::new(),
             shared: shared_counters(nest, phase),
             thread_dims: &thread_dims,
+            subgroup_dims: &subgroup_dims,
         };
         for core in &phase.cores {
             checker.depends.insert(core.var, BTreeSet::from([core.var]));
@@ -106,7 +111,7 @@ struct Checker<'a, 'r, 'n> {
     in_lanes: bool,
     /// Number of conditions around the current statement.
     conditions: usize,
-    /// Local and register buffers that something above has written.
+    /// Buffers of the chunk that something above has written.
     written: BTreeSet<BufferId>,
     /// The core counters that each variable depends on.
     depends: BTreeMap<VarId, BTreeSet<VarId>>,
@@ -116,6 +121,8 @@ struct Checker<'a, 'r, 'n> {
     shared: Vec<VarId>,
     /// Dimensions of register buffers that belong to the threads.
     thread_dims: &'a threads::Dims,
+    /// Dimensions of matrix buffers that belong to the subgroups.
+    subgroup_dims: &'a matrices::Dims,
 }
 
 impl Checker<'_, '_, '_> {
@@ -139,12 +146,12 @@ impl Checker<'_, '_, '_> {
                 self.depends.insert(*var, on);
             }
             Stmt::Store { buffer, index, .. } => {
-                self.access(*buffer, index);
+                self.element(*buffer, index);
                 self.written.insert(*buffer);
                 self.race(*buffer, index);
             }
             Stmt::Atomic { buffer, index, old, .. } => {
-                self.access(*buffer, index);
+                self.element(*buffer, index);
                 if let Some(old) = old {
                     // What an atomic finds differs from chunk to chunk.
                     self.depends.insert(*old, self.shared.iter().copied().collect());
@@ -161,15 +168,46 @@ impl Checker<'_, '_, '_> {
                 self.guards = outer;
             }
             Stmt::SetStatus(_) => {}
+            Stmt::Matrix(op) => self.matrix_op(op),
         }
+    }
+
+    fn matrix_op(&mut self, op: &MatrixOp) {
+        let nest = self.nest;
+        let mut sides = [0, 0];
+        for m in op.matrices() {
+            self.access(m.buffer, &m.index, |_| 1);
+            if let &[.., rows, columns] = &nest.buffers[m.buffer].shape[..] {
+                sides = [rows, columns].map(|e| nest.const_int(e).unwrap_or(1));
+            }
+        }
+        let read: Vec<BufferId> = match op {
+            MatrixOp::Fill { .. } => Vec::new(),
+            MatrixOp::Load { from, .. } => vec![from.buffer],
+            MatrixOp::MultiplyAdd { .. } => op.matrices().map(|m| m.buffer).collect(),
+            MatrixOp::Store { from, .. } => vec![from.buffer],
+        };
+        read.into_iter().for_each(|id| self.read(id));
+        if let Some(Block { buffer, at, rows, columns }) = op.block() {
+            let [row_span, column_span] = sides;
+            self.access(*buffer, at, |d| match d {
+                _ if d == *rows => row_span,
+                _ if d == *columns => column_span,
+                _ => 1,
+            });
+        }
+        if let MatrixOp::Store { to, .. } = op {
+            self.race(to.buffer, &to.at);
+        }
+        self.written.insert(op.written());
     }
 
     fn loop_(&mut self, var: VarId, (lo, hi, step): (ExprId, ExprId, i64), kind: LoopKind, body: &[Stmt]) {
         let name = &self.nest.vars[var].name;
         let bounds = self.nest.const_int(lo).zip(self.nest.const_int(hi));
         let passes = bounds.map(|(lo, hi)| hi.saturating_sub(lo).max(0).saturating_add(step - 1) / step);
-        let by_threads = matches!(kind, LoopKind::Threads { .. });
-        if !by_threads && kind != LoopKind::Serial && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
+        let written_out = matches!(kind, LoopKind::Unrolled | LoopKind::Lanes);
+        if written_out && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
             self.report.add(
                 4,
                 format_args!("loop `{name}` does not have a constant number of 1 to {PASSES} passes"),
@@ -181,12 +219,15 @@ impl Checker<'_, '_, '_> {
         let mut range =
             bounds.zip(passes).filter(|(_, n)| *n > 0).map(|((lo, _), n)| (lo, lo + (n - 1) * step));
         let unsure = usize::from(range.is_none());
-        if let LoopKind::Threads { count } = kind {
+        if let LoopKind::Threads { count } | LoopKind::Subgroups { count } = kind {
             if !(1..=THREADS).contains(&count) || step != 1 || self.nest.const_int(lo) != Some(0) {
                 self.report
                     .add(4, format_args!("threads `{name}` are not counted from 0 to at most {THREADS}"));
             }
-            if !threads::ends_at(self.nest, hi, count) {
+            let whole = matches!(kind, LoopKind::Subgroups { .. });
+            if whole && self.nest.const_int(hi) != Some(count.into()) {
+                self.report.add(4, format_args!("subgroups `{name}` are not {count}"));
+            } else if !threads::ends_at(self.nest, hi, count) {
                 self.report.add(4, format_args!("threads `{name}` may be more than {count}"));
             }
             range = Some((0, i64::from(count) - 1));
@@ -214,19 +255,36 @@ impl Checker<'_, '_, '_> {
         let expr = &nest.exprs[e];
         expr.for_each_operand(|o| self.loads(o, seen));
         if let ExprKind::Load { buffer, index } = &expr.kind {
-            self.access(*buffer, index);
-            let b = &nest.buffers[*buffer];
-            if !matches!(b.space, Space::Global(_)) && !self.written.contains(buffer) {
-                self.report.add(7, format_args!("`{}` is read before anything is written to it", b.name));
-            }
+            self.element(*buffer, index);
+            self.read(*buffer);
         }
     }
 
-    fn access(&mut self, id: BufferId, index: &[ExprId]) {
+    fn read(&mut self, id: BufferId) {
+        let b = &self.nest.buffers[id];
+        if !matches!(b.space, Space::Global(_)) && !self.written.contains(&id) {
+            self.report.add(7, format_args!("`{}` is read before anything is written to it", b.name));
+        }
+    }
+
+    /// Checks an access to one element.
+    fn element(&mut self, id: BufferId, index: &[ExprId]) {
+        let buffer = &self.nest.buffers[id];
+        if buffer.space == Space::Matrix {
+            return self
+                .report
+                .add(13, format_args!("an element of the matrices `{}` on its own", buffer.name));
+        }
+        self.access(id, index, |_| 1);
+    }
+
+    /// Checks an access that spans so many elements by dimension.
+    fn access(&mut self, id: BufferId, index: &[ExprId], span: impl Fn(usize) -> i64) {
         let nest = self.nest;
         let buffer = &nest.buffers[id];
-        if index.len() != buffer.shape.len() {
-            let (got, want) = (index.len(), buffer.shape.len());
+        let (sides, rule) = if buffer.space == Space::Matrix { (2, 13) } else { (0, 6) };
+        if index.len() + sides != buffer.shape.len() {
+            let (got, want) = (index.len(), buffer.shape.len().saturating_sub(sides));
             return self
                 .report
                 .add(3, format_args!("`{}` of rank {want} is given {got} indices", buffer.name));
@@ -235,14 +293,16 @@ impl Checker<'_, '_, '_> {
             let last = n + 1 == index.len();
             let affine = Affine::of(nest, i);
             let bounds = affine.as_ref().and_then(|a| a.bounds(|v| self.loops.get(&v)?.range));
+            let bounds = bounds.map(|(lo, hi)| (lo, hi + i128::from(span(n) - 1)));
             let extent = nest.const_int(extent).map(i128::from);
-            if buffer.space == Space::Register {
+            if matches!(buffer.space, Space::Register | Space::Matrix) {
                 let own =
-                    self.thread_dims.get(&id).is_some_and(|dims| dims.get(n).is_some_and(Option::is_some));
+                    self.thread_dims.get(&id).is_some_and(|dims| dims.get(n).is_some_and(Option::is_some))
+                        || matrices::is_own(self.subgroup_dims, id, n);
                 let form = own || affine.as_ref().is_some_and(|a| self.is_register_index(a, last));
                 if !form {
                     self.report.add(
-                        6,
+                        rule,
                         format_args!(
                             "index {n} of register buffer `{}` is not a sum of unrolled and lane counters",
                             buffer.name
@@ -252,7 +312,7 @@ impl Checker<'_, '_, '_> {
                     && (lo < 0 || hi >= extent)
                 {
                     self.report.add(
-                        6,
+                        rule,
                         format_args!(
                             "index {n} of register buffer `{}` spans {lo}..={hi}, the extent is {extent}",
                             buffer.name

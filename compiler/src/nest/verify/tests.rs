@@ -1,7 +1,7 @@
 use rooftile_artifact::{DType, Scalar};
 
 use super::super::build::Builder;
-use super::super::ir::{BinaryOp, ExprId, ExprKind, LoopKind, Space, Stmt};
+use super::super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Space, Stmt};
 use super::verify;
 
 /// The rules that the nest breaks.
@@ -209,4 +209,215 @@ fn threads_are_counted_and_nest() {
     let mut rules = broken(b);
     rules.sort_unstable();
     assert_eq!(rules, [4, 4, 5, 12]);
+}
+
+/// Tiles `s` of `8 x 16` bytes and `t` of `8 x 8` words in shared memory; matrices of `8 x 8`, of each of two subgroups:
+/// factors `x` and `y`, and three of `acc`.
+#[derive(Clone, Copy)]
+struct Tiles {
+    s: BufferId,
+    t: BufferId,
+    x: BufferId,
+    y: BufferId,
+    acc: BufferId,
+}
+
+/// What a loop over subgroups contains, given the number of the subgroup.
+type Inside<'a> = &'a mut dyn FnMut(&mut Builder, ExprId) -> Vec<Stmt>;
+
+/// The rules that a loop around statements of subgroups breaks, where all that they may read is written before.
+fn broken_around(
+    around: impl FnOnce(&mut Builder, Inside<'_>) -> Stmt,
+    mut inside: impl FnMut(&mut Builder, Tiles, ExprId) -> Vec<Stmt>,
+) -> Vec<u8> {
+    let mut b = Builder::new("t");
+    let (zero, two, three, eight, sixteen) = (b.int(0), b.int(2), b.int(3), b.int(8), b.int(16));
+    let s = b.add_buffer("s", DType::I8, &[eight, sixteen], Space::Shared);
+    let t = b.add_buffer("t", DType::I32, &[eight, eight], Space::Shared);
+    let [x, y] = ["x", "y"].map(|n| b.add_buffer(n, DType::I8, &[two, eight, eight], Space::Matrix));
+    let acc = b.add_buffer("acc", DType::I32, &[two, three, eight, eight], Space::Matrix);
+    let [byte, word] = [DType::I8, DType::I32].map(|t| b.constant(Scalar::Int(1), t));
+    let near = b.for_loop(BY_THREADS, "r", (zero, eight, 1), |b, r| {
+        let range = |end| (zero, end, 1);
+        let serial = LoopKind::Serial;
+        let bytes = b.for_loop(serial, "c", range(sixteen), |b, c| vec![b.store(s, &[r, c], byte)]);
+        let words = b.for_loop(serial, "c", range(eight), |b, c| vec![b.store(t, &[r, c], word)]);
+        vec![bytes, words]
+    });
+    let fill = b.subgroups(2, "g", |b, g| {
+        let sums = b.for_loop(LoopKind::Unrolled, "u", (zero, three, 1), |b, u| {
+            vec![b.fill_matrix((acc, &[g, u]), word)]
+        });
+        vec![b.fill_matrix((x, &[g]), byte), b.fill_matrix((y, &[g]), byte), sums]
+    });
+    let stmt = around(&mut b, &mut |b, g| inside(b, Tiles { s, t, x, y, acc }, g));
+    b.add_phase(Vec::new(), vec![near, fill, stmt]);
+    broken(b)
+}
+
+/// The rules that statements of two subgroups break.
+fn broken_by(inside: impl FnMut(&mut Builder, Tiles, ExprId) -> Vec<Stmt>) -> Vec<u8> {
+    broken_around(|b, inside| b.subgroups(2, "g", inside), inside)
+}
+
+#[test]
+fn matrices_of_subgroups() {
+    let rules = broken_by(|b, t, g| {
+        let (zero, eight, three) = (b.int(0), b.int(8), b.int(3));
+        let column = b.mul(g, eight);
+        let load = b.load_matrix((t.x, &[g]), (t.s, &[zero, column]), (0, 1));
+        let turned = b.load_matrix((t.y, &[g]), (t.s, &[zero, column]), (1, 0));
+        let (acc, x, y, near) = (t.acc, t.x, t.y, t.t);
+        let multiply = b.for_loop(LoopKind::Serial, "k", (zero, eight, 1), |b, _| {
+            vec![b.for_loop(LoopKind::Unrolled, "u", (zero, three, 1), |b, u| {
+                vec![b.multiply_add((acc, &[g, u]), (x, &[g]), (y, &[g]))]
+            })]
+        });
+        let one = b.int(1);
+        let first = b.lt(g, one);
+        let store = b.store_matrix((acc, &[g, zero]), (near, &[zero, zero]), (0, 1));
+        vec![load, turned, multiply, Stmt::If { cond: first, then: vec![store], otherwise: Vec::new() }]
+    });
+    assert_eq!(rules, [0u8; 0]);
+}
+
+#[test]
+fn subgroups_are_counted_and_hold_matrices_only() {
+    // More than the count; in threads; with a store; around threads.
+    let ends = |b: &mut Builder, f: Inside<'_>| {
+        let (zero, three) = (b.int(0), b.int(3));
+        b.for_loop(LoopKind::Subgroups { count: 2 }, "g", (zero, three, 1), f)
+    };
+    let multiply = |b: &mut Builder, t: Tiles, g: ExprId| {
+        let zero = b.int(0);
+        vec![b.multiply_add((t.acc, &[g, zero]), (t.x, &[g]), (t.y, &[g]))]
+    };
+    assert_eq!(broken_around(ends, multiply), [4]);
+    let inside = |b: &mut Builder, f: Inside<'_>| {
+        let (zero, eight) = (b.int(0), b.int(8));
+        b.for_loop(BY_THREADS, "i", (zero, eight, 1), |b, _| vec![b.subgroups(2, "g", f)])
+    };
+    assert_eq!(broken_around(inside, multiply), [5]);
+    let store = |b: &mut Builder, t: Tiles, g: ExprId| {
+        let (zero, one) = (b.int(0), b.constant(Scalar::Int(1), DType::I32));
+        vec![b.store(t.t, &[g, zero], one)]
+    };
+    assert_eq!(broken_by(store), [5]);
+    let threads = |b: &mut Builder, _: Tiles, _: ExprId| {
+        let (zero, eight) = (b.int(0), b.int(8));
+        vec![b.for_loop(BY_THREADS, "i", (zero, eight, 1), |_, _| Vec::new())]
+    };
+    assert_eq!(broken_by(threads), [5]);
+    // Without a loop over subgroups.
+    let serial = |b: &mut Builder, f: Inside<'_>| {
+        let (zero, two) = (b.int(0), b.int(2));
+        b.for_loop(LoopKind::Serial, "g", (zero, two, 1), f)
+    };
+    assert_eq!(broken_around(serial, multiply), [14]);
+}
+
+#[test]
+fn types_and_places_of_matrices() {
+    // A fill of another type, memory of another type, rows that are columns, memory for a matrix and the reverse.
+    let rules = broken_by(|b, t, g| {
+        let zero = b.int(0);
+        let word = b.constant(Scalar::Int(1), DType::I32);
+        vec![
+            b.fill_matrix((t.x, &[g]), word),
+            b.load_matrix((t.x, &[g]), (t.t, &[zero, zero]), (0, 1)),
+            b.load_matrix((t.x, &[g]), (t.s, &[zero, zero]), (1, 1)),
+            b.load_matrix((t.x, &[g]), (t.y, &[g, zero, zero]), (1, 2)),
+            b.multiply_add((t.t, &[]), (t.x, &[g]), (t.y, &[g])),
+        ]
+    });
+    assert_eq!(rules, [2, 2, 2, 2, 2]);
+}
+
+#[test]
+fn matrices_are_whole_and_their_subgroups_own() {
+    // An element on its own; an index too few; another subgroup's; out of the extents; not written out.
+    let rules = broken_by(|b, t, g| {
+        let (zero, one, three, eight) = (b.int(0), b.int(1), b.int(3), b.int(8));
+        let v = b.load(t.acc, &[g, zero, zero, zero]);
+        let (acc, x, y) = (t.acc, t.x, t.y);
+        vec![
+            b.bind("v", v).0,
+            b.multiply_add((acc, &[g]), (x, &[g]), (y, &[g])),
+            b.multiply_add((acc, &[g, zero]), (x, &[one]), (y, &[g])),
+            b.multiply_add((acc, &[g, three]), (x, &[g]), (y, &[g])),
+            b.for_loop(LoopKind::Serial, "k", (zero, three, 1), |b, k| {
+                vec![b.multiply_add((acc, &[g, k]), (x, &[g]), (y, &[g]))]
+            }),
+            b.load_matrix((x, &[g]), (t.s, &[zero, eight]), (0, 1)),
+        ]
+    });
+    assert_eq!(rules, [13, 13, 3, 13, 13]);
+    // Extents that are not constant, too many, and matrices that all subgroups share.
+    let rules = broken_by(|b, _, _| {
+        let n = b.add_size("n");
+        let (eight, many) = (b.int(8), b.int(65));
+        b.add_buffer("open", DType::I8, &[eight, n], Space::Matrix);
+        b.add_buffer("many", DType::I8, &[many, eight, eight], Space::Matrix);
+        let all = b.add_buffer("all", DType::I8, &[eight, eight], Space::Matrix);
+        let zero = b.constant(Scalar::Int(0), DType::I8);
+        vec![b.fill_matrix((all, &[]), zero)]
+    });
+    assert_eq!(rules, [13, 13, 13]);
+    // Outside of the tile.
+    let rules = broken_by(|b, t, g| {
+        let (zero, nine) = (b.int(0), b.int(9));
+        vec![b.load_matrix((t.x, &[g]), (t.s, &[zero, nine]), (0, 1))]
+    });
+    assert_eq!(rules, [10]);
+}
+
+#[test]
+fn products_fit() {
+    let product = |types: [DType; 3], sides: [i64; 6]| {
+        broken_by(|b, _, g| {
+            let two = b.int(2);
+            let sides = sides.map(|n| b.int(n));
+            let pairs = [[sides[0], sides[1]], [sides[2], sides[3]], [sides[4], sides[5]]];
+            let mut all = Vec::new();
+            for (dtype, [rows, columns]) in types.into_iter().zip(pairs) {
+                all.push(b.add_buffer("m", dtype, &[two, rows, columns], Space::Matrix));
+            }
+            let mut out = Vec::new();
+            for (&m, dtype) in all.iter().zip(types) {
+                let zero = b.constant(Scalar::Int(0), dtype);
+                out.push(b.fill_matrix((m, &[g]), zero));
+            }
+            out.push(b.multiply_add((all[0], &[g]), (all[1], &[g]), (all[2], &[g])));
+            out
+        })
+    };
+    let fitting = [8, 4, 8, 16, 16, 4];
+    assert_eq!(product([DType::F32, DType::F16, DType::F16], fitting), [0u8; 0]);
+    assert_eq!(product([DType::U32, DType::U8, DType::U8], fitting), [0u8; 0]);
+    assert_eq!(product([DType::F16, DType::F16, DType::F16], [8, 4, 8, 16, 8, 4]), [14]);
+    for types in [
+        [DType::F16, DType::F32, DType::F32],
+        [DType::F32, DType::F16, DType::F32],
+        [DType::I32, DType::U8, DType::U8],
+        [DType::F32, DType::I8, DType::I8],
+    ] {
+        assert_eq!(product(types, fitting), [14], "{types:?}");
+    }
+    let squared = broken_by(|b, t, g| {
+        let one = b.constant(Scalar::Int(1), DType::I8);
+        vec![b.fill_matrix((t.x, &[g]), one), b.multiply_add((t.x, &[g]), (t.x, &[g]), (t.y, &[g]))]
+    });
+    assert_eq!(squared, [14]);
+}
+
+#[test]
+fn subgroups_do_not_read_what_they_write() {
+    let rules = broken_by(|b, t, g| {
+        let zero = b.int(0);
+        let store = b.store_matrix((t.acc, &[g, zero]), (t.t, &[zero, zero]), (0, 1));
+        let v = b.load(t.t, &[g, zero]);
+        let bind = b.bind("v", v).0;
+        vec![bind, store]
+    });
+    assert_eq!(rules, [15]);
 }

@@ -210,7 +210,7 @@ fn nesting(nest: &Nest, block: &[Stmt], in_lanes: bool, report: &mut Report<'_>)
                     }
                 }
                 LoopKind::Lanes => lanes = true,
-                LoopKind::Serial | LoopKind::Unrolled => {}
+                LoopKind::Serial | LoopKind::Unrolled | LoopKind::Subgroups { .. } => {}
             }
         }
         for inner in stmt.blocks() {

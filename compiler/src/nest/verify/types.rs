@@ -2,7 +2,10 @@
 
 use rooftile_artifact::DType;
 
-use super::super::ir::{BinaryOp, Expr, ExprId, ExprKind, Nest, Space, Stmt, UnaryOp, VarId};
+use super::super::ir::{
+    BinaryOp, Block, Buffer, BufferId, Expr, ExprId, ExprKind, Matrix, MatrixOp, Nest, Space, Stmt, UnaryOp,
+    VarId,
+};
 use super::super::print::{binary_name, unary_name};
 use super::Report;
 
@@ -64,7 +67,7 @@ struct Checker<'a, 'r, 'n> {
     stamp: u32,
 }
 
-impl Checker<'_, '_, '_> {
+impl<'a> Checker<'a, '_, '_> {
     fn block(&mut self, block: &[Stmt]) {
         let mut bound_here = Vec::new();
         for stmt in block {
@@ -122,7 +125,54 @@ impl Checker<'_, '_, '_> {
                 self.block(otherwise);
             }
             Stmt::SetStatus(_) => {}
+            Stmt::Matrix(op) => self.matrix_op(op),
         }
+    }
+
+    fn matrix_op(&mut self, op: &MatrixOp) {
+        stmt_indices(op).for_each(|i| self.expect(i, DType::I64, "an index"));
+        let types: Vec<Option<DType>> = op.matrices().map(|m| self.matrix(m)).collect();
+        let memory = op.block().map(|b| self.memory(b));
+        match (op, &types[..], memory) {
+            (MatrixOp::Fill { value, .. }, &[Some(t)], _) => self.expect(*value, t, "a matrix's element"),
+            (_, &[Some(t)], Some(Some(other))) if other != t => {
+                self.report.add(2, format_args!("a matrix of type {t} in memory of type {other}"));
+            }
+            _ => {}
+        }
+    }
+
+    /// The type of a matrix, if there is one.
+    fn matrix(&mut self, m: &Matrix) -> Option<DType> {
+        let buffer = self.buffer(m.buffer)?;
+        if buffer.space != Space::Matrix {
+            self.report.add(2, format_args!("`{}` is not made of matrices", buffer.name));
+            return None;
+        }
+        Some(buffer.dtype)
+    }
+
+    /// The type of the memory of a block, if it is memory.
+    fn memory(&mut self, block: &Block) -> Option<DType> {
+        let buffer = self.buffer(block.buffer)?;
+        let rank = buffer.shape.len();
+        if matches!(buffer.space, Space::Register | Space::Matrix) {
+            self.report.add(2, format_args!("`{}` is not in memory", buffer.name));
+            return None;
+        }
+        if block.rows >= rank || block.columns >= rank || block.rows == block.columns {
+            self.report.add(2, format_args!("rows and columns are not two dimensions of `{}`", buffer.name));
+            return None;
+        }
+        Some(buffer.dtype)
+    }
+
+    fn buffer(&mut self, id: BufferId) -> Option<&'a Buffer> {
+        let found = self.nest.buffers.get(id);
+        if found.is_none() {
+            self.report.add(2, format_args!("a matrix in a buffer that is not there"));
+        }
+        found
     }
 
     fn step(&mut self, step: i64) {
@@ -191,6 +241,11 @@ impl Checker<'_, '_, '_> {
         }
         Some(expr.dtype)
     }
+}
+
+fn stmt_indices(op: &MatrixOp) -> impl Iterator<Item = ExprId> {
+    let own = op.matrices().flat_map(|m| &m.index);
+    own.chain(op.block().into_iter().flat_map(|b| &b.at)).copied()
 }
 
 /// What is wrong with the type of an expression whose operands have the given types.

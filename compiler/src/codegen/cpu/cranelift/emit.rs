@@ -187,7 +187,7 @@ impl<'a> Emitter<'a> {
             strides.reverse();
             let base = match buffer.space {
                 Space::Global(slot) => Some(self.b.ins().load(types::I64, flags, buffers, 8 * slot as i32)),
-                Space::Register => None,
+                Space::Register | Space::Matrix => None,
                 Space::Local | Space::Shared => {
                     let base = next_local;
                     // Rounded up as `host::local_bytes` does.

@@ -184,6 +184,11 @@ fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> 
             }
         }
     };
+    let unit = nest.buffers.iter().any(|(_, b)| b.space == Space::Matrix);
+    if unit || nest.phases.iter().any(|p| verify::matrices::has_subgroups(p.body.iter())) {
+        let what = "a processor has no matrix unit".to_owned();
+        return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
+    }
     let shares = nest.buffers.iter().any(|(_, b)| b.space == Space::Shared);
     if shares || nest.phases.iter().any(|p| verify::threads::has_threads(p.body.iter())) {
         let what = "a processor has no groups of threads".to_owned();

@@ -21,8 +21,10 @@ impl Emitter<'_> {
     fn stmt(&mut self, stmt: &Stmt) {
         match stmt {
             Stmt::Loop { var, lo, hi, step, kind, body } => match kind {
-                // Nests with threads are refused before.
-                LoopKind::Serial | LoopKind::Threads { .. } => self.serial(*var, (*lo, *hi, *step), body),
+                // Nests with threads or subgroups are refused before.
+                LoopKind::Serial | LoopKind::Threads { .. } | LoopKind::Subgroups { .. } => {
+                    self.serial(*var, (*lo, *hi, *step), body);
+                }
                 LoopKind::Unrolled => self.unrolled(*var, (*lo, *hi, *step), body),
                 LoopKind::Lanes => self.lane_loop(*var, (*lo, *hi, *step), body),
             },
@@ -61,6 +63,8 @@ impl Emitter<'_> {
                     self.b.ins().atomic_rmw(types::I32, flags, AtomicRmwOp::Or, status, bits);
                 }
             }
+            // As above.
+            Stmt::Matrix(_) => {}
         }
     }
 
