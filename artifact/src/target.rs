@@ -192,12 +192,14 @@ pub struct GpuFeatures {
     pub half_subnormals: bool,
     /// A group of as many threads as a subgroup has is one subgroup.
     pub whole_subgroups: bool,
+    /// Products of small matrices by the threads of a subgroup; [`GpuTarget::matrices`] says which.
+    pub matrix: bool,
 }
 
 impl GpuFeatures {
     /// Every feature with its name.
     #[must_use]
-    pub fn named(self) -> [(&'static str, bool); 16] {
+    pub fn named(self) -> [(&'static str, bool); 17] {
         [
             ("arithmetic on f16", self.f16),
             ("arithmetic on f64", self.f64),
@@ -215,6 +217,7 @@ impl GpuFeatures {
             ("subnormal numbers kept", self.subnormals),
             ("subnormal numbers of f16 kept", self.half_subnormals),
             ("whole subgroups", self.whole_subgroups),
+            ("a matrix unit", self.matrix),
         ]
     }
 

@@ -372,6 +372,7 @@ fn what_the_device_lacks_is_said() {
         dot8: true,
         special_values: true,
         whole_subgroups: true,
+        matrix: true,
         subnormals: true,
         half_subnormals: true,
     };

@@ -139,7 +139,9 @@ pub(crate) fn probe(
         && (p13.min_subgroup_size..=p13.max_subgroup_size).contains(&p11.subgroup_size);
     let extras = Extras { fixed_subgroup: extras.fixed_subgroup && sized, ..extras };
     let one_size = p13.min_subgroup_size == p13.max_subgroup_size;
+    let matrices = if matrix_unit { matrices(entry, instance, handle) } else { Vec::new() };
     let features = GpuFeatures {
+        matrix: !matrices.is_empty(),
         whole_subgroups: extras.full_subgroups && (extras.fixed_subgroup || one_size),
         subgroup_arithmetic: subgroup_has(vk::SubgroupFeatureFlags::ARITHMETIC),
         subgroup_shuffle: subgroup_has(vk::SubgroupFeatureFlags::SHUFFLE),
@@ -159,7 +161,6 @@ pub(crate) fn probe(
     };
     let (family, tick_bits) = queue_family(instance, handle).ok_or(format!("{name} has no compute queue"))?;
     let (memory, unified) = memory(instance, handle, basic.device_type);
-    let matrices = if matrix_unit { matrices(entry, instance, handle) } else { Vec::new() };
     let driver = [text(p12.driver_name_as_c_str().ok()), text(p12.driver_info_as_c_str().ok())].join(" ");
     Ok(Found {
         handle,
@@ -187,7 +188,7 @@ pub(crate) fn probe(
     })
 }
 
-/// The features, but for those of subgroups and floats; `None` without buffer addresses. And whether there is a matrix unit.
+/// The features, but for those of subgroups, floats and matrices; `None` without buffer addresses. And whether there is a matrix unit.
 fn features(
     instance: &ash::Instance,
     handle: vk::PhysicalDevice,
@@ -227,6 +228,7 @@ fn features(
         dot8: yes(f13.shader_integer_dot_product),
         special_values: false,
         whole_subgroups: false,
+        matrix: false,
         subnormals: false,
         half_subnormals: false,
     };

@@ -173,3 +173,28 @@ fn passes_whose_elements_lie_apart_need_none() {
         assert_eq!(planned(b, vec![update]), want, "step {step}");
     }
 }
+
+#[test]
+fn what_subgroups_move_waits_on_both_sides() {
+    let Setting { mut b, x, y, s, .. } = setting();
+    let (zero, eight) = (b.int(0), b.int(8));
+    let tile = b.add_buffer("tile", DType::F32, &[eight, eight], Space::Shared);
+    let m = b.add_buffer("m", DType::F32, &[eight, eight], Space::Matrix);
+    let fill = copy(&mut b, (s, same), (x, same));
+    let put = threads(&mut b, 8, |b, t| {
+        let v = b.load(s, &[t]);
+        vec![b.store(tile, &[t, zero], v)]
+    });
+    let work = b.subgroups(1, "g", |b, _| {
+        let body = vec![b.load_matrix((m, &[]), (tile, &[zero, zero]), (0, 1))];
+        vec![b.for_loop(LoopKind::Serial, "k", (zero, eight, 1), |_, _| body)]
+    });
+    let hand_over = b.subgroups(1, "g", |b, _| vec![b.store_matrix((m, &[]), (tile, &[zero, zero]), (0, 1))]);
+    let take = threads(&mut b, 8, |b, t| {
+        let v = b.load(tile, &[t, zero]);
+        vec![b.store(y, &[t], v)]
+    });
+    // Of `s` each thread has its own; of `tile` nobody knows whose an element is.
+    let text = planned(b, vec![fill, put, work, hand_over, take]);
+    assert_eq!(text, "t|t|t|t|t");
+}

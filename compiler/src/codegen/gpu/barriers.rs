@@ -1,9 +1,9 @@
 //! Where the threads of a group must wait for each other.
 //!
 //! A nest says what happens one after the other; the threads of a group do it at once. A *segment* is a statement that
-//! they run without waiting: loops over threads, or a statement outside those, which is the same for all and whose stores
-//! one thread makes. Two accesses of different segments (or of one in different passes of a loop around it) to one buffer
-//! need a barrier in between when one of them writes, unless one thread makes both wherever they meet.
+//! they run without waiting: loops over threads or subgroups, or a statement outside those, which is the same for all and
+//! whose stores one thread makes. Two accesses of different segments (or of one in different passes of a loop around it) to
+//! one buffer need a barrier in between when one of them writes, unless one thread makes both wherever they meet.
 //!
 //! Barriers are found by walking the statements with the accesses since the last barrier; around loops until nothing
 //! changes. A barrier that a loop would need only for what came before it stands in front of the loop.
@@ -12,7 +12,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::same_thread::{Inside, Owner};
 use super::threads::Chain;
-use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MatrixOp, Nest, Space, Stmt, VarId};
+use crate::nest::verify::matrices;
 use crate::nest::walk::for_each_stmt;
 
 /// A part of a phase as a group of threads runs it.
@@ -126,7 +127,7 @@ impl<'a> Analysis<'a> {
         }
         accesses.into_iter().for_each(|a| add(pending, a));
         match stmt {
-            Stmt::Loop { kind: LoopKind::Threads { .. }, .. } => {}
+            Stmt::Loop { kind: LoopKind::Threads { .. } | LoopKind::Subgroups { .. }, .. } => {}
             Stmt::Loop { var, step, body, .. } => self.loop_(stmt, (*var, *step), body, pending),
             Stmt::If { then, otherwise, .. } => {
                 let mut other = pending.clone();
@@ -205,7 +206,7 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// What a statement itself accesses: all of a loop over threads, of others not what they enclose.
+    /// What a statement itself accesses: all of a loop over threads or subgroups, of others not what they enclose.
     fn accesses(&self, stmt: &'a Stmt) -> Vec<Access> {
         let mut out = Vec::new();
         if let Some(chain) = Chain::of(stmt) {
@@ -215,6 +216,10 @@ impl<'a> Analysis<'a> {
             let mut inside = Inside::default();
             inside.varying.extend(chain.loops.iter().map(|l| l.var));
             self.segment(&chain, chain.body, &mut inside, &mut out);
+            return out;
+        }
+        if matrices::count(stmt).is_some() {
+            self.by_subgroups(stmt, &mut out);
             return out;
         }
         let to_memory = match stmt {
@@ -253,6 +258,18 @@ impl<'a> Analysis<'a> {
                 self.segment(chain, inner, inside, out);
             }
         }
+    }
+
+    /// What a loop over subgroups accesses: of the elements of a matrix nobody knows which thread has them.
+    fn by_subgroups(&self, stmt: &'a Stmt, out: &mut Vec<Access>) {
+        for_each_stmt(std::slice::from_ref(stmt), &mut |s| {
+            s.for_each_expr(|e| self.reads(e, &mut |_, _| Who::Threads(None), out));
+            let Stmt::Matrix(op) = s else { return };
+            if let Some(place) = op.block().and_then(|b| self.place(b.buffer)) {
+                let kind = if matches!(op, MatrixOp::Store { .. }) { Kind::Write } else { Kind::Read };
+                out.push(Access { place, kind, who: Who::Threads(None), strides: None });
+            }
+        });
     }
 
     fn place(&self, buffer: BufferId) -> Option<Place> {
@@ -297,9 +314,12 @@ impl<'a> Analysis<'a> {
             if self.before.contains(&std::ptr::from_ref(stmt)) {
                 out.push(Step::Barrier);
             }
-            let threads = matches!(stmt, Stmt::Loop { kind: LoopKind::Threads { .. }, .. });
+            let segment = matches!(
+                stmt,
+                Stmt::Loop { kind: LoopKind::Threads { .. } | LoopKind::Subgroups { .. }, .. }
+            );
             let bodies: Vec<Vec<Step<'a>>> =
-                if threads { Vec::new() } else { stmt.blocks().map(|b| self.steps(b)).collect() };
+                if segment { Vec::new() } else { stmt.blocks().map(|b| self.steps(b)).collect() };
             out.push(if bodies.is_empty() { Step::Stmt(stmt) } else { Step::Block { stmt, bodies } });
         }
         out

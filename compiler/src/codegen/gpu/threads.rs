@@ -4,6 +4,7 @@ use rooftile_artifact::GpuTarget;
 
 use super::layout::touched;
 use crate::nest::ir::{CoreLoop, ExprId, ExprKind, LoopKind, Nest, Phase, Space, Stmt, VarId};
+use crate::nest::verify::matrices;
 use crate::nest::verify::threads::{exchanges, has_threads};
 use crate::nest::walk::for_each_stmt;
 
@@ -19,6 +20,8 @@ pub struct Shape {
     pub together: bool,
     /// Whether threads of a subgroup read each other's registers.
     pub exchanges: bool,
+    /// Whether threads of a subgroup hold matrices together.
+    pub matrices: bool,
 }
 
 impl Shape {
@@ -27,14 +30,16 @@ impl Shape {
     /// # Errors
     /// What the target lacks, in words.
     pub fn of(nest: &Nest, phase: &Phase, target: &GpuTarget) -> Result<Shape, String> {
-        if !has_threads(phase.body.iter()) && !touches_shared(nest, phase) {
+        let subgroups = most_subgroups(phase);
+        if !has_threads(phase.body.iter()) && subgroups == 0 && !touches_shared(nest, phase) {
             let chunks = constant_chunks(nest, phase).unwrap_or(u64::MAX).max(1);
             let most = u64::from(GROUP.min(target.group_threads).max(1));
             // Below GROUP.
             let group = u32::try_from(chunks.min(most)).unwrap_or(GROUP);
-            return Ok(Shape { group, together: false, exchanges: false });
+            return Ok(Shape { group, together: false, exchanges: false, matrices: false });
         }
-        let mut threads = 1u64;
+        let subgroup = u64::from(target.subgroup.max(1));
+        let mut threads = (u64::from(subgroups) * subgroup).max(1);
         for_each_stmt(&phase.body, &mut |s| {
             if let Some(chain) = Chain::of(s) {
                 threads = threads.max(chain.threads());
@@ -44,15 +49,15 @@ impl Shape {
             let most = target.group_threads;
             return Err(format!("a group of {threads} threads, where {most} are the most"));
         }
-        let subgroup = u64::from(target.subgroup.max(1));
         let whole = threads.next_multiple_of(subgroup);
         let group = if threads > 1 && whole <= u64::from(target.group_threads) { whole } else { threads };
         let exchanges = exchanges(nest, &phase.body);
-        if exchanges && !group.is_multiple_of(subgroup) {
+        let matrices = subgroups > 0;
+        if (exchanges || matrices) && !group.is_multiple_of(subgroup) {
             return Err(format!("a group of {group} threads in whole subgroups of {subgroup}"));
         }
         let group = u32::try_from(group).unwrap_or(target.group_threads);
-        Ok(Shape { group, together: true, exchanges })
+        Ok(Shape { group, together: true, exchanges, matrices })
     }
 
     /// Chunks that a group runs at once.
@@ -60,6 +65,13 @@ impl Shape {
     pub fn chunks(self) -> u32 {
         if self.together { 1 } else { self.group }
     }
+}
+
+/// The most subgroups that a loop of a phase has.
+fn most_subgroups(phase: &Phase) -> u32 {
+    let mut most = 0;
+    for_each_stmt(&phase.body, &mut |s| most = most.max(matrices::count(s).unwrap_or(0)));
+    most
 }
 
 fn touches_shared(nest: &Nest, phase: &Phase) -> bool {

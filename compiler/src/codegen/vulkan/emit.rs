@@ -1,13 +1,15 @@
 //! What an entry point is written with: the state of the generator, and the parameters of the launch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rooftile_artifact::gpu_abi::cell;
 use rooftile_artifact::{DType, GpuTarget};
 use rspirv::spirv::{BuiltIn, Capability, Op, StorageClass, Word};
 
+use super::super::gpu::divisor::Divisors;
 use super::super::gpu::layout::Layout;
 use super::super::gpu::linear::Meaning;
+use super::super::gpu::matrices::Role;
 use super::super::gpu::range::{Fit, Ranges};
 use super::super::gpu::threads::Shape;
 use super::code::Code;
@@ -15,6 +17,7 @@ use super::module::Module;
 use super::types::Stored;
 use crate::nest::ir::{BufferId, ExprId, Nest, VarId};
 use crate::nest::verify;
+use crate::nest::verify::matrices;
 use crate::nest::verify::threads::Dims;
 
 /// What a variable stands for.
@@ -61,6 +64,13 @@ pub(super) struct Emitter<'a> {
     parameters: Word,
     /// Number of the thread in its group.
     pub(super) thread: Word,
+    /// Number of its subgroup, where that matters.
+    pub(super) subgroup: Word,
+    /// What matrices are in products.
+    pub(super) roles: BTreeMap<BufferId, Role>,
+    /// Dimensions of matrix buffers of which each subgroup has its own index.
+    pub(super) subgroup_dims: matrices::Dims,
+    pub(super) divisors: Divisors<'a>,
     /// Variables of arrays, near or shared, and how their elements lie there.
     pub(super) arrays: HashMap<BufferId, (Word, Stored)>,
     pub(super) registers: HashMap<(BufferId, usize), Word>,
@@ -79,6 +89,7 @@ impl<'a> Emitter<'a> {
         nest: &'a Nest,
         target: &'a GpuTarget,
         layout: &'a Layout,
+        roles: BTreeMap<BufferId, Role>,
         slots: usize,
     ) -> Emitter<'a> {
         Emitter {
@@ -86,15 +97,19 @@ impl<'a> Emitter<'a> {
             target,
             layout,
             thread_dims: verify::threads::dims(nest),
-            code: Code::new(Module::new(target.features)),
+            code: Code::new(Module::new(target.features, !roles.is_empty())),
             ranges: Ranges::new(nest),
             bindings: vec![Binding::Unbound; nest.vars.len()],
             values: HashMap::new(),
             lows: HashMap::new(),
-            shape: Shape { group: 1, together: false, exchanges: false },
+            shape: Shape { group: 1, together: false, exchanges: false, matrices: false },
             uniform: false,
             parameters: 0,
             thread: 0,
+            subgroup: 0,
+            roles,
+            subgroup_dims: matrices::dims(nest),
+            divisors: Divisors::new(nest),
             arrays: HashMap::new(),
             registers: HashMap::new(),
             strides: HashMap::new(),
@@ -138,23 +153,29 @@ impl<'a> Emitter<'a> {
             let all = self.code.load_constant(vector, input, None);
             self.code.extract(word, all, 0)
         });
-        self.thread = if shape.exchanges { self.thread_of_subgroup() } else { thread };
+        self.thread = thread;
+        if shape.exchanges || shape.matrices {
+            self.find_subgroup();
+        }
         (group, groups)
     }
 
-    /// The number of the thread by its place in its subgroup. Whoever reads others' registers names them by that; it need
-    /// not follow the device's own numbers.
-    fn thread_of_subgroup(&mut self) -> Word {
+    /// Numbers the thread by its place in its subgroup. Whoever reads others' registers names them by that, and loops over
+    /// subgroups count those; it need not follow the device's own numbers.
+    fn find_subgroup(&mut self) {
         let m = &mut self.code.module;
-        m.features.subgroup_shuffle = true;
         m.features.whole_subgroups = true;
         m.capability(Capability::GroupNonUniform);
-        m.capability(Capability::GroupNonUniformShuffle);
+        if self.shape.exchanges {
+            m.features.subgroup_shuffle = true;
+            m.capability(Capability::GroupNonUniformShuffle);
+        }
         let (word, size) = (m.u32(), m.int_const(32, self.target.subgroup.into()));
         let inputs = [BuiltIn::SubgroupId, BuiltIn::SubgroupLocalInvocationId].map(|b| m.builtin(b, word));
         let [subgroup, lane] = inputs.map(|input| self.code.load_constant(word, input, None));
         let first = self.code.value(Op::IMul, word, &[subgroup, size]);
-        self.code.value(Op::IAdd, word, &[first, lane])
+        self.thread = self.code.value(Op::IAdd, word, &[first, lane]);
+        self.subgroup = subgroup;
     }
 
     /// A cell of the parameter block: its low word, or all of it.

@@ -18,7 +18,7 @@ use crate::nest::verify;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) pointer: Word,
-    stored: Stored,
+    pub(super) stored: Stored,
     /// Bytes, in the launch's memory.
     align: Option<u32>,
     /// What a write to the buffer may change.
@@ -158,7 +158,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn element(&self, buffer: BufferId, index: &[ExprId]) -> Linear {
+    pub(super) fn element(&self, buffer: BufferId, index: &[ExprId]) -> Linear {
         let own = self.thread_dims.get(&buffer);
         let counts = |d: usize| !own.is_some_and(|own| own.get(d).is_some_and(Option::is_some));
         Linear::of_element(self.nest, buffer, index, counts, &|v| self.meaning(v))
@@ -229,7 +229,7 @@ impl Emitter<'_> {
     /// Its number is below 2^31, so that 32 bits are enough for the sum of all terms. The constant part stays apart: then
     /// neighbours differ by a constant that instructions have room for. The rest is the number less the constant `c`:
     /// from `-c` up to `2^31 - c`, a signed number where `c` is not negative, an unsigned one where it is.
-    fn address(&mut self, buffer: BufferId, formula: &Linear, size: u32) -> Word {
+    pub(super) fn address(&mut self, buffer: BufferId, formula: &Linear, size: u32) -> Word {
         let (word, wide) = (self.code.module.u32(), self.code.module.u64());
         let base = self.base(buffer);
         let terms: Vec<(Term, i64)> = formula.terms.iter().map(|(t, c)| (t.clone(), *c)).collect();

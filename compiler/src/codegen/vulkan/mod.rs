@@ -11,7 +11,9 @@ mod emit;
 mod expr;
 mod float;
 mod int;
+mod matrix;
 mod memory;
+mod memory_model;
 mod module;
 mod phase;
 mod stmt;
@@ -25,6 +27,7 @@ use rspirv::binary::Disassemble;
 
 use super::CodegenError;
 use super::gpu::layout::Layout;
+use super::gpu::matrices;
 use super::gpu::threads::Shape;
 use crate::nest::{Verified, VerifiedModule, host, verify};
 use emit::{Emitter, Failure};
@@ -60,8 +63,9 @@ fn kernel(nest: &Verified, target: &GpuTarget, slots: usize) -> Result<Kernel, C
         .map(|p| Shape::of(nest, p, target))
         .collect::<Result<_, String>>()
         .map_err(unsupported)?;
+    let roles = matrices::roles(nest, target).map_err(unsupported)?;
     let layout = Layout::of(nest, &shapes);
-    let mut emitter = Emitter::new(nest, target, &layout, slots);
+    let mut emitter = Emitter::new(nest, target, &layout, roles, slots);
     let mut phases = Vec::with_capacity(shapes.len());
     for (n, (phase, &shape)) in nest.phases.iter().zip(&shapes).enumerate() {
         let entry = format!("phase{n}");

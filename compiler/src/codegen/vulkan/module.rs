@@ -6,9 +6,11 @@ use rooftile_artifact::target::GpuFeatures;
 use rspirv::binary::Assemble;
 use rspirv::dr::{self, Instruction, Operand};
 use rspirv::spirv::{
-    AddressingModel, BuiltIn, Capability, Decoration, ExecutionMode, ExecutionModel, MemoryModel, Op,
-    StorageClass, Word,
+    AddressingModel, BuiltIn, Capability, CooperativeMatrixUse, Decoration, ExecutionMode, ExecutionModel,
+    MemoryModel, Op, Scope, StorageClass, Word,
 };
+
+use super::memory_model;
 
 /// An instruction without its result, as a key.
 pub(super) type Key = (Op, Word, Vec<Operand>);
@@ -24,7 +26,11 @@ pub(super) struct Module {
     /// Variables that the next entry point names.
     interface: Vec<Word>,
     push_constants: Option<Word>,
+    /// For lookup only: by the type of their elements.
+    open_arrays: HashMap<Word, Word>,
     glsl: Word,
+    /// Whether it keeps to the memory model of Vulkan, as matrices want.
+    pub(super) vulkan_memory: bool,
     /// What the module needs of the device.
     pub(super) features: GpuFeatures,
     /// What the device keeps to of IEEE 754, where it is asked.
@@ -34,14 +40,22 @@ pub(super) struct Module {
 }
 
 impl Module {
-    pub(super) fn new(target: GpuFeatures) -> Module {
-        let mut m = Module { bound: 1, ..Module::default() };
+    /// A module for a device; with matrices, if it is to have any.
+    pub(super) fn new(target: GpuFeatures, matrices: bool) -> Module {
+        let mut m = Module { bound: 1, vulkan_memory: matrices, ..Module::default() };
         m.special_values = target.special_values;
         m.subnormals = target.subnormals;
         m.features.i64 = true;
         for capability in [Capability::Shader, Capability::Int64, Capability::PhysicalStorageBufferAddresses]
         {
             m.capability(capability);
+        }
+        let mut model = MemoryModel::GLSL450;
+        if matrices {
+            model = MemoryModel::Vulkan;
+            m.capability(Capability::VulkanMemoryModel);
+            // Atomics are the device's.
+            m.capability(Capability::VulkanMemoryModelDeviceScope);
         }
         m.glsl = m.id();
         let set = Operand::LiteralString("GLSL.std.450".to_owned());
@@ -52,7 +66,7 @@ impl Module {
             None,
             vec![
                 Operand::AddressingModel(AddressingModel::PhysicalStorageBuffer64),
-                Operand::MemoryModel(MemoryModel::GLSL450),
+                Operand::MemoryModel(model),
             ],
         ));
         m
@@ -127,6 +141,50 @@ impl Module {
         self.global(Op::TypeArray, 0, vec![Operand::IdRef(element), Operand::IdRef(length)])
     }
 
+    /// Matrices that a subgroup holds.
+    pub(super) fn matrix(
+        &mut self,
+        element: Word,
+        (rows, columns): (u32, u32),
+        role: CooperativeMatrixUse,
+    ) -> Word {
+        if !self.features.matrix {
+            self.features.matrix = true;
+            self.capability(Capability::CooperativeMatrixKHR);
+            let name = Operand::LiteralString("SPV_KHR_cooperative_matrix".to_owned());
+            self.out.extensions.push(Instruction::new(Op::Extension, None, None, vec![name]));
+        }
+        let operands =
+            [Scope::Subgroup as u32, rows, columns, role as u32].map(|v| self.int_const(32, v.into()));
+        let operands = [element].into_iter().chain(operands).map(Operand::IdRef).collect();
+        self.global(Op::TypeCooperativeMatrixKHR, 0, operands)
+    }
+
+    /// An array of unknown length in memory that is reached by address.
+    pub(super) fn open_array(&mut self, element: Word, bytes: u32) -> Word {
+        if let Some(&known) = self.open_arrays.get(&element) {
+            return known;
+        }
+        let array = self.global(Op::TypeRuntimeArray, 0, vec![Operand::IdRef(element)]);
+        self.decorate(array, Decoration::ArrayStride, Some(Operand::LiteralBit32(bytes)));
+        let ty = self.global(Op::TypeStruct, 0, vec![Operand::IdRef(array)]);
+        self.block(ty);
+        self.open_arrays.insert(element, ty);
+        ty
+    }
+
+    /// Marks a structure of one member as the layout of memory.
+    fn block(&mut self, ty: Word) {
+        self.decorate(ty, Decoration::Block, None);
+        let offset = [
+            Operand::IdRef(ty),
+            Operand::LiteralBit32(0),
+            Operand::Decoration(Decoration::Offset),
+            Operand::LiteralBit32(0),
+        ];
+        self.out.annotations.push(Instruction::new(Op::MemberDecorate, None, None, offset.to_vec()));
+    }
+
     pub(super) fn pointer(&mut self, class: StorageClass, to: Word) -> Word {
         self.global(Op::TypePointer, 0, vec![Operand::StorageClass(class), Operand::IdRef(to)])
     }
@@ -182,14 +240,7 @@ impl Module {
         let address = self.u64();
         let ty = self.global(Op::TypeStruct, 0, vec![Operand::IdRef(address)]);
         self.push_constants = Some(ty);
-        self.decorate(ty, Decoration::Block, None);
-        let offset = [
-            Operand::IdRef(ty),
-            Operand::LiteralBit32(0),
-            Operand::Decoration(Decoration::Offset),
-            Operand::LiteralBit32(0),
-        ];
-        self.out.annotations.push(Instruction::new(Op::MemberDecorate, None, None, offset.to_vec()));
+        self.block(ty);
         self.variable(StorageClass::PushConstant, ty)
     }
 
@@ -261,6 +312,9 @@ impl Module {
         let mut header = dr::ModuleHeader::new(self.bound);
         header.set_version(1, 6);
         self.out.header = Some(header);
+        if self.vulkan_memory {
+            memory_model::share_accesses(&mut self.out);
+        }
         (self.out.assemble(), self.features)
     }
 }

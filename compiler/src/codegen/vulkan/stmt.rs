@@ -39,7 +39,7 @@ impl Emitter<'_> {
                         self.threads(&chain);
                     }
                 }
-                LoopKind::Subgroups { .. } => self.fail(Failure::Unsupported("matrices".to_owned())),
+                LoopKind::Subgroups { count } => self.subgroups(*var, *count, body),
             },
             Stmt::If { cond, then, otherwise } => {
                 self.branch(*cond, &mut |e| e.block(then), otherwise.is_empty(), &mut |e| e.block(otherwise));
@@ -72,7 +72,7 @@ impl Emitter<'_> {
                     e.atomic_op(Op::AtomicOr, word, at, bits);
                 });
             }
-            Stmt::Matrix(_) => self.fail(Failure::Unsupported("matrices".to_owned())),
+            Stmt::Matrix(op) => self.matrix(op),
         }
     }
 
@@ -172,12 +172,13 @@ impl Emitter<'_> {
     pub(super) fn written(&self, stmts: &[Stmt]) -> Vec<Region> {
         let mut out = Vec::new();
         for_each_stmt(stmts, &mut |s| {
-            if let Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } = s {
-                let region = self.region(*buffer);
-                if !out.contains(&region) {
-                    out.push(region);
-                }
-            }
+            let buffer = match s {
+                Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } => Some(*buffer),
+                Stmt::Matrix(op) => Some(op.written()),
+                _ => None,
+            };
+            let region = buffer.map(|b| self.region(b));
+            out.extend(region.filter(|r| !out.contains(r)));
         });
         out
     }
@@ -269,15 +270,18 @@ impl Emitter<'_> {
         let alone = self.shape.group == self.target.subgroup && self.target.features.whole_subgroups;
         self.code.module.features.whole_subgroups |= alone;
         let m = &mut self.code.module;
-        let semantics = MemorySemantics::ACQUIRE_RELEASE
+        let mut semantics = MemorySemantics::ACQUIRE_RELEASE
             | MemorySemantics::UNIFORM_MEMORY
             | MemorySemantics::WORKGROUP_MEMORY;
+        if m.vulkan_memory {
+            semantics |= MemorySemantics::MAKE_AVAILABLE | MemorySemantics::MAKE_VISIBLE;
+        }
         let scope = m.int_const(32, if alone { Scope::Subgroup as u64 } else { Scope::Workgroup as u64 });
         let semantics = m.int_const(32, u64::from(semantics.bits()));
         self.code.effect(Op::ControlBarrier, [scope, scope, semantics].map(Operand::IdRef).to_vec());
         let nest = self.nest;
         for (id, buffer) in nest.buffers.iter() {
-            if buffer.space != Space::Register {
+            if !matches!(buffer.space, Space::Register | Space::Matrix) {
                 let region = self.region(id);
                 self.code.touch(region);
             }

@@ -5,13 +5,13 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use rooftile_artifact::program::{Code, Kernel, SpirvCode};
-use rooftile_artifact::target::GpuFeatures;
+use rooftile_artifact::target::{GpuFeatures, MatrixShape};
 use rooftile_artifact::{DType, GpuTarget, Scalar};
 use rspirv::dr::{self, Operand};
-use rspirv::spirv::{Decoration, ExecutionMode, Op};
+use rspirv::spirv::{Decoration, ExecutionMode, MemoryAccess, Op};
 
 use super::{CodegenError, compile_nest, disassemble};
-use crate::nest::ir::{BinaryOp, ExprId, ExprKind, LoopKind, MathFn, Nest, Space, Stmt, UnaryOp};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, Nest, Space, Stmt, UnaryOp};
 use crate::nest::{Builder, verify};
 
 const TYPES: [DType; 13] = [
@@ -467,4 +467,174 @@ fn what_is_too_large_is_refused() {
     assert!(refused(exchange(DType::F32, 40), &small).contains("100 bytes"));
     let none = GpuTarget { features: GpuFeatures::default(), ..full() };
     assert!(refused(exchange(DType::F64, 4), &none).contains("f64"));
+}
+
+/// A device with a matrix unit.
+fn units() -> GpuTarget {
+    let shape = |factor, result| MatrixShape { m: 8, n: 4, k: 16, factor, result };
+    let matrices = vec![
+        shape(DType::F16, DType::F32),
+        shape(DType::F16, DType::F16),
+        shape(DType::I8, DType::I32),
+        shape(DType::U8, DType::U32),
+        MatrixShape { m: 8, n: 8, k: 8, factor: DType::F16, result: DType::F16 },
+    ];
+    GpuTarget { features: GpuFeatures { matrix: true, ..full().features }, matrices, ..full() }
+}
+
+/// How a nest of matrices differs from one that each unit takes.
+#[derive(Clone, Copy)]
+struct Form {
+    subgroups: u32,
+    /// Columns of the tile that the left factor is loaded from.
+    width: i64,
+}
+
+const FORM: Form = Form { subgroups: 2, width: 16 };
+
+/// Subgroups multiply a tile in shared memory, and what the launch has, by a factor that is alike everywhere.
+fn products(factor: DType, result: DType, form: Form) -> Nest {
+    let mut b = Builder::new("products");
+    let n = b.add_size("n");
+    let (zero, one) = (b.int(0), b.int(1));
+    let [m, k, c, width, own] = [8, 16, 4, form.width, form.subgroups.into()].map(|e| b.int(e));
+    let x = b.add_buffer("x", factor, &[n, m, k], Space::Global(0));
+    let z = b.add_buffer("z", result, &[n, own, c, m], Space::Global(1));
+    let tile = b.add_buffer("tile", factor, &[m, width], Space::Shared);
+    let left = b.add_buffer("left", factor, &[own, m, k], Space::Matrix);
+    let right = b.add_buffer("right", factor, &[own, k, c], Space::Matrix);
+    let acc = b.add_buffer("acc", result, &[own, m, c], Space::Matrix);
+    let (core, i) = b.core_loop("i", (zero, n, 1));
+    let load = b.for_loop(LoopKind::Threads { count: 8 }, "t", (zero, m, 1), |b, t| {
+        vec![b.for_loop(LoopKind::Serial, "j", (zero, k, 1), |b, j| {
+            let v = b.load(x, &[i, t, j]);
+            vec![b.store(tile, &[t, j], v)]
+        })]
+    });
+    let [alike, start] = [factor, result].map(|t| b.constant(Scalar::Int(3), t));
+    let work = b.subgroups(form.subgroups, "g", |b, g| {
+        let v = b.load(tile, &[g, one]);
+        let v = b.cast(result, v);
+        let first = vec![b.fill_matrix((acc, &[g]), v)];
+        let cond = b.lt(g, one);
+        let multiply = |b: &mut Builder| b.multiply_add((acc, &[g]), (left, &[g]), (right, &[g]));
+        vec![
+            b.fill_matrix((right, &[g]), alike),
+            b.fill_matrix((acc, &[g]), start),
+            Stmt::If { cond, then: first, otherwise: Vec::new() },
+            b.load_matrix((left, &[g]), (tile, &[zero, zero]), (0, 1)),
+            b.for_loop(LoopKind::Serial, "k", (zero, n, 1), |b, _| vec![multiply(b)]),
+            b.load_matrix((left, &[g]), (x, &[i, zero, zero]), (1, 2)),
+            multiply(b),
+            b.store_matrix((acc, &[g]), (z, &[i, g, zero, zero]), (3, 2)),
+        ]
+    });
+    b.add_phase(vec![core], vec![load, work]);
+    b.finish()
+}
+
+#[test]
+fn products_of_matrices() {
+    for shape in &units().matrices[..4] {
+        let code = code(products(shape.factor, shape.result, FORM), &units());
+        assert!(code.features.matrix && code.features.whole_subgroups && !code.features.subgroup_shuffle);
+        assert_eq!(code.phases[0].group, 64);
+        let module = module(&code);
+        assert_eq!(count(&module, Op::CooperativeMatrixMulAddKHR), 2);
+        assert_eq!(count(&module, Op::CooperativeMatrixLoadKHR), 2);
+        assert_eq!(count(&module, Op::CooperativeMatrixStoreKHR), 1);
+        // The tile is read when it is whole, and is not written again before.
+        assert_eq!(count(&module, Op::ControlBarrier), 2);
+        let signed = module.all_inst_iter().any(|i| {
+            i.operands.iter().any(|o| matches!(o, Operand::CooperativeMatrixOperands(of) if of.bits() == 15))
+        });
+        assert_eq!(signed, shape.factor == DType::I8);
+    }
+    // Matrices aside, nothing asks for a unit.
+    assert!(!code(exchange(DType::F16, 40), &units()).features.matrix);
+}
+
+#[test]
+fn threads_share_memory_beside_matrices() {
+    let plain = module(&code(exchange(DType::I8, 40), &units()));
+    let matrices = module(&code(products(DType::I8, DType::I32, FORM), &units()));
+    let not_private = |m: &dr::Module, op: Op| {
+        let marked = |i: &&dr::Instruction| {
+            i.operands.iter().any(
+                |o| matches!(o, Operand::MemoryAccess(a) if a.contains(MemoryAccess::NON_PRIVATE_POINTER)),
+            )
+        };
+        m.all_inst_iter().filter(|i| i.class.opcode == op).filter(marked).count()
+    };
+    for op in [Op::Load, Op::Store, Op::CooperativeMatrixLoadKHR, Op::CooperativeMatrixStoreKHR] {
+        assert_eq!(not_private(&plain, op), 0);
+    }
+    // The copy of an element, and all that moves matrices to and from memory.
+    assert_eq!(not_private(&matrices, Op::Store), 1);
+    assert_eq!(not_private(&matrices, Op::CooperativeMatrixLoadKHR), 2);
+    assert_eq!(not_private(&matrices, Op::CooperativeMatrixStoreKHR), 1);
+    assert!(not_private(&matrices, Op::Load) >= 2);
+}
+
+#[test]
+fn what_a_matrix_unit_does_not_do_is_refused() {
+    let refused = |nest: Nest, target: &GpuTarget| match compile_nest(
+        &verify(nest).expect("keeps the rules"),
+        target,
+    ) {
+        Err(CodegenError::Unsupported { what, .. }) => what,
+        other => panic!("{other:?}"),
+    };
+    let of = |form| products(DType::F16, DType::F32, form);
+    let none = GpuTarget { matrices: Vec::new(), ..units() };
+    assert_eq!(refused(of(FORM), &none), "a matrix unit for products of 8x16 by 16x4 of f16 in f32");
+    let without = |features| GpuTarget { features, ..units() };
+    let features = units().features;
+    let what = refused(of(FORM), &without(GpuFeatures { matrix: false, ..features }));
+    assert!(what.contains("a matrix unit"), "{what}");
+    let what = refused(of(FORM), &without(GpuFeatures { whole_subgroups: false, ..features }));
+    assert!(what.contains("whole subgroups"), "{what}");
+    let what = refused(of(FORM), &without(GpuFeatures { i16: false, ..features }));
+    assert!(what.contains("elements of 2 bytes"), "{what}");
+    let what = refused(of(Form { subgroups: 16, ..FORM }), &units());
+    assert!(what.contains("512 threads"), "{what}");
+    let what = refused(of(Form { width: 20, ..FORM }), &units());
+    assert!(what.contains("`tile`") && what.contains("aligned to 16 bytes"), "{what}");
+
+    // Other uses of one product of `8 x 8 x 8`.
+    let small = |f: &dyn Fn(&mut Builder, [BufferId; 4]) -> Vec<Stmt>| {
+        let mut b = Builder::new("small");
+        let (eight, n) = (b.int(8), b.add_size("n"));
+        let x = b.add_buffer("x", DType::F16, &[eight, eight, n], Space::Global(0));
+        let [p, q, r] =
+            ["p", "q", "r"].map(|name| b.add_buffer(name, DType::F16, &[eight, eight], Space::Matrix));
+        let one = b.constant(Scalar::Int(1), DType::F16);
+        let work = b.subgroups(1, "g", |b, _| {
+            let mut body: Vec<Stmt> = [p, q, r].map(|m| b.fill_matrix((m, &[]), one)).to_vec();
+            body.extend(f(b, [x, p, q, r]));
+            let own = b.multiply_add((p, &[]), (q, &[]), (r, &[]));
+            body.push(own);
+            body
+        });
+        b.add_phase(Vec::new(), vec![work]);
+        refused(b.finish(), &units())
+    };
+    let twice = small(&|b, [_, p, q, r]| vec![b.multiply_add((r, &[]), (p, &[]), (q, &[]))]);
+    assert!(twice.contains("has two roles"), "{twice}");
+    let apart = small(&|b, [x, p, ..]| {
+        let zero = b.int(0);
+        vec![b.load_matrix((p, &[]), (x, &[zero, zero, zero]), (0, 1))]
+    });
+    assert!(apart.contains("neither rows nor columns"), "{apart}");
+    let ragged = small(&|b, [x, p, ..]| {
+        let zero = b.int(0);
+        vec![b.load_matrix((p, &[]), (x, &[zero, zero, zero]), (1, 2))]
+    });
+    assert!(ragged.contains("`x`") && ragged.contains("may not be aligned"), "{ragged}");
+    let idle = small(&|b, _| {
+        let (eight, one) = (b.int(8), b.constant(Scalar::Int(1), DType::F16));
+        let idle = b.add_buffer("idle", DType::F16, &[eight, eight], Space::Matrix);
+        vec![b.fill_matrix((idle, &[]), one)]
+    });
+    assert!(idle.contains("`idle`, which no product has"), "{idle}");
 }

@@ -85,7 +85,7 @@ pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
         let leading = buffer.shape.iter().rev().skip(2).rev().enumerate();
         let each = leading.filter(|(d, _)| !is_own(dims, id, *d)).map(|(_, e)| nest.const_int(*e));
         let number = each.into_iter().try_fold(1i64, |n, e| n.checked_mul(e?.max(0)));
-        if !number.is_some_and(|n| n <= MATRICES) {
+        if number.is_none_or(|n| n > MATRICES) {
             report.add(13, format_args!("`{name}` has no constant number of at most {MATRICES} matrices"));
         }
     }
@@ -174,7 +174,7 @@ fn product(nest: &Nest, op: &MatrixOp, report: &mut Report<'_>) {
 }
 
 /// Rule 15: what a loop over subgroups writes it does not read.
-fn memory(nest: &Nest, var: VarId, body: &Vec<Stmt>, report: &mut Report<'_>) {
+fn memory(nest: &Nest, var: VarId, body: &[Stmt], report: &mut Report<'_>) {
     let place = |id: BufferId| match nest.buffers[id].space {
         Space::Global(slot) => (Some(slot), None),
         _ => (None, Some(id)),
