@@ -3,15 +3,18 @@
 
 #[path = "nests/groups.rs"]
 mod groups;
+#[path = "nests/matrices.rs"]
+mod matrices;
 mod nests;
 
 use std::time::Instant;
 
 use nests::Case;
 use nests::compare::{Subject, check, compare, compare_on};
+use rooftile_artifact::target::{GpuFeatures, MatrixShape};
 use rooftile_artifact::{DType, GpuTarget, HostTensor, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
-use rooftile_compiler::nest::VerifiedModule;
+use rooftile_compiler::nest::{VerifiedModule, verify_module};
 use rooftile_tests::vulkan::{WIDTHS, in_children_of};
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
@@ -85,4 +88,40 @@ fn groups_work_together() {
             }
         }
     });
+}
+
+#[test]
+fn subgroups_multiply_matrices() {
+    // With its widest vectors the software driver crashes when it compiles matrices, with its narrowest it has none.
+    with_device("subgroups_multiply_matrices", &WIDTHS[..2], |subject| {
+        let target = subject.device.target().gpu().expect("a GPU").clone();
+        let narrow = |t| matches!(t, DType::F16 | DType::I8 | DType::U8);
+        let shapes: Vec<MatrixShape> = target.matrices.iter().copied().filter(|s| narrow(s.factor)).collect();
+        if shapes.is_empty() {
+            refuses_matrices(subject, &target);
+            let what = "the device has no matrix unit";
+            return println!("SKIPPED: matrices with subgroups of {} ({what})", target.subgroup);
+        }
+        for shape in shapes {
+            for (name, case) in matrices::cases(shape) {
+                mark("codegen_vulkan", &format!("{name} {shape:?}"));
+                if let Err(what) = compare(subject, &case, 1) {
+                    panic!("{name} {shape:?}: {what}\n{}", case.module);
+                }
+            }
+        }
+    });
+}
+
+/// A program that was made for another device does not come as far as the driver.
+fn refuses_matrices(subject: &Subject<'_>, target: &GpuTarget) {
+    let shape = MatrixShape { m: 8, n: 8, k: 8, factor: DType::F16, result: DType::F32 };
+    let features = GpuFeatures { matrix: true, whole_subgroups: true, f16: true, ..target.features };
+    let other = GpuTarget { features, matrices: vec![shape], ..target.clone() };
+    let (_, case) = matrices::cases(shape).swap_remove(0);
+    let module = verify_module(case.module).expect("keeps the rules");
+    let program = vulkan::compile(&module, &other).expect("code for the other device");
+    let refused = subject.device.load(&program).err().map(|e| e.to_string());
+    assert!(refused.as_ref().is_some_and(|e| e.contains("a matrix unit")), "{refused:?}");
+    assert!(vulkan::compile(&module, target).is_err_and(|e| e.to_string().contains("a matrix unit")));
 }

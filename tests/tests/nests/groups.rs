@@ -109,6 +109,12 @@ pub(crate) fn halves() -> Case {
 
 /// Buffers of `n` or `n * n` elements.
 fn case(b: Builder, buffers: &[(DType, usize)], size: i64) -> Case {
+    let extents = |&(dtype, rank): &(DType, usize)| (dtype, vec![HostExpr::Size(0); rank]);
+    case_of(b, &buffers.iter().map(extents).collect::<Vec<_>>(), size)
+}
+
+/// Buffers of these extents, over one size.
+pub(crate) fn case_of(b: Builder, buffers: &[(DType, Vec<HostExpr>)], size: i64) -> Case {
     let name = |n: usize| format!("g{n}");
     let program = Program {
         name: "groups".to_owned(),
@@ -129,10 +135,10 @@ fn case(b: Builder, buffers: &[(DType, usize)], size: i64) -> Case {
         buffers: buffers
             .iter()
             .enumerate()
-            .map(|(n, &(dtype, rank))| BufferDecl {
+            .map(|(n, (dtype, shape))| BufferDecl {
                 name: name(n),
-                dtype,
-                shape: vec![HostExpr::Size(0); rank],
+                dtype: *dtype,
+                shape: shape.clone(),
                 packed: None,
             })
             .collect(),
@@ -141,7 +147,7 @@ fn case(b: Builder, buffers: &[(DType, usize)], size: i64) -> Case {
     Case { module, size, scalars: Vec::new(), functions: false }
 }
 
-fn threads(
+pub(crate) fn threads(
     b: &mut Builder,
     count: u32,
     hi: Option<ExprId>,
