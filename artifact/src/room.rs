@@ -1,5 +1,8 @@
 //! How much there is room for: what is asked of a device before data are made for it.
 
+/// Allocations of this many bytes and more are asked for before they are made; smaller ones are not worth the question.
+pub const ASK_FROM: u64 = 64 << 20;
+
 /// The most that the tensors of a kernel may take. By default anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {

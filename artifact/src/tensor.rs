@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::room::ASK_FROM;
 use crate::{DType, Scalar};
 
 /// A dense row-major tensor in host memory. Sub-byte elements take one byte each; packing is a device's affair.
@@ -47,10 +48,6 @@ pub enum TensorError {
     },
 }
 
-/// Tensors of this many bytes and more are asked for before they are made: making memory that the system does not give
-/// ends the process.
-const ASK_FROM: usize = 64 << 20;
-
 impl HostTensor {
     /// A tensor of zero bytes (0, 0.0, false).
     ///
@@ -59,8 +56,9 @@ impl HostTensor {
     /// give so much.
     pub fn zeros(dtype: DType, shape: &[usize]) -> Result<HostTensor, TensorError> {
         let len = byte_len(dtype, shape)?;
-        // Given back at once; zeroed memory comes cheaper than memory that is zeroed here.
-        if len >= ASK_FROM && Vec::<u8>::new().try_reserve_exact(len).is_err() {
+        // Making memory that the system does not give ends the process. This is given back at once; zeroed memory comes
+        // cheaper than memory that is zeroed here.
+        if len as u64 >= ASK_FROM && Vec::<u8>::new().try_reserve_exact(len).is_err() {
             return Err(TensorError::OutOfMemory { dtype, shape: shape.to_vec(), bytes: len });
         }
         Ok(HostTensor { dtype, shape: shape.to_vec(), bytes: vec![0; len] })

@@ -224,12 +224,14 @@ pub fn open_device(name: &str) -> Result<Box<dyn Device>, Failure> {
     rooftile_runtime::open(name).map_err(|e| Failure::Device(e.to_string()))
 }
 
-/// What there is room for where an interpreter runs, to which an element is some words, whatever its type.
+/// Bytes of an element to an interpreter: some words, whatever its type.
+pub const INTERPRETED_ELEMENT: u64 = 64;
+
+/// What there is room for where an interpreter runs.
 #[must_use]
 pub fn interpreter_room() -> Room {
-    const ELEMENT: u64 = 64;
     let available = rooftile_runtime::memory::available();
-    let elements = available.map_or(u128::MAX, |bytes| u128::from(bytes / ELEMENT));
+    let elements = available.map_or(u128::MAX, |bytes| u128::from(bytes / INTERPRETED_ELEMENT));
     Room { tensor_elements: elements, ..Room::of_bytes(available.map(|bytes| bytes / 2)) }
 }
 

@@ -29,9 +29,9 @@ pub fn expected(subject: &Subject, set: &InputSet) -> Result<Outputs, Failure> {
     let mode = if rounded { Mode::Rounded } else { Mode::Exact };
     let options = Options { mode, check_races: false, budget: INTERPRETED, ..Options::default() };
     let func = reference.unwrap_or(subject.entry);
-    // To the interpreter an element is some words; to the evaluator it is a number.
+    // To the evaluator an element is a number, no more.
     let elements: usize = set.inputs.tensors.iter().flatten().map(HostTensor::len).sum();
-    match memory::ask(64 * elements as u64) {
+    match memory::ask(engine::INTERPRETED_ELEMENT * elements as u64) {
         Err(_) if mode == Mode::Exact => return evaluate(subject, func, set),
         enough => enough.map_err(Failure::input)?,
     }

@@ -2,10 +2,9 @@
 
 use std::fs;
 
-use crate::buffer::OutOfMemory;
+use rooftile_artifact::room::ASK_FROM;
 
-/// Allocations of this many bytes and more are asked for first; smaller ones are not worth the question.
-const ASK_FROM: u64 = 64 << 20;
+use crate::buffer::OutOfMemory;
 
 /// Bytes that can be allocated without swapping, as far as the system says: what the kernel calls available, less
 /// where a control group, or the limit on the process's addresses, allows less. `None` where the system does not say.

@@ -23,8 +23,8 @@ fn full() -> GpuTarget {
     GpuTarget { features, ..target }
 }
 
-/// A feature, the way to switch it off, and a kernel that cannot do without. No schedule makes atomics of 64 bits yet: those
-/// are tested where nests are written by hand.
+/// A feature, the way to switch it off, and a kernel that cannot do without. The default schedule makes no atomics: those
+/// of 64 bits are tested where nests are written by hand.
 type Lack = (&'static str, fn(&mut GpuFeatures), &'static str);
 
 const LACKS: [Lack; 4] = [

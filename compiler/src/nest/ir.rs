@@ -165,6 +165,20 @@ pub enum LoopKind {
     },
 }
 
+impl LoopKind {
+    /// Whether each pass has code of its own.
+    #[must_use]
+    pub fn is_written_out(self) -> bool {
+        matches!(self, LoopKind::Unrolled | LoopKind::Lanes)
+    }
+
+    /// Whether its passes are shared out over threads of a group.
+    #[must_use]
+    pub fn is_by_threads(self) -> bool {
+        matches!(self, LoopKind::Threads { .. } | LoopKind::Subgroups { .. })
+    }
+}
+
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stmt {
@@ -294,6 +308,12 @@ impl MatrixOp {
             MatrixOp::Store { from, .. } => [Some(from), None, None],
         };
         [first, a, b].into_iter().flatten()
+    }
+
+    /// Indices of its matrices, and of its memory.
+    pub fn indices(&self) -> impl Iterator<Item = ExprId> {
+        let own = self.matrices().flat_map(|m| &m.index);
+        own.chain(self.block().into_iter().flat_map(|b| &b.at)).copied()
     }
 
     /// The memory that it touches.

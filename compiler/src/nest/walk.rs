@@ -31,12 +31,21 @@ impl Stmt {
             Stmt::If { cond, .. } => f(*cond),
             Stmt::SetStatus(_) => {}
             Stmt::Matrix(op) => {
-                op.matrices().flat_map(|m| &m.index).copied().for_each(&mut f);
-                op.block().into_iter().flat_map(|b| &b.at).copied().for_each(&mut f);
+                op.indices().for_each(&mut f);
                 if let MatrixOp::Fill { value, .. } = op {
                     f(*value);
                 }
             }
+        }
+    }
+
+    /// The buffer that the statement itself writes to.
+    #[must_use]
+    pub fn written(&self) -> Option<BufferId> {
+        match self {
+            Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } => Some(*buffer),
+            Stmt::Matrix(op) => Some(op.written()),
+            Stmt::Loop { .. } | Stmt::Let { .. } | Stmt::If { .. } | Stmt::SetStatus(_) => None,
         }
     }
 
@@ -116,18 +125,24 @@ impl Nest {
                     op.matrices().for_each(|m| f(m.buffer, &m.index));
                     op.block().into_iter().for_each(|b| f(b.buffer, &b.at));
                 }
-                s.for_each_expr(|e| self.loads(e, &mut seen, f));
+                s.for_each_expr(|e| self.for_each_load(e, &mut seen, f));
             });
         }
     }
 
-    fn loads(&self, e: ExprId, seen: &mut BTreeSet<ExprId>, f: &mut impl FnMut(BufferId, &[ExprId])) {
+    /// Calls `f` with every load below an expression, but for what was `seen` before.
+    pub fn for_each_load(
+        &self,
+        e: ExprId,
+        seen: &mut BTreeSet<ExprId>,
+        f: &mut impl FnMut(BufferId, &[ExprId]),
+    ) {
         if !seen.insert(e) {
             return;
         }
         if let ExprKind::Load { buffer, index } = &self.exprs[e].kind {
             f(*buffer, index);
         }
-        self.exprs[e].for_each_operand(|o| self.loads(o, seen, f));
+        self.exprs[e].for_each_operand(|o| self.for_each_load(o, seen, f));
     }
 }

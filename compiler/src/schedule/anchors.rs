@@ -8,7 +8,7 @@ use rooftile_artifact::HostExpr;
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
 use super::{Allow, atomic, bounds, host, inline, normal, split, stage};
-use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, ValueKind};
+use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, TensorId, ValueKind};
 
 /// What a task may allow at most: anchors say what is possible, tasks what is permitted.
 const ALL: Allow = Allow { contract: true, reassoc: true, online: true, atomics: true };
@@ -122,12 +122,8 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     let func = &form.func;
     let none = BTreeMap::new();
     let mut by_atomics = form.clone();
-    for t in func.tensors.handles() {
-        let mut marked = by_atomics.clone();
-        if atomic::scatter(&mut marked, t, ALL, None).is_ok() {
-            by_atomics = marked;
-        }
-    }
+    let mut by_atomic = |t: &TensorId| atomic::scatter(&mut by_atomics, *t, ALL, None).is_ok();
+    let updated: BTreeSet<TensorId> = func.tensors.handles().filter(|t| by_atomic(t)).collect();
     for (id, axis) in func.axes.iter() {
         let role = match axis.kind {
             AxisKind::For(_) => AxisRole::For,
@@ -183,7 +179,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
     }
     for (id, t) in func.tensors.iter() {
         let scattered = split::privatize(&mut form.clone(), id, 2, ALL).is_ok();
-        let atomic = atomic::scatter(&mut form.clone(), id, ALL, None).is_ok();
+        let atomic = updated.contains(&id);
         let scanned = split::scan(&mut form.clone(), &t.name, 2, ALL).is_ok();
         match out.tensors.iter_mut().find(|x| x.name == t.name) {
             Some(old) => {

@@ -18,7 +18,8 @@ use crate::hir::ir::{ReduceOp, StoreKind, TensorId};
 /// `scatter(h, via = atomic)`: every update of the tensor is an atomic one.
 ///
 /// # Errors
-/// E0504 where nothing scatters into the tensor, or what does has no atomic operation that is right in any order.
+/// E0504 where nothing scatters into the tensor, or what does has no atomic operation that is right in any order; then
+/// the form is as it was.
 pub(crate) fn scatter(
     form: &mut Form,
     tensor: TensorId,
@@ -41,10 +42,10 @@ pub(crate) fn scatter(
         let message = format!("nothing scatters into `{}`", t.name);
         return Err(Diagnostic::error(Code::Illegal, t.span, message));
     }
-    for (s, op) in updates {
-        check(t.dtype, op, form.stmts[s].span, allow, gpu)?;
-        form.stmts[s].atomic = true;
+    for (s, op) in &updates {
+        check(t.dtype, *op, form.stmts[*s].span, allow, gpu)?;
     }
+    updates.iter().for_each(|(s, _)| form.stmts[*s].atomic = true);
     Ok(())
 }
 
@@ -75,7 +76,7 @@ pub(crate) fn merges(
 ///
 /// # Errors
 /// E0504 with the reason.
-pub(crate) fn check(
+fn check(
     dtype: DType,
     op: ReduceOp,
     span: Span,

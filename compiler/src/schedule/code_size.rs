@@ -48,7 +48,7 @@ fn block(nest: &Nest, stmts: &[Stmt], times: u64) -> u64 {
 /// How many times over the body of a statement is written out.
 fn copies(nest: &Nest, stmt: &Stmt) -> u64 {
     let Stmt::Loop { lo, hi, step, kind, .. } = stmt else { return 1 };
-    if !matches!(kind, LoopKind::Unrolled | LoopKind::Lanes) {
+    if !kind.is_written_out() {
         return 1;
     }
     let (Some(lo), Some(hi)) = (nest.const_int(*lo), nest.const_int(*hi)) else { return 1 };

@@ -233,8 +233,7 @@ pub fn random_plan(anchors: &Anchors, pick: &mut Pick<'_>) -> Plan {
         }
     }
     // Atomic updates are for passes that run at the same time.
-    let shared = |v: &Verb| matches!(v, Verb::Parallel { .. } | Verb::Grid { .. });
-    if scatters_by_atomics(&plan) && !plan.verbs.iter().any(shared) {
+    if scatters_by_atomics(&plan) && !plan.shares_out() {
         let some: Vec<&AxisAnchor> = anchors.axes.iter().filter(|a| a.apart_by_atomics).collect();
         plan.verbs.extend(one_of(&some, pick).map(|a| share(anchors, vec![a.name.clone()])));
     }

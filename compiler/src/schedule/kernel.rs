@@ -52,9 +52,10 @@ impl GroupLimits {
         target.gpu().map_or_else(GroupLimits::default, |gpu| GroupLimits {
             threads: i64::from(gpu.group_threads),
             shared_bytes: i64::from(gpu.shared_bytes),
-            exchange: match gpu.features.subgroup_shuffle && gpu.features.whole_subgroups {
-                true => i64::from(gpu.subgroup),
-                false => 1,
+            exchange: if gpu.features.subgroup_shuffle && gpu.features.whole_subgroups {
+                i64::from(gpu.subgroup)
+            } else {
+                1
             },
         })
     }
@@ -154,7 +155,7 @@ fn lower_copied(
         for stage in &setup.stages {
             stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
-        partial::lane_partials(&mut form, &levels, setup.allow, setup.group.exchange);
+        partial::lane_partials(&mut form, &levels, setup);
         if copies != Copies::Fewest {
             hoist::hoist(&mut form, &levels);
         }

@@ -49,7 +49,7 @@ fn add(plan: &mut Plan, verb: &Verb) {
     match verb {
         Verb::Parallel { axes, .. } | Verb::Grid { axes, .. } => {
             if let Some(Verb::Parallel { axes: there, .. } | Verb::Grid { axes: there, .. }) =
-                plan.verbs.iter_mut().find(|v| matches!(v, Verb::Parallel { .. } | Verb::Grid { .. }))
+                plan.verbs.iter_mut().find(|v| v.shares_out())
             {
                 let more: Vec<String> = axes.iter().filter(|a| !there.contains(a)).cloned().collect();
                 there.extend(more);

@@ -18,32 +18,31 @@
 
 use super::Allow;
 use super::form::{Action, Form, Item, StmtId};
-use super::kernel::levels_of;
+use super::kernel::{Setup, levels_of};
 use super::levels::{LevelId, LevelKind, Levels};
 use crate::hir::ir::{AxisId, ReduceOp, ValueId};
 
-/// Gives every reduction over lanes its partial results, where that is allowed. So many neighbouring threads as `exchange`
-/// says can see each other's registers.
-pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, allow: Allow, exchange: i64) {
+/// Gives every reduction over lanes its partial results, where that is allowed.
+pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, setup: &Setup) {
     let items = std::mem::take(&mut form.items);
-    form.items = walk(form, levels, (allow, exchange), items);
+    form.items = walk(form, levels, setup, items);
 }
 
-fn walk(form: &mut Form, levels: &Levels, how: (Allow, i64), items: Vec<Item>) -> Vec<Item> {
+fn walk(form: &mut Form, levels: &Levels, setup: &Setup, items: Vec<Item>) -> Vec<Item> {
     let mut out = Vec::new();
     for item in items {
         match item {
-            Item::Stmt(s) => match candidate(form, levels, how.0, s) {
-                Some(axis) => out.extend(split(form, levels, how.1, s, axis).map(Item::Stmt)),
+            Item::Stmt(s) => match candidate(form, levels, setup.allow, s) {
+                Some(axis) => out.extend(split(form, levels, setup.group.exchange, s, axis).map(Item::Stmt)),
                 None => out.push(Item::Stmt(s)),
             },
             Item::Seq { axis, fold, body } => {
-                let body = walk(form, levels, how, body);
+                let body = walk(form, levels, setup, body);
                 out.push(Item::Seq { axis, fold, body });
             }
             Item::If { cond, then, otherwise } => {
-                let then = walk(form, levels, how, then);
-                let otherwise = walk(form, levels, how, otherwise);
+                let then = walk(form, levels, setup, then);
+                let otherwise = walk(form, levels, setup, otherwise);
                 out.push(Item::If { cond, then, otherwise });
             }
         }

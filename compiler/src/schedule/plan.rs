@@ -15,6 +15,14 @@ pub struct Plan {
     pub verbs: Vec<Verb>,
 }
 
+impl Plan {
+    /// Whether a verb shares axes out over cores or groups.
+    #[must_use]
+    pub fn shares_out(&self) -> bool {
+        self.verbs.iter().any(Verb::shares_out)
+    }
+}
+
 /// A count in a verb: a literal or a tunable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Amount {
@@ -218,6 +226,14 @@ pub enum Verb {
         /// The arguments as canonical text.
         text: String,
     },
+}
+
+impl Verb {
+    /// Whether it shares axes out over cores or groups.
+    #[must_use]
+    pub fn shares_out(&self) -> bool {
+        matches!(self, Verb::Parallel { .. } | Verb::Grid { .. })
+    }
 }
 
 /// How partial reductions are merged.

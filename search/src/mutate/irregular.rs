@@ -23,8 +23,7 @@ impl Mutator {
             return Some(Class::R);
         }
         let parts = Amount::Int(*rng.pick(&PARTS)?);
-        let known = self.plausible.as_ref().and_then(|p| p.axes.iter().find(|a| a.name == axis));
-        let atomic = known.is_some_and(|a| a.atomic_merge) && rng.chance(0.5);
+        let atomic = self.plausible_axis(&axis).is_some_and(|a| a.atomic_merge) && rng.chance(0.5);
         let merge = if atomic { Merge::Atomic } else { Merge::TwoPass };
         plan.verbs.push(Verb::Split { axis, parts, merge });
         Some(Class::R)
@@ -43,9 +42,8 @@ impl Mutator {
     /// reassociate, lowering refuses what would.
     pub(super) fn scatter(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let target = rng.pick(&self.anchors.scatters)?.clone();
-        let known = self.plausible.as_ref().and_then(|p| p.tensors.iter().find(|t| t.name == target));
         let mut ways = vec![ScatterVia::Global, ScatterVia::Privatize, ScatterVia::Privatize];
-        if known.is_some_and(|t| t.atomic) {
+        if self.plausible_tensor(&target).is_some_and(|t| t.atomic) {
             ways.extend([ScatterVia::Atomic; 2]);
         }
         let via = *rng.pick(&ways)?;
@@ -61,8 +59,7 @@ impl Mutator {
     fn share_by_atomics(&self, plan: &mut Plan, rng: &mut Rng) {
         let axes = self.plausible.iter().flat_map(|p| &p.axes);
         let some: Vec<&str> = axes.filter(|a| a.apart_by_atomics).map(|a| a.name.as_str()).collect();
-        let shared = |v: &Verb| matches!(v, Verb::Parallel { .. } | Verb::Grid { .. });
-        if let (false, Some(axis)) = (plan.verbs.iter().any(shared), rng.pick(&some)) {
+        if let (false, Some(axis)) = (plan.shares_out(), rng.pick(&some)) {
             plan.verbs.push(Verb::Parallel { axes: vec![(*axis).to_owned()], balance: None });
         }
     }

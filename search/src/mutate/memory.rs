@@ -18,8 +18,7 @@ impl Mutator {
             return Some(Class::X);
         }
         // A copy is made inside a loop that the tensor's reads follow; the compiler knows which those are.
-        let known = self.plausible.as_ref().and_then(|p| p.tensors.iter().find(|t| t.name == tensor));
-        let name = match known {
+        let name = match self.plausible_tensor(&tensor) {
             Some(t) => rng.pick(&t.staged_by)?.clone(),
             None => (*rng.pick(&self.anchors.axes_where(|a| a.tiled || a.whole || a.ordered))?).to_owned(),
         };

@@ -170,6 +170,16 @@ impl Mutator {
         self
     }
 
+    /// What the compiler knows of an axis.
+    fn plausible_axis(&self, name: &str) -> Option<&plausible::AxisAnchor> {
+        self.plausible.as_ref()?.axes.iter().find(|a| a.name == name)
+    }
+
+    /// What the compiler knows of a tensor.
+    fn plausible_tensor(&self, name: &str) -> Option<&plausible::TensorAnchor> {
+        self.plausible.as_ref()?.tensors.iter().find(|t| t.name == name)
+    }
+
     /// Whether plans are for a GPU.
     fn gpu(&self) -> bool {
         self.plausible.as_ref().is_some_and(|p| p.gpu)

@@ -2,6 +2,7 @@ use rooftile_artifact::DType;
 
 use super::*;
 use crate::nest::Builder;
+use crate::nest::ir::LoopKind;
 
 /// Letters for steps: `|` a barrier, `t` threads, `s` another statement, parentheses around bodies.
 fn text(steps: &[Step<'_>]) -> String {

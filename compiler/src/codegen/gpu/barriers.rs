@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::same_thread::{Inside, Owner};
 use super::threads::Chain;
-use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MatrixOp, Nest, Space, Stmt, VarId};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, MatrixOp, Nest, Space, Stmt, VarId};
 use crate::nest::verify::matrices;
 use crate::nest::walk::for_each_stmt;
 
@@ -127,7 +127,7 @@ impl<'a> Analysis<'a> {
         }
         accesses.into_iter().for_each(|a| add(pending, a));
         match stmt {
-            Stmt::Loop { kind: LoopKind::Threads { .. } | LoopKind::Subgroups { .. }, .. } => {}
+            Stmt::Loop { kind, .. } if kind.is_by_threads() => {}
             Stmt::Loop { var, step, body, .. } => self.loop_(stmt, (*var, *step), body, pending),
             Stmt::If { then, otherwise, .. } => {
                 let mut other = pending.clone();
@@ -314,10 +314,7 @@ impl<'a> Analysis<'a> {
             if self.before.contains(&std::ptr::from_ref(stmt)) {
                 out.push(Step::Barrier);
             }
-            let segment = matches!(
-                stmt,
-                Stmt::Loop { kind: LoopKind::Threads { .. } | LoopKind::Subgroups { .. }, .. }
-            );
+            let segment = matches!(stmt, Stmt::Loop { kind, .. } if kind.is_by_threads());
             let bodies: Vec<Vec<Step<'a>>> =
                 if segment { Vec::new() } else { stmt.blocks().map(|b| self.steps(b)).collect() };
             out.push(if bodies.is_empty() { Step::Stmt(stmt) } else { Step::Block { stmt, bodies } });

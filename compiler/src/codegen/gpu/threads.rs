@@ -30,7 +30,7 @@ impl Shape {
     /// # Errors
     /// What the target lacks, in words.
     pub fn of(nest: &Nest, phase: &Phase, target: &GpuTarget) -> Result<Shape, String> {
-        let subgroups = most_subgroups(phase);
+        let subgroups = matrices::most(&phase.body);
         if !has_threads(phase.body.iter()) && subgroups == 0 && !touches_shared(nest, phase) {
             let chunks = constant_chunks(nest, phase).unwrap_or(u64::MAX).max(1);
             let most = u64::from(GROUP.min(target.group_threads).max(1));
@@ -65,13 +65,6 @@ impl Shape {
     pub fn chunks(self) -> u32 {
         if self.together { 1 } else { self.group }
     }
-}
-
-/// The most subgroups that a loop of a phase has.
-fn most_subgroups(phase: &Phase) -> u32 {
-    let mut most = 0;
-    for_each_stmt(&phase.body, &mut |s| most = most.max(matrices::count(s).unwrap_or(0)));
-    most
 }
 
 fn touches_shared(nest: &Nest, phase: &Phase) -> bool {

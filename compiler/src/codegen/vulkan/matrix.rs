@@ -13,7 +13,8 @@ use super::super::gpu::range::Range;
 use super::code::Region;
 use super::emit::{Binding, Emitter, Failure};
 use crate::nest::ir::{Block, BufferId, ExprId, Matrix, MatrixOp, Space, Stmt, VarId};
-use crate::nest::verify::matrices::{is_own, sides};
+use crate::nest::verify::matrices::sides;
+use crate::nest::verify::own::is_own;
 
 /// Bytes that rows (or columns) of a matrix in memory are aligned to, unless they are shorter.
 const ROW_ALIGN: u64 = 16;

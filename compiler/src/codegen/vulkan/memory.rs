@@ -13,6 +13,7 @@ use super::emit::{Emitter, Failure};
 use super::types::{Form, Stored, carrier_bits};
 use crate::nest::ir::{BufferId, ExprId, Space};
 use crate::nest::verify;
+use crate::nest::verify::own::is_own;
 
 /// An element of a buffer.
 #[derive(Clone, Copy, Debug)]
@@ -159,8 +160,7 @@ impl Emitter<'_> {
     }
 
     pub(super) fn element(&self, buffer: BufferId, index: &[ExprId]) -> Linear {
-        let own = self.thread_dims.get(&buffer);
-        let counts = |d: usize| !own.is_some_and(|own| own.get(d).is_some_and(Option::is_some));
+        let counts = |d: usize| !is_own(&self.thread_dims, buffer, d);
         Linear::of_element(self.nest, buffer, index, counts, &|v| self.meaning(v))
     }
 

@@ -172,12 +172,7 @@ impl Emitter<'_> {
     pub(super) fn written(&self, stmts: &[Stmt]) -> Vec<Region> {
         let mut out = Vec::new();
         for_each_stmt(stmts, &mut |s| {
-            let buffer = match s {
-                Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } => Some(*buffer),
-                Stmt::Matrix(op) => Some(op.written()),
-                _ => None,
-            };
-            let region = buffer.map(|b| self.region(b));
+            let region = s.written().map(|b| self.region(b));
             out.extend(region.filter(|r| !out.contains(r)));
         });
         out

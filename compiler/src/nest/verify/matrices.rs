@@ -5,16 +5,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::ir::{BufferId, ExprId, ExprKind, LoopKind, MatrixOp, Nest, Space, Stmt, VarId};
 use super::super::walk::for_each_stmt;
 use super::Report;
+use super::own::{self, is_own};
 
 /// Most matrices of a buffer, for each subgroup.
 const MATRICES: i64 = 64;
 
-/// For each matrix buffer that has any: its dimensions that belong to the subgroups, by the count of those.
-pub type Dims = BTreeMap<BufferId, Vec<Option<u32>>>;
+/// Dimensions of matrix buffers that belong to the subgroups, by the count of those.
+pub type Dims = own::Dims<u32>;
 
-/// Whether any of the statements is, or contains, a loop over subgroups.
-pub fn has_subgroups<'a>(mut stmts: impl Iterator<Item = &'a Stmt>) -> bool {
-    stmts.any(|s| count(s).is_some() || has_subgroups(s.blocks().flatten()))
+/// The most subgroups that a loop of a list of statements has; 0 without any.
+#[must_use]
+pub fn most(block: &[Stmt]) -> u32 {
+    let mut most = 0;
+    for_each_stmt(block, &mut |s| most = most.max(count(s).unwrap_or(0)));
+    most
 }
 
 /// Passes of a loop over subgroups.
@@ -38,32 +42,7 @@ pub fn dims(nest: &Nest) -> Dims {
             }
         });
     }
-    let mut out = Dims::new();
-    if counters.is_empty() {
-        return out;
-    }
-    nest.for_each_access(nest.phases.iter().map(|p| &p.body), &mut |buffer, index| {
-        if nest.buffers[buffer].space != Space::Matrix {
-            return;
-        }
-        for (d, e) in index.iter().enumerate() {
-            if let ExprKind::Var(v) = &nest.exprs[*e].kind
-                && let Some(count) = counters.get(v)
-            {
-                let dims = out.entry(buffer).or_insert_with(|| vec![None; nest.buffers[buffer].shape.len()]);
-                if let Some(dim) = dims.get_mut(d) {
-                    dim.get_or_insert(*count);
-                }
-            }
-        }
-    });
-    out
-}
-
-/// Whether a dimension of a buffer belongs to the subgroups.
-#[must_use]
-pub fn is_own(dims: &Dims, buffer: BufferId, d: usize) -> bool {
-    dims.get(&buffer).and_then(|own| own.get(d)).is_some_and(Option::is_some)
+    own::dims(nest, Space::Matrix, &counters)
 }
 
 /// Rows and columns of the matrices of a buffer.
@@ -179,23 +158,16 @@ fn memory(nest: &Nest, var: VarId, body: &[Stmt], report: &mut Report<'_>) {
         Space::Global(slot) => (Some(slot), None),
         _ => (None, Some(id)),
     };
-    let mut written = BTreeSet::new();
+    let (mut written, mut read) = (BTreeSet::new(), BTreeSet::new());
     for_each_stmt(body, &mut |s| {
-        if let Stmt::Matrix(MatrixOp::Store { to, .. }) = s {
-            written.insert(place(to.buffer));
-        }
-    });
-    let mut read = BTreeSet::new();
-    for_each_stmt(body, &mut |s| {
-        if let Stmt::Matrix(MatrixOp::Load { from, .. }) = s {
-            read.insert(place(from.buffer));
-        }
+        match s {
+            Stmt::Matrix(MatrixOp::Store { to, .. }) => written.insert(place(to.buffer)),
+            Stmt::Matrix(MatrixOp::Load { from, .. }) => read.insert(place(from.buffer)),
+            _ => false,
+        };
         s.for_each_expr(|e| {
-            nest.any(e, |kind| {
-                if let ExprKind::Load { buffer, .. } = kind {
-                    read.insert(place(*buffer));
-                }
-                false
+            nest.for_each_load(e, &mut BTreeSet::new(), &mut |buffer, _| {
+                read.insert(place(buffer));
             });
         });
     });

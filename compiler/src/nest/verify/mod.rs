@@ -4,6 +4,7 @@
 //! on sizes and data is found by the interpreter.
 
 pub mod matrices;
+pub mod own;
 mod places;
 pub mod threads;
 mod types;

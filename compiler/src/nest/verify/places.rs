@@ -6,6 +6,7 @@ use super::super::affine::Affine;
 use super::super::ir::{
     Block, BufferId, ExprId, ExprKind, LoopKind, MatrixOp, Nest, Phase, Space, Stmt, VarId,
 };
+use super::own::is_own;
 use super::{Report, matrices, threads};
 
 /// Most elements of a register buffer.
@@ -29,12 +30,8 @@ pub(super) fn check(nest: &Nest, report: &mut Report<'_>) {
         }
         if buffer.space == Space::Register {
             let extents: Option<Vec<i64>> = buffer.shape.iter().map(|&e| nest.const_int(e)).collect();
-            let own = thread_dims.get(&id);
             let fits = extents.is_some_and(|extents| {
-                let per_thread = extents
-                    .iter()
-                    .enumerate()
-                    .filter(|(d, _)| !own.is_some_and(|own| own.get(*d).is_some_and(Option::is_some)));
+                let per_thread = extents.iter().enumerate().filter(|(d, _)| !is_own(&thread_dims, id, *d));
                 extents.iter().all(|&e| e >= 0)
                     && per_thread
                         .map(|(_, &e)| e)
@@ -206,8 +203,7 @@ impl Checker<'_, '_, '_> {
         let name = &self.nest.vars[var].name;
         let bounds = self.nest.const_int(lo).zip(self.nest.const_int(hi));
         let passes = bounds.map(|(lo, hi)| hi.saturating_sub(lo).max(0).saturating_add(step - 1) / step);
-        let written_out = matches!(kind, LoopKind::Unrolled | LoopKind::Lanes);
-        if written_out && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
+        if kind.is_written_out() && !passes.is_some_and(|n| (1..=PASSES).contains(&n)) {
             self.report.add(
                 4,
                 format_args!("loop `{name}` does not have a constant number of 1 to {PASSES} passes"),
@@ -296,9 +292,7 @@ impl Checker<'_, '_, '_> {
             let bounds = bounds.map(|(lo, hi)| (lo, hi + i128::from(span(n) - 1)));
             let extent = nest.const_int(extent).map(i128::from);
             if matches!(buffer.space, Space::Register | Space::Matrix) {
-                let own =
-                    self.thread_dims.get(&id).is_some_and(|dims| dims.get(n).is_some_and(Option::is_some))
-                        || matrices::is_own(self.subgroup_dims, id, n);
+                let own = is_own(self.thread_dims, id, n) || is_own(self.subgroup_dims, id, n);
                 let form = own || affine.as_ref().is_some_and(|a| self.is_register_index(a, last));
                 if !form {
                     self.report.add(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
 use super::super::walk::for_each_stmt;
-use super::Report;
+use super::{Report, own};
 
 /// The place of a loop over threads: the counts of the loops that it is nested with, from the outside in, and which of
 /// them it is.
@@ -16,8 +16,8 @@ pub struct Place {
     pub depth: usize,
 }
 
-/// For each register buffer that has any: its dimensions that belong to the threads, by the place of their loop.
-pub type Dims = BTreeMap<BufferId, Vec<Option<Place>>>;
+/// Dimensions of register buffers that belong to the threads, by the place of their loop.
+pub type Dims = own::Dims<Place>;
 
 /// The counters of the loops over threads of a nest, with their places.
 #[must_use]
@@ -62,27 +62,7 @@ pub fn has_threads<'a>(mut stmts: impl Iterator<Item = &'a Stmt>) -> bool {
 /// written out, the counter of a loop over threads.
 #[must_use]
 pub fn dims(nest: &Nest) -> Dims {
-    let counters = counters(nest);
-    let mut out = Dims::new();
-    if counters.is_empty() {
-        return out;
-    }
-    nest.for_each_access(nest.phases.iter().map(|p| &p.body), &mut |buffer, index| {
-        if nest.buffers[buffer].space != Space::Register {
-            return;
-        }
-        for (d, e) in index.iter().enumerate() {
-            if let ExprKind::Var(v) = &nest.exprs[*e].kind
-                && let Some(place) = counters.get(v)
-            {
-                let dims = out.entry(buffer).or_insert_with(|| vec![None; nest.buffers[buffer].shape.len()]);
-                if let Some(dim) = dims.get_mut(d) {
-                    dim.get_or_insert_with(|| place.clone());
-                }
-            }
-        }
-    });
-    out
+    own::dims(nest, Space::Register, &counters(nest))
 }
 
 /// The counter and the constant of an index that means another thread: `counter ^ constant`.
@@ -131,9 +111,11 @@ pub(super) fn check(nest: &Nest, dims: &Dims, report: &mut Report<'_>) {
             let Some(place) = place else { continue };
             let fits = match (&nest.exprs[*e].kind, partner(nest, *e)) {
                 (ExprKind::Var(v), _) => counters.get(v) == Some(place),
+                // The bits are below a power of two that divides the count.
                 (_, Some((v, bits))) => {
                     let count = place.counts.get(place.depth).copied().unwrap_or(1);
-                    counters.get(&v) == Some(place) && count.is_multiple_of((bits + 1).next_power_of_two())
+                    counters.get(&v) == Some(place)
+                        && bits.leading_zeros() + count.trailing_zeros() >= u32::BITS
                 }
                 _ => false,
             };
@@ -164,7 +146,7 @@ fn together(nest: &Nest, block: &[Stmt], whole: &BTreeSet<VarId>, report: &mut R
         let mut read = BTreeSet::new();
         let mut wrong = !take_part(nest, body, &whole, &mut read);
         for_each_stmt(body, &mut |s| {
-            wrong |= matches!(s, Stmt::Store { buffer, .. } if read.contains(buffer));
+            wrong |= s.written().is_some_and(|buffer| read.contains(&buffer));
         });
         if wrong {
             report.add(6, format_args!("some threads read registers of others that do not take part"));
@@ -176,20 +158,19 @@ fn together(nest: &Nest, block: &[Stmt], whole: &BTreeSet<VarId>, report: &mut R
 fn take_part(nest: &Nest, block: &[Stmt], whole: &BTreeSet<VarId>, read: &mut BTreeSet<BufferId>) -> bool {
     let mut all = true;
     for stmt in block {
-        if let Stmt::Loop { kind: LoopKind::Unrolled | LoopKind::Lanes, body, .. } = stmt {
-            all &= take_part(nest, body, whole, read);
-            continue;
+        match stmt {
+            Stmt::Loop { kind, body, .. } if kind.is_written_out() => {
+                all &= take_part(nest, body, whole, read);
+                continue;
+            }
+            _ => all &= !stmt.blocks().any(|inner| exchanges(nest, inner)),
         }
-        all &= !stmt.blocks().any(|inner| exchanges(nest, inner));
         stmt.for_each_expr(|e| {
-            nest.any(e, |kind| {
-                if let ExprKind::Load { buffer, index } = kind
-                    && is_exchange(nest, *buffer, index)
-                {
-                    read.insert(*buffer);
+            nest.for_each_load(e, &mut BTreeSet::new(), &mut |buffer, index| {
+                if is_exchange(nest, buffer, index) {
+                    read.insert(buffer);
                     all &= index.iter().filter_map(|e| partner(nest, *e)).all(|(v, _)| whole.contains(&v));
                 }
-                false
             });
         });
     }

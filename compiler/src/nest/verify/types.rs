@@ -130,7 +130,7 @@ impl<'a> Checker<'a, '_, '_> {
     }
 
     fn matrix_op(&mut self, op: &MatrixOp) {
-        stmt_indices(op).for_each(|i| self.expect(i, DType::I64, "an index"));
+        op.indices().for_each(|i| self.expect(i, DType::I64, "an index"));
         let types: Vec<Option<DType>> = op.matrices().map(|m| self.matrix(m)).collect();
         let memory = op.block().map(|b| self.memory(b));
         match (op, &types[..], memory) {
@@ -241,11 +241,6 @@ impl<'a> Checker<'a, '_, '_> {
         }
         Some(expr.dtype)
     }
-}
-
-fn stmt_indices(op: &MatrixOp) -> impl Iterator<Item = ExprId> {
-    let own = op.matrices().flat_map(|m| &m.index);
-    own.chain(op.block().into_iter().flat_map(|b| &b.at)).copied()
 }
 
 /// What is wrong with the type of an expression whose operands have the given types.

@@ -62,7 +62,7 @@ struct AxisState {
     unit: Option<nest::ExprId>,
     /// Number of the thread.
     thread: Option<nest::ExprId>,
-    /// The loop over threads stands still at each so many; 0 where it does at each.
+    /// Step of the loop over threads, where it runs; else 0.
     every: i64,
     /// Blocks have one point; one for each thread, below the end of the axis.
     single: bool,

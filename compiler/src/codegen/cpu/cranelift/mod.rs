@@ -185,7 +185,7 @@ fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> 
         }
     };
     let unit = nest.buffers.iter().any(|(_, b)| b.space == Space::Matrix);
-    if unit || nest.phases.iter().any(|p| verify::matrices::has_subgroups(p.body.iter())) {
+    if unit || nest.phases.iter().any(|p| verify::matrices::most(&p.body) > 0) {
         let what = "a processor has no matrix unit".to_owned();
         return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
     }
