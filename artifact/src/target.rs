@@ -263,6 +263,8 @@ pub struct GpuTarget {
     pub buffer_bytes: u64,
     /// Groups that keep the device busy, as far as known: compute units, or cores of a software device.
     pub units: u32,
+    /// Whether a processor plays the part of the device.
+    pub software: bool,
     /// Optional abilities.
     pub features: GpuFeatures,
     /// Shapes of the matrix unit; empty without one.
@@ -280,6 +282,7 @@ impl Default for GpuTarget {
             shared_bytes: 16 << 10,
             buffer_bytes: 1 << 30,
             units: 16,
+            software: false,
             features: GpuFeatures {
                 i64: true,
                 f64: true,

@@ -388,9 +388,10 @@ pub fn with_values(plan: &Plan, assignment: &Assignment) -> Plan {
     for verb in &mut plan.verbs {
         match verb {
             Verb::Tile { sizes, .. } => sizes.iter_mut().for_each(fix),
-            Verb::Vector { lanes: a, .. } | Verb::Split { parts: a, .. } | Verb::Math { ulp: a, .. } => {
-                fix(a)
-            }
+            Verb::Vector { lanes: a, .. }
+            | Verb::Split { parts: a, .. }
+            | Verb::Math { ulp: a, .. }
+            | Verb::Warps(a) => fix(a),
             Verb::Unroll { count: a, .. }
             | Verb::Thread { count: a, .. }
             | Verb::Grid { group: a, .. }

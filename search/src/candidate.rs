@@ -78,7 +78,8 @@ pub fn amounts(verb: &Verb) -> Vec<&Amount> {
         Verb::Tile { sizes, .. } => sizes.iter().collect(),
         Verb::Vector { lanes: amount, .. }
         | Verb::Split { parts: amount, .. }
-        | Verb::Math { ulp: amount, .. } => vec![amount],
+        | Verb::Math { ulp: amount, .. }
+        | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }
         | Verb::Grid { group: amount, .. }
@@ -97,7 +98,8 @@ pub fn amounts_mut(verb: &mut Verb) -> Vec<&mut Amount> {
         Verb::Tile { sizes, .. } => sizes.iter_mut().collect(),
         Verb::Vector { lanes: amount, .. }
         | Verb::Split { parts: amount, .. }
-        | Verb::Math { ulp: amount, .. } => vec![amount],
+        | Verb::Math { ulp: amount, .. }
+        | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }
         | Verb::Grid { group: amount, .. }

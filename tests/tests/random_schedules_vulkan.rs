@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use rooftile_compiler::oracle::SplitMix;
-use rooftile_compiler::schedule::anchors::{Anchors, anchors};
+use rooftile_compiler::schedule::anchors::anchors;
 use rooftile_compiler::schedule::draw::random_plan;
 use rooftile_compiler::schedule::parse::verb_text;
 use rooftile_compiler::schedule::plan::Plan;
@@ -31,7 +31,7 @@ fn draw(device: &dyn Device, subject: &Prepared, seed: u64, tally: &mut Tally) -
     let (entry, name) = (*entry, entry.label());
     let mut rng = SplitMix::new(seed);
     let mut pick = |n: usize| usize::try_from(rng.next_u64() % n.max(1) as u64).unwrap_or(0);
-    let names = Anchors { gpu: true, ..anchors(entry.subject.file(), entry.id) };
+    let names = anchors(entry.subject.file(), entry.id).on(device.target());
     let plan = random_plan(&names, &mut pick);
     let Some((case, want)) = cases.get(pick(cases.len())) else { return false };
     let allow = if continuous(entry) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::bounds;
-use super::form::{Action, Form, StmtId, operands, reduction};
+use super::form::{Action, Form, MatrixStep, StmtId, operands, reduction};
 use super::levels::{LevelId, Levels};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ReduceOp, TensorId, ValueId};
 
@@ -223,6 +223,19 @@ pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
             let other = Access { index: mine.index.iter().map(other).collect(), ..mine.clone() };
             out.extend([mine, other, own(form, *value, None)]);
         }
+        Action::Matrix { step, .. } => match *step {
+            MatrixStep::Start { matrices: value, .. } | MatrixStep::Copy { tile: value, .. } => {
+                out.push(own(form, value, None));
+            }
+            MatrixStep::Multiply { matrices, a, b } => {
+                out.extend([a, b].map(|v| Access { write: false, ..own(form, v, None) }));
+                out.push(own(form, matrices, Some(ReduceOp::Sum)));
+            }
+            MatrixStep::Finish { tile, matrices } => {
+                out.push(Access { write: false, ..own(form, matrices, None) });
+                out.push(own(form, tile, None));
+            }
+        },
         Action::Best { best, at, .. } => out.extend([own(form, *best, None), own(form, *at, None)]),
         Action::Scan { value, run, .. } => out.extend([own(form, *value, None), own(form, *run, None)]),
         Action::Store { tensor, index, op, .. } => {

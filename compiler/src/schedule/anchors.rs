@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::HostExpr;
+use rooftile_artifact::{HostExpr, Target};
 
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
-use super::{Allow, atomic, bounds, host, inline, normal, split, stage};
+use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage};
 use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, TensorId, ValueKind};
 
 /// What a task may allow at most: anchors say what is possible, tasks what is permitted.
@@ -18,12 +18,16 @@ const ALL: Allow = Allow { contract: true, reassoc: true, online: true, atomics:
 pub struct Anchors {
     /// Whether the schedule is for a GPU: threads in place of lanes, groups in place of cores.
     pub gpu: bool,
+    /// Whether it has matrix units.
+    pub matrices: bool,
     /// Axes.
     pub axes: Vec<AxisAnchor>,
     /// `let`s and `var`s.
     pub values: Vec<ValueAnchor>,
     /// Tensors.
     pub tensors: Vec<TensorAnchor>,
+    /// Values and tensors that are sums of products.
+    pub products: Vec<String>,
 }
 
 /// How an axis runs.
@@ -98,6 +102,15 @@ pub struct TensorAnchor {
     pub scanned: bool,
     /// Whether it is a list that `append` fills.
     pub appended: bool,
+}
+
+impl Anchors {
+    /// For a target.
+    #[must_use]
+    pub fn on(self, target: &Target) -> Anchors {
+        let gpu = target.gpu();
+        Anchors { gpu: gpu.is_some(), matrices: gpu.is_some_and(|t| !t.matrices.is_empty()), ..self }
+    }
 }
 
 /// The anchors of a kernel, or of all kernels of a pipeline together, for a CPU.
@@ -177,6 +190,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
         let again = named && inline::recompute(&mut form.clone(), &v.name).is_ok();
         out.values.push(ValueAnchor { name: v.name.clone(), again });
     }
+    add(&mut out.products, mma::names(form));
     for (id, t) in func.tensors.iter() {
         let scattered = split::privatize(&mut form.clone(), id, 2, ALL).is_ok();
         let atomic = updated.contains(&id);

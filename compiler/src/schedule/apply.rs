@@ -10,7 +10,7 @@ use super::kernel::{GroupLimits, Setup};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
-use super::{atomic, bounds, inline};
+use super::{atomic, bounds, inline, mma};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
 use crate::schedule::plan::{
@@ -47,6 +47,7 @@ pub(crate) fn apply(
         order: Vec::new(),
         policy: Policy::Greedy,
         stages: Vec::new(),
+        products: Vec::new(),
         allow,
         group: GroupLimits::of(target),
         spread: false,
@@ -59,6 +60,7 @@ pub(crate) fn apply(
     for verb in &plan.verbs {
         a.rewrite(verb)?;
     }
+    a.products(plan)?;
     Ok(a.setup)
 }
 
@@ -222,6 +224,27 @@ impl Apply<'_> {
                 RaggedVia::Merge => return Err(self.unsupported("ragged(.., via = merge)")),
             },
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sums for the matrix units, when all axes are there.
+    fn products(&mut self, plan: &Plan) -> Result<(), Diagnostic> {
+        let Some(gpu) = self.target.gpu() else { return Ok(()) };
+        let subgroups = plan.verbs.iter().rev().find_map(|v| match v {
+            Verb::Warps(n) => n.value(self.assignment),
+            _ => None,
+        });
+        for verb in &plan.verbs {
+            let Verb::Mma(name) = verb else { continue };
+            let wanted = mma::Wanted { name, subgroups };
+            let found = mma::products(self.form, &wanted, &mut self.setup.specs, self.allow, gpu)?;
+            self.setup.products.extend(found);
+        }
+        if self.setup.order.is_empty() {
+            let specs = &self.setup.specs;
+            self.setup.order = self.setup.products.iter().flat_map(|p| p.loops(self.form, specs)).collect();
+            self.setup.order.dedup();
         }
         Ok(())
     }

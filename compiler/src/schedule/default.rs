@@ -7,7 +7,7 @@ use rooftile_artifact::{CpuTarget, Target};
 
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
-use super::form::{Action, Form, operands};
+use super::form::{Action, Form, StmtId, operands};
 use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::say::{Wishes, plan_of};
@@ -276,6 +276,7 @@ impl Model<'_> {
                 }
                 Action::Scan { .. }
                 | Action::Append { .. }
+                | Action::Matrix { .. }
                 | Action::Scatter { .. }
                 | Action::Exchange { .. }
                 | Action::Best { .. } => {
@@ -296,6 +297,14 @@ impl Model<'_> {
             }
         }
         out
+    }
+
+    /// The statements that run over as many long axes as any.
+    pub(super) fn deepest(&self) -> Vec<StmtId> {
+        let depths: Vec<(usize, StmtId)> =
+            self.form.stmts.iter().map(|(id, s)| (self.depth(&s.axes), id)).collect();
+        let most = depths.iter().map(|(depth, _)| *depth).max();
+        depths.into_iter().filter(|(depth, _)| Some(*depth) == most).map(|(_, s)| s).collect()
     }
 
     /// How many of the axes are long.

@@ -7,10 +7,10 @@ use rooftile_artifact::GpuTarget;
 
 use super::apply::{in_flight, tile_specs};
 use super::default::{Model, fold_specs, in_parts};
-use super::form::{Action, Form, operands};
+use super::form::{Action, Form, StmtId, operands};
 use super::levels::is_reduced;
 use super::say::{Wishes, plan_of};
-use super::{Allow, bounds, inline};
+use super::{Allow, bounds, inline, mma};
 use crate::hir::ir::{AxisId, ExprId, ExprKind};
 use crate::schedule::plan::{Assignment, Plan};
 
@@ -22,14 +22,32 @@ const GRID: usize = 3;
 
 /// Plans from the boldest proposal to plain loops.
 pub(super) fn proposals(form: &Form, allow: Allow, target: &GpuTarget) -> Vec<Plan> {
-    let mut out: Vec<Plan> = [(true, true), (true, false), (false, false)]
-        .into_iter()
-        .map(|(threads, blocks)| plan_of(form, propose(form, allow, target, threads, blocks)))
-        .collect();
+    let mut out: Vec<Plan> = matrices(form, allow, target).map(|w| plan_of(form, w)).into_iter().collect();
+    out.extend(
+        [(true, true), (true, false), (false, false)]
+            .map(|(threads, blocks)| plan_of(form, propose(form, allow, target, threads, blocks))),
+    );
     let specs = tile_specs(form, &Assignment::new());
     out.push(plan_of(form, Wishes { specs, groups: true, ..Wishes::default() }));
     out.dedup();
     out
+}
+
+/// Matrix units, where they do all that runs over the most axes. A driver in software has none that are quicker than its
+/// plain arithmetic.
+fn matrices(form: &Form, allow: Allow, target: &GpuTarget) -> Option<Wishes> {
+    if target.matrices.is_empty() || target.software {
+        return None;
+    }
+    let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
+    let model = Model { form, bounding: &bounding, allow };
+    let deepest = model.deepest();
+    let products = deepest.iter().all(|s| mma::factors(form, *s).is_some()).then(|| mma::names(form))?;
+    let mut specs = fold_specs(form);
+    for a in model.apart().into_iter().take(GRID) {
+        specs[a.index()].parallel = true;
+    }
+    Some(Wishes { specs, products, groups: true, ..Wishes::default() })
 }
 
 fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks: bool) -> Wishes {
@@ -92,13 +110,8 @@ fn plain_reads(form: &Form) -> Vec<String> {
 /// Whether every statement that runs over as many long axes as any has an axis with threads: else a whole group would wait
 /// for what one thread does alone, and a chunk for each thread is better.
 fn reaches_all_work(model: &Model<'_>, threads: &BTreeSet<AxisId>) -> bool {
-    let depths: Vec<(usize, &[AxisId])> =
-        model.form.stmts.iter().map(|(_, s)| (model.depth(&s.axes), &s.axes[..])).collect();
-    let most = depths.iter().map(|(depth, _)| *depth).max().unwrap_or(0);
-    depths
-        .iter()
-        .filter(|(depth, _)| *depth == most)
-        .all(|(_, axes)| axes.iter().any(|a| threads.contains(a)))
+    let has_threads = |s: &StmtId| model.form.stmts[*s].axes.iter().any(|a| threads.contains(a));
+    model.deepest().iter().all(has_threads)
 }
 
 /// The axis of a sum's results along which terms are read that do not depend on it: its threads share those reads, and

@@ -12,6 +12,7 @@ const THREADS: &[i64] = &[3, 4, 8, 16, 32, 64, 128];
 const POINTS: &[i64] = &[2, 3, 4, 6, 8];
 const TILES: &[i64] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 const INNER_TILES: &[i64] = &[8, 16, 32];
+const SUBGROUPS: &[i64] = &[1, 2, 4, 8];
 const PARTS: &[i64] = &[2, 4, 8, 16];
 
 fn one_of<T: Clone>(items: &[T], pick: &mut Pick<'_>) -> Option<T> {
@@ -38,6 +39,10 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             } else {
                 Verb::Vector { axis, lanes: amount(LANES, pick) }
             }
+        }
+        2 if anchors.matrices && pick(2) == 0 => {
+            let verb = Verb::Mma(one_of(&anchors.products, pick)?);
+            if plan.verbs.contains(&verb) { Verb::Warps(amount(SUBGROUPS, pick)) } else { verb }
         }
         2 | 3 => {
             let a = one_of(&axes(&blockable), pick)?;
@@ -265,7 +270,9 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
+        (Verb::Mma(x), Verb::Mma(y)) => x == y,
         (Verb::Order(_), Verb::Order(_))
+        | (Verb::Warps(_), Verb::Warps(_))
         | (Verb::Parallel { .. }, Verb::Parallel { .. })
         | (Verb::Grid { .. }, Verb::Grid { .. }) => true,
         _ => false,

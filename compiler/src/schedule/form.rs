@@ -11,6 +11,7 @@ use crate::hir::ir::{
     TensorId, UnaryOp, Value, ValueId, ValueKind,
 };
 use crate::schedule::levels::LevelId;
+use crate::schedule::mma::Product;
 use crate::schedule::plan::Place;
 use rooftile_artifact::{DType, Scalar};
 
@@ -37,6 +38,8 @@ pub(crate) struct Form {
     pub(crate) tables: Vec<Table>,
     /// Maps of the `next` items of a carry: together a bijection.
     pub(crate) maps: BTreeMap<ValueId, Vec<Vec<ExprId>>>,
+    /// Sums of products by matrix units.
+    pub(crate) products: Vec<Product>,
 }
 
 /// What is known of a value besides its type and axes.
@@ -50,6 +53,8 @@ pub(crate) struct ValueInfo {
     pub(crate) place: Option<Place>,
     /// Its storage is cut into panels of so many elements along an axis.
     pub(crate) panel: Option<(AxisId, i64)>,
+    /// Subgroups hold it as matrices.
+    pub(crate) matrices: bool,
 }
 
 /// A node of the tree of statements.
@@ -182,6 +187,13 @@ pub(crate) enum Action {
         /// With what.
         expr: ExprId,
     },
+    /// A step of a sum of products by matrix units, for a whole tile at once.
+    Matrix {
+        /// Which of the form's products.
+        product: usize,
+        /// The step.
+        step: MatrixStep,
+    },
     /// Adds to a list.
     Append {
         /// Lists.
@@ -197,6 +209,53 @@ pub(crate) enum Action {
     },
 }
 
+/// What is done with a whole tile of a sum of products.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum MatrixStep {
+    /// `matrices = with` everywhere.
+    Start {
+        /// The sums, as matrices of the subgroups.
+        matrices: ValueId,
+        /// A number.
+        with: ExprId,
+    },
+    /// `tile = expr`, by all threads of a group, and zero beyond the ends of the axes.
+    Copy {
+        /// A factor in near memory.
+        tile: ValueId,
+        /// The factor.
+        expr: ExprId,
+    },
+    /// `matrices += a * b`, each subgroup its own.
+    Multiply {
+        /// The sums.
+        matrices: ValueId,
+        /// Of the rows and the inner axis.
+        a: ValueId,
+        /// Of the inner axis and the columns.
+        b: ValueId,
+    },
+    /// `tile = matrices`; beyond the ends of the axes it holds anything.
+    Finish {
+        /// The results in near memory.
+        tile: ValueId,
+        /// The sums.
+        matrices: ValueId,
+    },
+}
+
+impl MatrixStep {
+    /// What it writes or adds to.
+    pub(crate) fn written(self) -> ValueId {
+        match self {
+            MatrixStep::Start { matrices: value, .. }
+            | MatrixStep::Multiply { matrices: value, .. }
+            | MatrixStep::Copy { tile: value, .. }
+            | MatrixStep::Finish { tile: value, .. } => value,
+        }
+    }
+}
+
 impl Action {
     /// The value that a statement writes whole or accumulates into.
     pub(crate) fn written_value(&self) -> Option<ValueId> {
@@ -207,6 +266,7 @@ impl Action {
             | Action::Scan { value, .. }
             | Action::Scatter { value, .. } => Some(*value),
             Action::Best { best, .. } => Some(*best),
+            Action::Matrix { step, .. } => Some(step.written()),
             Action::Store { .. } | Action::Append { .. } => None,
         }
     }
@@ -216,7 +276,13 @@ impl Action {
         match self {
             Action::Set { index, expr, .. } => index.iter().flatten().copied().chain([*expr]).collect(),
             Action::Accumulate { args, guard, .. } => args.iter().copied().chain(*guard).collect(),
-            Action::Exchange { .. } => Vec::new(),
+            Action::Matrix {
+                step: MatrixStep::Start { with: e, .. } | MatrixStep::Copy { expr: e, .. },
+                ..
+            } => {
+                vec![*e]
+            }
+            Action::Exchange { .. } | Action::Matrix { .. } => Vec::new(),
             Action::Best { expr, .. } | Action::Scan { expr, .. } => vec![*expr],
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter().copied().chain([*expr]).collect()
@@ -238,7 +304,13 @@ impl Action {
                 args.iter_mut().for_each(|e| *e = f(*e));
                 guard.iter_mut().for_each(|e| *e = f(*e));
             }
-            Action::Exchange { .. } => {}
+            Action::Matrix {
+                step: MatrixStep::Start { with: e, .. } | MatrixStep::Copy { expr: e, .. },
+                ..
+            } => {
+                *e = f(*e);
+            }
+            Action::Exchange { .. } | Action::Matrix { .. } => {}
             Action::Best { expr, .. } | Action::Scan { expr, .. } => *expr = f(*expr),
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter_mut().for_each(|e| *e = f(*e));

@@ -9,7 +9,7 @@ use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
-use super::{Allow, bounds, code_size, hoist, partial, stage, storage};
+use super::{Allow, bounds, code_size, hoist, mma, partial, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{ExprId, Tensor, ValueId};
 use crate::nest::build::Builder;
@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     /// Tensors to copy near.
     pub(crate) stages: Vec<stage::Stage>,
+    /// Sums that matrix units compute.
+    pub(crate) products: Vec<mma::Product>,
     /// What the task allows.
     pub(crate) allow: Allow,
     /// What a group of threads may have; nothing on a processor.
@@ -44,6 +46,8 @@ pub(crate) struct GroupLimits {
     pub(crate) shared_bytes: i64,
     /// Neighbouring threads that can see each other's registers.
     pub(crate) exchange: i64,
+    /// Threads of a subgroup.
+    pub(crate) subgroup: i64,
 }
 
 impl GroupLimits {
@@ -52,6 +56,7 @@ impl GroupLimits {
         target.gpu().map_or_else(GroupLimits::default, |gpu| GroupLimits {
             threads: i64::from(gpu.group_threads),
             shared_bytes: i64::from(gpu.shared_bytes),
+            subgroup: i64::from(gpu.subgroup),
             exchange: if gpu.features.subgroup_shuffle && gpu.features.whole_subgroups {
                 i64::from(gpu.subgroup)
             } else {
@@ -106,7 +111,7 @@ pub(crate) fn lower_form(
     setup: &Setup,
     views: &[Option<ViewShape>],
 ) -> Result<KernelNest, Diagnostic> {
-    let stages = !setup.stages.is_empty();
+    let stages = !setup.stages.is_empty() || !setup.products.is_empty();
     let every = [Copies::Shared, Copies::Own, Copies::Fewest];
     for copies in every.into_iter().filter(|c| stages || *c != Copies::Own) {
         if let (nest, true) = lower_copied(form.clone(), setup, views, copies)? {
@@ -152,6 +157,9 @@ fn lower_copied(
         }
     }
     if setup.policy == Policy::Greedy {
+        for product in &setup.products {
+            mma::rewrite(&mut form, &levels, product)?;
+        }
         for stage in &setup.stages {
             stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
@@ -165,7 +173,9 @@ fn lower_copied(
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
     let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
-    let groups: Vec<i64> = bodies.iter().map(|b| group_of(&levels, b)).collect();
+    let group =
+        |body: &Vec<Tree>| group_of(&levels, body).max(mma::threads(&form, body, setup.group.subgroup));
+    let groups: Vec<i64> = bodies.iter().map(group).collect();
     if let Some(group) = groups.iter().find(|g| **g > setup.group.threads) {
         let message = format!("groups of {group} threads, {} are available", setup.group.threads);
         let help = "the threads of axes that a statement has together are multiplied";

@@ -52,6 +52,7 @@ impl Emitter<'_> {
                 let both = self.combine(monoid(op), mine, other, dtype);
                 self.write_value(value, None, both)
             }
+            Action::Matrix { product, step } => self.matrix_step(product, step, span),
             Action::Best { best, at, op, axis, expr } => {
                 let x = self.real(expr)?;
                 let (Val::Real(old) | Val::Complex(old, _)) = self.read_value(best, None)?;

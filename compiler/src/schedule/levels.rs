@@ -75,6 +75,25 @@ pub(crate) struct AxisSpec {
     pub(crate) parallel: bool,
 }
 
+impl AxisSpec {
+    /// Tile sizes that make loops: each smaller than the one around it.
+    pub(crate) fn steps(&self) -> Vec<i64> {
+        let mut steps: Vec<i64> = Vec::new();
+        for t in &self.tiles {
+            let inner = steps.last().is_none_or(|last| t < last);
+            if inner && *t > 1 {
+                steps.push(*t);
+            }
+        }
+        steps
+    }
+
+    /// Points of the innermost tile, if there is one.
+    pub(crate) fn last_tile(&self) -> Option<i64> {
+        self.steps().last().copied()
+    }
+}
+
 /// All levels of a kernel, in their order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Levels {
@@ -183,13 +202,7 @@ impl Levels {
         let count = threads * unit;
         let fold = matches!(form.func.axes[axis].kind, AxisKind::Fold(_));
         let whole = !fold && spec.tiles.is_empty() && !spec.parallel && extent == Some(count) && count > 1;
-        let mut steps: Vec<i64> = Vec::new();
-        for t in &spec.tiles {
-            let inner = steps.last().is_none_or(|last| t < last);
-            if inner && *t > 1 {
-                steps.push(*t);
-            }
-        }
+        let mut steps = spec.steps();
         if fold && steps.is_empty() {
             steps.push(1);
         }

@@ -74,11 +74,13 @@ fn same_subject(a: &Verb, b: &Verb) -> bool {
     match (a, b) {
         (Verb::Tile { axis: x, .. }, Verb::Tile { axis: y, .. })
         | (Verb::Vector { axis: x, .. }, Verb::Vector { axis: y, .. })
+        | (Verb::Thread { axis: x, .. }, Verb::Thread { axis: y, .. })
         | (Verb::Unroll { axis: x, .. }, Verb::Unroll { axis: y, .. })
         | (Verb::Split { axis: x, .. }, Verb::Split { axis: y, .. })
         | (Verb::Stage { tensor: x, .. }, Verb::Stage { tensor: y, .. })
         | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. }) => x == y,
+        (Verb::Warps(_), Verb::Warps(_)) => true,
         _ => a == b,
     }
 }

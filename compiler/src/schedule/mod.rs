@@ -28,6 +28,7 @@ mod layout;
 mod leaf;
 mod levels;
 mod merge;
+mod mma;
 mod normal;
 pub mod parse;
 mod partial;
@@ -116,6 +117,7 @@ pub fn lower(
                 order: Vec::new(),
                 policy: Policy::Naive,
                 stages: Vec::new(),
+                products: Vec::new(),
                 allow: Allow::default(),
                 group: GroupLimits::default(),
                 spread: target.gpu().is_some(),

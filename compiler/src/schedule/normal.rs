@@ -34,6 +34,7 @@ pub(crate) fn normalise(func: &Func, tables: &[Table]) -> Result<Form, Diagnosti
         partitions: BTreeMap::new(),
         tables: tables.to_vec(),
         maps: BTreeMap::new(),
+        products: Vec::new(),
     };
     for v in func.values.handles() {
         let axes = func.values[v].axes.clone();
@@ -390,6 +391,11 @@ impl Lower<'_> {
         self.push(Action::Scan { value, run, op, axis, expr: arg }, &all, span, out);
         self.form.read(value, span)
     }
+}
+
+/// Whether a value is a sum inside an expression, which has no name in the text.
+pub(crate) fn is_unnamed_sum(name: &str) -> bool {
+    [ReduceOp::Dot, ReduceOp::Sum].map(reduce_name).contains(&name)
 }
 
 fn reduce_name(op: ReduceOp) -> &'static str {

@@ -431,6 +431,16 @@ impl<'a> Args<'a> {
                 let count = if self.peek().is_some() { Some(self.next_amount("the threads")?) } else { None };
                 Verb::Thread { axis, count }
             }
+            "mma" => {
+                let value = self.anchor(Anchor::ValueOrTensor)?;
+                // There is one kind of matrix unit; programs name it to say that they know.
+                while let Some(e) = self.peek() {
+                    self.skip();
+                    self.word(e, &[("coopmat", ())])?;
+                }
+                Verb::Mma(value)
+            }
+            "warps" => Verb::Warps(self.next_amount("the number of subgroups")?),
             "vector" => Verb::Vector {
                 axis: self.anchor(Anchor::Axis)?,
                 lanes: self.next_amount("the number of lanes")?,
@@ -653,6 +663,8 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
             let count = count.iter().map(|n| Arg::Expr(amount(n)));
             ("thread", std::iter::once(positional(axis)).chain(count).collect())
         }
+        Verb::Mma(value) => ("mma", vec![positional(value)]),
+        Verb::Warps(n) => ("warps", vec![Arg::Expr(amount(n))]),
         Verb::Vector { axis, lanes } => ("vector", vec![positional(axis), Arg::Expr(amount(lanes))]),
         Verb::Unroll { axis, count } => {
             let count = count.iter().map(|n| Arg::Expr(amount(n)));

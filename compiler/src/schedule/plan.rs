@@ -96,6 +96,10 @@ pub enum Verb {
         /// Threads.
         count: Option<Amount>,
     },
+    /// `mma(acc)`: a sum of products, or what a value or tensor is set to, by the matrix units of a GPU.
+    Mma(String),
+    /// `warps(n)`: `n` subgroups of a group share out what matrix units do.
+    Warps(Amount),
     /// `vector(j, n)`: `n` lanes along `j`.
     Vector {
         /// The axis.

@@ -19,6 +19,8 @@ pub(crate) struct Wishes {
     pub(crate) stages: Vec<Stage>,
     /// Values that are computed again at each use.
     pub(crate) again: Vec<String>,
+    /// Sums for the matrix units.
+    pub(crate) products: Vec<String>,
     /// Work in parts.
     pub(crate) parts: Option<Verb>,
     /// For a GPU: axes that are shared out go to its groups.
@@ -77,6 +79,7 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     verbs.extend(threads);
     verbs.extend(vectors);
     verbs.extend(unrolls);
+    verbs.extend(wishes.products.into_iter().map(Verb::Mma));
     verbs.extend(wishes.again.into_iter().map(Verb::Recompute));
     verbs.extend(wishes.parts);
     Plan { verbs }

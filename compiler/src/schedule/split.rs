@@ -34,6 +34,9 @@ pub(crate) struct Parts {
     pub(crate) whole: AxisId,
 }
 
+/// What is added to a value's name for its parts.
+pub(crate) const PART: &str = ".part";
+
 fn refuse(span: Span, message: String) -> Diagnostic {
     Diagnostic::error(Code::Illegal, span, message)
 }
@@ -162,7 +165,7 @@ fn sets(form: &Form) -> BTreeMap<ValueId, Vec<ExprId>> {
 }
 
 /// Top-level statements with the one at `s` replaced.
-fn replace(form: &mut Form, s: StmtId, new: Vec<StmtId>) -> bool {
+pub(crate) fn replace(form: &mut Form, s: StmtId, new: Vec<StmtId>) -> bool {
     let Some(at) = form.items.iter().position(|i| matches!(i, Item::Stmt(x) if *x == s)) else {
         return false;
     };
@@ -200,7 +203,7 @@ pub(crate) fn split(form: &mut Form, axis: AxisId, n: i64, allow: Allow) -> Resu
         let args: Vec<ExprId> = args.iter().map(|e| rename(form, *e, axis, p.inner)).collect();
         let mut axes = vec![p.part];
         axes.extend(&v.axes);
-        let partial = form.value(&format!("{}.part", v.name), v.dtype, axes.clone(), span);
+        let partial = form.value(&format!("{}{PART}", v.name), v.dtype, axes.clone(), span);
         let first = form.identity(op, v.dtype, span);
         let init =
             form.stmt(Action::Set { value: partial, index: None, expr: first }, axes.clone(), stmt.span);

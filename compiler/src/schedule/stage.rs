@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object, bounded_by_data};
-use super::form::{Form, Item, StmtId, operands};
+use super::form::{Action, Form, Item, StmtId, operands};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
@@ -48,7 +48,13 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage, each: bool)
     }
     let stmts: Vec<StmtId> = form.items.iter().flat_map(Item::stmts).collect();
     let mut first = None;
+    let mut copied = false;
     for s in &stmts {
+        // Matrix units have copies of their own.
+        if matches!(form.stmts[*s].action, Action::Matrix { .. }) {
+            copied |= plain_read(form, stage, *s).is_some();
+            continue;
+        }
         let Some(level) = level_of(form, levels, *s, &stage.at) else { continue };
         let Some(load) = plain_read(form, stage, *s) else { continue };
         if let Some(ragged) = plain_axes(form, load).into_iter().flatten().find(|a| bounded_by_data(form, *a))
@@ -62,6 +68,7 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage, each: bool)
         }
     }
     match first {
+        None if copied => Ok(()),
         None => Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name))),
         Some(_) if each => Ok(()),
         Some(first) => copy(form, levels, stage, first, &stmts).map_err(refuse),

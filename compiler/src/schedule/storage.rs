@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Access, Accesses, Ix, Object, reads};
-use super::bounds;
 use super::form::{Action, Form, StmtId};
 use super::fuse::{NodeId, Tree};
 use super::levels::{LevelId, LevelKind, Levels};
+use super::{bounds, mma};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ValueId};
 use crate::schedule::plan::Place;
@@ -21,6 +21,8 @@ const REGISTERS: i64 = 1024;
 pub(crate) enum Home {
     /// Bound once where it is computed.
     Let,
+    /// In matrices of the subgroups of a group, which have a tile of it together.
+    Matrices,
     /// In a buffer.
     Buffer {
         /// Which memory.
@@ -95,9 +97,12 @@ pub(crate) fn homes(
     let uses = finder.uses;
     let mut out = vec![None; form.func.values.len()];
     let mut left = shared;
-    // What is asked to be near comes first.
+    // What is asked to be near comes first, and before that what cannot be anywhere else.
     let mut order: Vec<(ValueId, Vec<Use>)> = uses.into_iter().collect();
-    order.sort_by_key(|(v, _)| form.info[v.index()].place != Some(Place::Shared));
+    order.sort_by_key(|(v, _)| {
+        let info = &form.info[v.index()];
+        (!info.matrices, info.place != Some(Place::Shared))
+    });
     for (value, uses) in order {
         let together = groups[uses[0].path.phase] > 0;
         let mut found = home(form, levels, value, &uses)?;
@@ -224,6 +229,9 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
             dims.push(Dim { axis: *axis, position, base, panel });
         }
     }
+    if info.matrices {
+        return matrices(form, levels, value, &dims);
+    }
     // The lanes come last, so that they lie side by side.
     dims.sort_by_key(|d| levels.has_lanes(d.axis));
     let writers: Vec<&Use> = uses.iter().filter(|u| u.access.write).collect();
@@ -261,6 +269,21 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         && !in_memory(info.place);
     let space = if in_registers { HomeSpace::Register } else { HomeSpace::Local };
     Ok(Home::Buffer { space, dims })
+}
+
+/// Matrices hold one tile: the loops around all that is done with them are those over tiles.
+fn matrices(form: &Form, levels: &Levels, value: ValueId, dims: &[Dim]) -> Result<Home, Diagnostic> {
+    let tile = |d: &Dim| match d.base {
+        Base::Level(level, ..) => mma::tiles(levels, d.axis).last() == Some(&level),
+        _ => false,
+    };
+    if dims.len() == 2 && dims.iter().all(tile) {
+        return Ok(Home::Matrices);
+    }
+    let v = &form.func.values[value];
+    let message = format!("`{}` cannot stay in matrices: a loop over its tiles is inside the sum", v.name);
+    Err(Diagnostic::error(Code::Illegal, v.span, message)
+        .help("order the loops so that the summed axis comes after rows and columns"))
 }
 
 /// Whether memory is asked for.

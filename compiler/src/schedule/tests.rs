@@ -1,6 +1,7 @@
 //! Every sample, at tiny odd sizes: the nest against the oracle.
 
 mod atomic;
+mod mma;
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, GpuTarget, HostTensor, Scalar, Target};
 
 use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TensorLayout, Verb};
-use super::{Allow, Choice, anchors, default_plan, draw, lower};
+use super::{Allow, Choice, anchors, default_plan, draw, lower, parse};
 use crate::diag::Diagnostic;
 use crate::hir::check::check;
 use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, Role, TileSize};
@@ -17,6 +18,7 @@ use crate::nest::interp::run_for_threads;
 use crate::nest::ir::Module;
 use crate::nest::verify::verify_module;
 use crate::oracle::{Inputs, Mode, Options, SplitMix, Values, cases, run};
+use crate::syntax::ast::ItemKind;
 
 /// The files under `tests/samples` and `dsl-examples`, parsed and checked.
 fn samples() -> Vec<(String, File)> {
@@ -88,6 +90,31 @@ fn inputs(file: &File, id: FuncId, seed: u64, largest: i64) -> Option<Inputs> {
         }
     }
     Some(inputs)
+}
+
+/// The first kernel of a text.
+fn kernel(text: &str) -> (File, FuncId) {
+    let (ast, errors) = crate::syntax::parse(text);
+    assert!(errors.is_empty(), "{errors:?}");
+    let (file, errors) = check(&ast);
+    assert!(!crate::diag::has_errors(&errors), "{errors:?}");
+    let id = entries(&file)[0];
+    (file, id)
+}
+
+/// What a schedule says, where sums may be taken apart.
+fn written(verbs: &str, target: &Target) -> Choice {
+    let text = format!("schedule k for {} {{ {verbs} }}", target.name());
+    let (ast, errors) = crate::syntax::parse(&text);
+    assert!(errors.is_empty(), "{text}: {errors:?}");
+    let schedule = ast.items.into_iter().find_map(|i| match i.kind {
+        ItemKind::Schedule(s) => Some(s),
+        _ => None,
+    });
+    let (plan, errors) = parse::parse(&schedule.expect("a schedule"), &parse::Scope::open());
+    assert!(!crate::diag::has_errors(&errors), "{text}: {errors:?}");
+    let allow = Allow { reassoc: true, ..Allow::default() };
+    Choice::Planned { plan, assignment: BTreeMap::new(), allow }
 }
 
 fn entries(file: &File) -> Vec<FuncId> {
@@ -432,6 +459,7 @@ fn schedules_for_gpus() {
     judge_all_on(&gpu(), |_, _, _| Choice::Naive, None);
     let allow = |seed: u64| Allow { reassoc: seed.is_multiple_of(2), ..Allow::default() };
     judge_all_on(&gpu(), |_, _, seed| Choice::Default { allow: allow(seed) }, None);
+    judge_all_on(&mma::unit(), |_, _, seed| Choice::Default { allow: allow(seed) }, None);
 }
 
 #[test]
@@ -444,6 +472,11 @@ fn random_plans_for_gpus_agree_with_the_oracle() {
     random_plans(&gpu());
 }
 
+#[test]
+fn random_plans_for_matrix_units_agree_with_the_oracle() {
+    random_plans(&mma::unit());
+}
+
 /// Plans drawn at random: those that are legal agree with the oracle.
 fn random_plans(target: &Target) {
     let doses: u64 = std::env::var("ROOFTILE_PLANS").ok().and_then(|v| v.parse().ok()).unwrap_or(3);
@@ -452,7 +485,7 @@ fn random_plans(target: &Target) {
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     for (name, file) in samples() {
         for id in entries(&file) {
-            let found = anchors::Anchors { gpu: target.gpu().is_some(), ..anchors::anchors(&file, id) };
+            let found = anchors::anchors(&file, id).on(target);
             for seed in 0..doses {
                 let mut rng = SplitMix::new(seed * 7919 + 1);
                 let mut pick = |n: usize| usize::try_from(rng.next_u64() % n as u64).unwrap_or(0);

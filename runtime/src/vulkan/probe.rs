@@ -139,7 +139,9 @@ pub(crate) fn probe(
         && (p13.min_subgroup_size..=p13.max_subgroup_size).contains(&p11.subgroup_size);
     let extras = Extras { fixed_subgroup: extras.fixed_subgroup && sized, ..extras };
     let one_size = p13.min_subgroup_size == p13.max_subgroup_size;
-    let matrices = if matrix_unit { matrices(entry, instance, handle) } else { Vec::new() };
+    // Mesa's driver in software crashes when it compiles matrices for its widest vectors.
+    let works = p12.driver_id != vk::DriverId::MESA_LLVMPIPE || p11.subgroup_size < 16;
+    let matrices = if matrix_unit && works { matrices(entry, instance, handle) } else { Vec::new() };
     let features = GpuFeatures {
         matrix: !matrices.is_empty(),
         whole_subgroups: extras.full_subgroups && (extras.fixed_subgroup || one_size),
@@ -175,6 +177,7 @@ pub(crate) fn probe(
             shared_bytes: limits.max_compute_shared_memory_size,
             buffer_bytes: p13.max_buffer_size.min(p11.max_memory_allocation_size).saturating_sub(AROUND),
             units,
+            software: basic.device_type == vk::PhysicalDeviceType::CPU,
             features,
             matrices,
         },

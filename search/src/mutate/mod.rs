@@ -353,7 +353,11 @@ impl Mutator {
     fn class_of_verb(&self, verb: &Verb) -> Class {
         match verb {
             // Atomic merges and updates are drawn for integers only.
-            Verb::Split { .. } | Verb::Scan { .. } | Verb::Ragged { .. } | Verb::FuseOnline(_) => Class::R,
+            Verb::Split { .. }
+            | Verb::Scan { .. }
+            | Verb::Ragged { .. }
+            | Verb::FuseOnline(_)
+            | Verb::Mma(_) => Class::R,
             Verb::Scatter { .. } if self.allowed.reassoc => Class::R,
             Verb::Tile { axis, .. }
             | Verb::Vector { axis, .. }
@@ -370,7 +374,11 @@ impl Mutator {
         let verb = plan.verbs.remove(rng.below(plan.verbs.len()));
         // Without its verb a reduction falls back to the written order.
         let class = match verb {
-            Verb::Split { .. } | Verb::Scan { .. } | Verb::Scatter { .. } | Verb::Ragged { .. } => Class::R,
+            Verb::Split { .. }
+            | Verb::Scan { .. }
+            | Verb::Scatter { .. }
+            | Verb::Ragged { .. }
+            | Verb::Mma(_) => Class::R,
             _ => Class::X,
         };
         Some(if self.allowed.permits(class) { class } else { Class::X })

@@ -27,8 +27,10 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Append { target, .. } => (17, target),
         Verb::Tail { .. } => (18, ""),
         Verb::Math { function, .. } => (19, function),
-        Verb::Graph => (20, ""),
-        Verb::Other { text, .. } => (21, text),
+        Verb::Mma(value) => (20, value),
+        Verb::Warps(_) => (21, ""),
+        Verb::Graph => (22, ""),
+        Verb::Other { text, .. } => (23, text),
     }
 }
 

@@ -4,7 +4,7 @@ use rooftile_artifact::Target;
 use rooftile_compiler::diag::Span;
 use rooftile_compiler::driver::{Checked, Scheduled, check};
 use rooftile_compiler::hir::ir::FuncId;
-use rooftile_compiler::schedule::anchors::{Anchors as Plausible, anchors as plausible};
+use rooftile_compiler::schedule::anchors::anchors as plausible;
 use rooftile_compiler::schedule::plan::{Assignment, Plan};
 use rooftile_compiler::schedule::{Allow, default_plan};
 use rooftile_compiler::syntax::ast::{BinaryOp, Expr, ExprKind, ItemKind};
@@ -136,9 +136,8 @@ impl Ground {
                 // Nominal roofs say nothing about what is left to gain.
                 fraction: header.profile.as_ref().map(|_| ROOF),
             },
-            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed).with_plausible(
-                Plausible { gpu: self.target.gpu().is_some(), ..plausible(&self.checked.hir, self.entry) },
-            ),
+            mutator: Mutator::new(anchors, Box::new(Solved(self.space()?)), allowed)
+                .with_plausible(plausible(&self.checked.hir, self.entry).on(&self.target)),
             seeds: header.seeds.clone(),
             search: Ground::sets(&self.task.search),
             heldout: Ground::sets(&self.task.heldout),

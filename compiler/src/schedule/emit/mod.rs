@@ -8,6 +8,7 @@
 mod atomic;
 mod copies;
 mod loops;
+mod matrix;
 mod promote;
 mod values;
 
@@ -97,6 +98,7 @@ pub(crate) struct Emitter<'a> {
     counters: BTreeMap<AxisId, nest::ExprId>,
     lets: BTreeMap<ValueId, Val>,
     buffers: BTreeMap<ValueId, ValueBuffer>,
+    matrices: BTreeMap<usize, matrix::Matrices>,
     /// Scratch buffers that all phases see, in order of slots.
     pub(crate) scratch: Vec<(BufferId, DType)>,
     pub(in crate::schedule) out: Vec<nest::Stmt>,
@@ -130,6 +132,7 @@ impl<'a> Emitter<'a> {
             counters: BTreeMap::new(),
             lets: BTreeMap::new(),
             buffers: BTreeMap::new(),
+            matrices: BTreeMap::new(),
             scratch: Vec::new(),
             out: Vec::new(),
             memo: BTreeMap::new(),

@@ -29,30 +29,6 @@ const ROWS: &str = "kernel rows(x: in i32[M,N], y: out i32[M], z: out i64) {
   z = max[i in M](max[j in N](i64(x[i,j])))
 }";
 
-fn kernel(text: &str) -> (File, FuncId) {
-    let (ast, errors) = crate::syntax::parse(text);
-    assert!(errors.is_empty(), "{errors:?}");
-    let (file, errors) = check(&ast);
-    assert!(!crate::diag::has_errors(&errors), "{errors:?}");
-    let id = entries(&file)[0];
-    (file, id)
-}
-
-fn plan(verbs: &str, target: &Target) -> Choice {
-    let text = format!("schedule k for {} {{ {verbs} }}", target.name());
-    let (ast, errors) = crate::syntax::parse(&text);
-    assert!(errors.is_empty(), "{text}: {errors:?}");
-    let schedule = ast.items.into_iter().find_map(|i| match i.kind {
-        crate::syntax::ast::ItemKind::Schedule(s) => Some(s),
-        _ => None,
-    });
-    let (plan, errors) =
-        crate::schedule::parse::parse(&schedule.expect("a schedule"), &crate::schedule::parse::Scope::open());
-    assert!(!crate::diag::has_errors(&errors), "{text}: {errors:?}");
-    let allow = Allow { reassoc: true, ..Allow::default() };
-    Choice::Planned { plan, assignment: BTreeMap::new(), allow }
-}
-
 /// A GPU with atomics of 64 bits.
 fn wide() -> Target {
     let gpu = GpuTarget { units: 2, ..GpuTarget::default() };
@@ -87,7 +63,7 @@ fn atomic_updates_are_shared_out_and_right() {
     ];
     for (target, text, verbs, atomics) in cases {
         let (file, id) = kernel(text);
-        let choice = plan(&verbs, &target);
+        let choice = written(&verbs, &target);
         let module = lower(&file, id, &choice, &target).unwrap_or_else(|e| panic!("{verbs}: {e:?}"));
         let found = atomics_at_once(&module);
         assert!(found >= atomics, "{verbs}: {found}\n{}", module.nests[0]);
@@ -132,7 +108,7 @@ fn what_has_no_atomic_update_is_refused() {
     ];
     for (target, allow, text, verbs, why) in cases {
         let (file, id) = kernel(&text);
-        let Choice::Planned { plan, assignment, .. } = plan(verbs, &target) else { panic!("a plan") };
+        let Choice::Planned { plan, assignment, .. } = written(verbs, &target) else { panic!("a plan") };
         let choice = Choice::Planned { plan, assignment, allow };
         let refused = lower(&file, id, &choice, &target).expect_err(why);
         assert_eq!(refused[0].code, crate::diag::Code::Illegal, "{text}");
@@ -144,7 +120,7 @@ fn what_has_no_atomic_update_is_refused() {
 #[test]
 fn plain_updates_and_reads_still_meet() {
     let (file, id) = kernel(READ);
-    let lowered = |verbs: &str| lower(&file, id, &plan(verbs, &cpu()), &cpu());
+    let lowered = |verbs: &str| lower(&file, id, &written(verbs, &cpu()), &cpu());
     let refused = lowered("parallel(i)").expect_err("passes meet");
     assert!(refused[0].message.contains("its passes meet in `h`"), "{refused:?}");
     // Every statement meets another one in `h`: each has a phase of its own.
