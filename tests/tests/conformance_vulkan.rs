@@ -1,6 +1,7 @@
 //! Every kernel and pipeline of every sample and example on a Vulkan device, at tiny, prime, odd and ragged sizes: each
 //! element agrees with the oracle.
 
+use rooftile_compiler::schedule::plan::Verb;
 use rooftile_compiler::schedule::{Allow, Choice};
 use rooftile_runtime::Device;
 use rooftile_tests::backends::{compiled, on_device};
@@ -17,6 +18,10 @@ fn conform(suite: &str, device: &dyn Device, least: usize, choice: impl Fn(Entry
     for Prepared { entry, cases } in prepared() {
         let (entry, name) = (*entry, entry.label());
         let Some(choice) = choice(entry) else { continue };
+        if asks_for_matrices(&choice) && !device.target().gpu().is_some_and(|gpu| gpu.features.matrix) {
+            tally.skip(&name, "the device has no matrix unit");
+            continue;
+        }
         let program =
             lowered(entry, &choice, device.target()).and_then(|module| compiled(&module, device.target()));
         for (case, want) in cases {
@@ -27,6 +32,10 @@ fn conform(suite: &str, device: &dyn Device, least: usize, choice: impl Fn(Entry
         }
     }
     tally.finish(suite, &[], least);
+}
+
+fn asks_for_matrices(choice: &Choice) -> bool {
+    matches!(choice, Choice::Planned { plan, .. } if plan.verbs.iter().any(|v| matches!(v, Verb::Mma(_))))
 }
 
 #[test]

@@ -220,6 +220,12 @@ impl Apply<'_> {
                     }
                 }
                 RaggedVia::Warp | RaggedVia::Merge if self.axes(axis).is_empty() => {}
+                RaggedVia::Warp if self.target.gpu().is_some() => {
+                    let threads = self.setup.group.subgroup.clamp(1, self.setup.group.threads.max(1));
+                    for a in self.axes(axis) {
+                        self.setup.specs[a.index()].threads.get_or_insert(threads);
+                    }
+                }
                 RaggedVia::Warp => return Err(self.unsupported("ragged(.., via = warp)")),
                 RaggedVia::Merge => return Err(self.unsupported("ragged(.., via = merge)")),
             },

@@ -118,13 +118,12 @@ pub fn tile_names(func: &hir::Func) -> Vec<&str> {
 }
 
 /// The plan of a schedule. Verbs with errors are left out. A verb without an effect on the schedule's target is kept as
-/// [`Verb::Other`]; where the target is `cpu`, it is a warning.
+/// [`Verb::Other`]; where code can be made for the target, it is a warning.
 #[must_use]
 pub fn parse(schedule: &ast::Schedule, scope: &Scope) -> (Plan, Vec<Diagnostic>) {
     let (mut plan, mut diagnostics) = (Plan::default(), Vec::new());
-    let cpu = schedule.target.name == "cpu";
     for verb in &schedule.verbs {
-        match parse_verb(verb, scope, cpu, &mut diagnostics) {
+        match parse_verb(verb, scope, &schedule.target.name, &mut diagnostics) {
             Ok(verb) => plan.verbs.push(verb),
             Err(d) => diagnostics.push(*d),
         }
@@ -132,14 +131,14 @@ pub fn parse(schedule: &ast::Schedule, scope: &Scope) -> (Plan, Vec<Diagnostic>)
     (plan, diagnostics)
 }
 
-/// One verb; `warnings` receives what has no effect on the CPU.
+/// One verb; `warnings` receives what has no effect on the target, if code can be made for that.
 ///
 /// # Errors
 /// A diagnostic: unknown verb, wrong arguments, or an anchor that names nothing.
 pub fn parse_verb(
     verb: &ast::Verb,
     scope: &Scope,
-    cpu: bool,
+    target: &str,
     warnings: &mut Vec<Diagnostic>,
 ) -> Result<Verb, Box<Diagnostic>> {
     let Some(info) = verbs::find(&verb.name.name) else {
@@ -148,10 +147,12 @@ pub fn parse_verb(
         d.help = verbs::nearest(&verb.name.name).map(|n| format!("did you mean `{n}`?"));
         return Err(Box::new(d));
     };
-    if cpu && info.effect != Effect::Everywhere {
+    let cpu = target == "cpu";
+    let has_effect = info.effect == Effect::Everywhere || info.effect == Effect::Gpu && !cpu;
+    if !has_effect && is_made(target) {
         let reason = match info.effect {
-            Effect::Gpu | Effect::GpuNotYet => "is for GPUs and has no effect on cpu",
-            _ => "has no effect on cpu yet",
+            Effect::Gpu | Effect::GpuNotYet if cpu => "is for GPUs and has no effect on cpu".to_owned(),
+            _ => format!("has no effect on {target} yet"),
         };
         let message = format!("`{}` {reason}", info.name);
         warnings.push(Diagnostic::warning(Code::Unsupported, verb.span, message));
@@ -160,18 +161,27 @@ pub fn parse_verb(
         return other(verb, info, scope);
     }
     let mut args =
-        Args { info, verb, scope, next: 0, used: vec![false; verb.args.len()], foreign: Vec::new() };
+        Args { info, verb, scope, cpu, next: 0, used: vec![false; verb.args.len()], foreign: Vec::new() };
     let typed = args.typed()?;
     let foreign = args.finish()?;
     if let Some((what, span)) = foreign.first() {
-        if !cpu {
+        if !is_made(target) {
             // Another target's option, which a typed verb does not hold, stays as written.
             return other(verb, info, scope);
         }
-        let message = format!("`{what}` of `{}` is for GPUs and has no effect on cpu", info.name);
+        let reason = match cpu {
+            true => "is for GPUs and has no effect on cpu".to_owned(),
+            false => format!("has no effect on {target} yet"),
+        };
+        let message = format!("`{what}` of `{}` {reason}", info.name);
         warnings.push(Diagnostic::warning(Code::Unsupported, *span, message));
     }
     Ok(typed)
+}
+
+/// Whether code can be made for a target.
+fn is_made(target: &str) -> bool {
+    matches!(target, "cpu" | "vulkan")
 }
 
 fn other(verb: &ast::Verb, info: &VerbInfo, scope: &Scope) -> Result<Verb, Box<Diagnostic>> {
@@ -229,6 +239,7 @@ struct Args<'a> {
     next: usize,
     used: Vec<bool>,
     /// Options that only other targets have.
+    cpu: bool,
     foreign: Vec<(String, Span)>,
 }
 
@@ -372,7 +383,7 @@ impl<'a> Args<'a> {
     fn via<T: Copy + PartialEq>(&mut self, words: &[(&str, T)], foreign: Option<T>) -> Parsed<T> {
         let Some(e) = self.named("via") else { return self.wrong(self.verb.span, "`via = ..` is missing") };
         let v = self.word(e, words)?;
-        if foreign == Some(v) {
+        if foreign == Some(v) && self.cpu {
             self.foreign.push((print_expr(e), e.span));
         }
         Ok(v)

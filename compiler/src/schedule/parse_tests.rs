@@ -123,6 +123,23 @@ fn on_the_cpu_it_is_a_warning() {
 }
 
 #[test]
+fn on_vulkan_what_has_no_effect_is_a_warning() {
+    insta::assert_snapshot!(
+        messages(
+            "vulkan",
+            "mma(acc) time_tile(t, 4) stage(A, at = k, depth = 2, async) ragged(e, via = warp) spread(i, 2, sync = cluster)"
+        ),
+        @"
+        Warning E0505 `time_tile` has no effect on vulkan yet
+        Warning E0505 `depth` of `stage` has no effect on vulkan yet
+        Warning E0505 `spread` has no effect on vulkan yet
+        "
+    );
+    let (plan, _) = parse(&schedule("vulkan", "stage(A, at = k, in = shared, async)"), &scope());
+    assert!(matches!(plan.verbs[..], [Verb::Stage { place: Place::Shared, .. }]), "{plan:?}");
+}
+
+#[test]
 fn mistakes_are_reported() {
     insta::assert_snapshot!(
         messages(

@@ -5,7 +5,7 @@ use rooftile_artifact::target::{GpuFeatures, MatrixShape};
 
 use super::*;
 use crate::diag::Code;
-use crate::nest::ir::{MatrixOp, Stmt};
+use crate::nest::ir::{LoopKind, MatrixOp, Stmt};
 
 /// A GPU with small subgroups, whose matrices have three different sides.
 pub(super) fn unit() -> Target {
@@ -95,6 +95,23 @@ fn matrix_units_multiply_at_all_sizes() {
                 module.nests[0]
             );
         }
+    }
+}
+
+/// On a GPU a row whose length is data is a subgroup's.
+#[test]
+fn rows_by_subgroups() {
+    let (_, file) = samples().into_iter().find(|(_, f)| f.entry("spmv").is_some()).expect("a sample");
+    let (id, target) = (file.entry("spmv").expect("found before"), unit());
+    let choice = written("grid(r) ragged(e, via = warp)", &target);
+    let module = lower(&file, id, &choice, &target).expect("legal");
+    let four = |s: &Stmt| matches!(s, Stmt::Loop { kind: LoopKind::Threads { count: 4 }, .. });
+    let mut found = 0;
+    crate::nest::walk::for_each_stmt(&module.nests[0].phases[0].body, &mut |s| found += usize::from(four(s)));
+    assert!(found > 0, "{}", module.nests[0]);
+    for seed in 0..6 {
+        let inputs = inputs(&file, id, seed, 20).expect("inputs");
+        assert_eq!(judge_on(&target, &file, id, &choice, &inputs), Ok(()));
     }
 }
 
