@@ -1,4 +1,4 @@
-//! Sums of products by matrix units: what `compiler/src/schedule/mma.rs` makes of a sum, as loops over subgroups.
+//! Sums of products by matrix units: what `compiler/src/schedule/mma` makes of a sum, as loops over subgroups.
 
 use rooftile_artifact::{DType, Scalar};
 

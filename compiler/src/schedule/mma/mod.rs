@@ -13,20 +13,25 @@
 //!
 //! Matrix units add in an order of their own: float sums need `allow reassoc`. Products are exact in the type of the sum.
 
+mod rewrite;
+mod sums;
+
 use std::collections::BTreeSet;
 
 use rooftile_artifact::target::MatrixShape;
 use rooftile_artifact::{DType, GpuTarget};
 
 use super::access::{Object, reads};
-use super::form::{Action, Form, Item, MatrixStep, StmtId, operands};
+use super::form::{Action, Form, Item, StmtId};
 use super::fuse::Tree;
 use super::levels::{AxisSpec, LevelId, Levels};
-use super::split::{PART, replace};
-use super::{Allow, bounds, normal};
+use super::{Allow, bounds};
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{AxisId, BinaryOp, ExprId, ExprKind, ReduceOp, ValueId};
-use crate::schedule::plan::{AxisRef, Place};
+use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
+use crate::schedule::plan::AxisRef;
+pub(crate) use rewrite::rewrite;
+pub(crate) use sums::{factors, names};
+use sums::{live, narrow, sums_of};
 
 /// Subgroups of a group, where nobody says how many.
 const SUBGROUPS: i64 = 4;
@@ -124,100 +129,6 @@ pub(crate) fn products(
     Ok(out)
 }
 
-/// Values and tensors that are sums of products: what `mma` may name.
-pub(crate) fn names(form: &Form) -> Vec<String> {
-    let live = live(form);
-    let mut out: Vec<String> = Vec::new();
-    for sum in live.iter().copied().filter(|s| factors(form, *s).is_some()) {
-        let Some(value) = form.stmts[sum].action.written_value() else { continue };
-        let own = &form.func.values[value].name;
-        let name = if normal::is_unnamed_sum(own) {
-            let reads = |s: &&StmtId| sums_read(form, &form.stmts[**s].action).contains(&value);
-            live.iter().find(reads).and_then(|s| target(form, &form.stmts[*s].action))
-        } else {
-            Some(own.strip_suffix(PART).unwrap_or(own))
-        };
-        if let Some(name) = name.filter(|n| !out.iter().any(|o| o == n)) {
-            out.push(name.to_owned());
-        }
-    }
-    out
-}
-
-/// The statements that add up what a name stands for: a value, or what a value or tensor is set to.
-fn sums_of(form: &Form, name: &str) -> Vec<StmtId> {
-    let live = live(form);
-    let mut values: Vec<ValueId> = Vec::new();
-    for action in live.iter().map(|s| &form.stmts[*s].action) {
-        if target(form, action) == Some(name) {
-            values.extend(sums_read(form, action));
-        }
-    }
-    let is_named = |v: ValueId| {
-        let own = &form.func.values[v].name;
-        own == name || own.strip_suffix(PART) == Some(name) || values.contains(&v)
-    };
-    let sums = |s: &StmtId| form.stmts[*s].action.written_value().is_some_and(is_named);
-    live.into_iter().filter(|s| sums(s) && factors(form, *s).is_some()).collect()
-}
-
-/// What a statement sets, by its name.
-fn target<'a>(form: &'a Form, action: &Action) -> Option<&'a str> {
-    match action {
-        Action::Set { value, index: None, .. } => Some(&form.func.values[*value].name),
-        Action::Store { tensor, .. } => Some(&form.func.tensors[*tensor].name),
-        _ => None,
-    }
-}
-
-/// The sums without a name of their own that a statement reads.
-fn sums_read(form: &Form, action: &Action) -> Vec<ValueId> {
-    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    action.exprs().iter().for_each(|e| reads(form, *e, &mut seen, &mut found));
-    let sum = |object: &Object| match object {
-        Object::Value(v) if normal::is_unnamed_sum(&form.func.values[*v].name) => Some(*v),
-        _ => None,
-    };
-    found.iter().filter_map(|a| sum(&a.object)).collect()
-}
-
-/// The statements that run; others were rewritten.
-fn live(form: &Form) -> Vec<StmtId> {
-    form.items.iter().flat_map(Item::stmts).collect()
-}
-
-/// The two factors of a sum of products.
-pub(crate) fn factors(form: &Form, sum: StmtId) -> Option<[ExprId; 2]> {
-    let Action::Accumulate { op, args, guard: None, .. } = &form.stmts[sum].action else { return None };
-    match (op, &args[..]) {
-        (ReduceOp::Dot, [a, b]) => Some([*a, *b]),
-        (ReduceOp::Sum, [e]) => match form.func.exprs[*e].kind {
-            ExprKind::Binary(BinaryOp::Mul, a, b) => Some([a, b]),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// A factor as it was before it was widened.
-fn narrow(form: &Form, mut e: ExprId) -> ExprId {
-    while let ExprKind::Cast(inner) = form.func.exprs[e].kind
-        && widens(form.func.exprs[inner].dtype, form.func.exprs[e].dtype)
-    {
-        e = inner;
-    }
-    e
-}
-
-/// Whether every number of a type is one of the other.
-fn widens(from: DType, to: DType) -> bool {
-    match (from.is_int(), to.is_int()) {
-        (true, true) => from.is_signed_int() == to.is_signed_int() && from.size() < to.size(),
-        (false, false) => from.is_float() && to.is_float() && from.size() < to.size(),
-        _ => false,
-    }
-}
-
 struct Finder<'a> {
     form: &'a Form,
     name: &'a str,
@@ -260,7 +171,9 @@ impl Finder<'_> {
         let types = factors.map(|e| form.func.exprs[e].dtype);
         let last = |a: AxisId| specs[a.index()].last_tile();
         let sides = |s: &MatrixShape| [(rows, s.m), (columns, s.n), (inner, s.k)];
-        let alike = |s: &&MatrixShape| types == [s.factor; 2] && result == s.result;
+        // Sums of integers wrap: with a sign or without they have the same bits.
+        let same_bits = |t: DType| t == result || t.is_int() && result.is_int() && t.size() == result.size();
+        let alike = |s: &&MatrixShape| types == [s.factor; 2] && same_bits(s.result);
         let fits = |s: &&MatrixShape| {
             sides(s).iter().all(|(a, side)| last(*a).is_none_or(|n| n % i64::from(*side) == 0))
         };
@@ -422,103 +335,11 @@ impl Finder<'_> {
     }
 }
 
-/// Writes a product as steps of subgroups and of all threads.
-///
-/// # Errors
-/// E0504 where loops over other axes than those of the matrices run several points at once.
-pub(crate) fn rewrite(form: &mut Form, levels: &Levels, product: &Product) -> Result<(), Diagnostic> {
-    let Product { start, sum, rows, columns, inner, .. } = *product;
-    let stmt = form.stmts[sum].clone();
-    let Some(value) = stmt.action.written_value() else { return Ok(()) };
-    let v = form.func.values[value].clone();
-    let three = [rows, columns, inner];
-    if let Some(a) = stmt.axes.iter().find(|a| !three.contains(a) && levels.is_blocked(**a)) {
-        let why =
-            format!("mma({}): several points of `{}` would run at once", v.name, form.func.axes[*a].name);
-        return Err(Diagnostic::error(Code::Illegal, stmt.span, why).help("leave them to their loop"));
-    }
-    // Inside a tile there are no loops: its points belong to subgroups.
-    let loops = |axes: &[AxisId]| -> Vec<LevelId> {
-        axes.iter()
-            .flat_map(|a| if three.contains(a) { tiles(levels, *a) } else { levels.chain(*a).to_vec() })
-            .collect()
-    };
-    let (around, all) = (loops(&form.sorted(v.axes.clone())), loops(&stmt.axes));
-    let number = form.products.len();
-    form.products.push(product.clone());
-    let step = |form: &mut Form, step: MatrixStep, axes: &[AxisId], levels: &[LevelId]| {
-        let s = form.stmt(Action::Matrix { product: number, step }, axes.to_vec(), stmt.span);
-        form.stmts[s].levels = Some(levels.to_vec());
-        s
-    };
-
-    let matrices = form.value(&format!("{}.matrices", v.name), v.dtype, v.axes.clone(), v.span);
-    form.info[matrices.index()].matrices = true;
-    let near = form.value(&format!("{}.tile", v.name), v.dtype, v.axes.clone(), v.span);
-    form.info[near.index()].place = Some(Place::Shared);
-    if let Action::Set { expr, .. } = form.stmts[start].action {
-        let step = MatrixStep::Start { matrices, with: expr };
-        form.stmts[start].action = Action::Matrix { product: number, step };
-        form.stmts[start].levels = Some(around.clone());
-    }
-    let mut items = Vec::new();
-    let mut factors = Vec::new();
-    for (expr, other) in product.factors.into_iter().zip([rows, columns]) {
-        let (dtype, span) = (form.func.exprs[expr].dtype, form.func.exprs[expr].span);
-        let factor = form.value(&name_of(form, expr), dtype, side_by_side(form, expr, other, inner), span);
-        let own = form.func.values[factor].axes.clone();
-        let info = &mut form.info[factor.index()];
-        info.private = stmt.axes.iter().copied().filter(|a| !own.contains(a)).collect();
-        info.place = Some(Place::Shared);
-        let copy = step(form, MatrixStep::Copy { tile: factor, expr }, &stmt.axes, &all);
-        form.stmts[copy].copies = true;
-        items.push(copy);
-        factors.push(factor);
-    }
-    let [a, b] = factors[..] else { return Ok(()) };
-    items.push(step(form, MatrixStep::Multiply { matrices, a, b }, &stmt.axes, &all));
-    items.push(step(form, MatrixStep::Finish { tile: near, matrices }, &v.axes, &around));
-    let read = form.read(near, stmt.span);
-    let set = Action::Set { value, index: None, expr: read };
-    items.push(form.stmt(set, v.axes.clone(), stmt.span));
-    replace(form, sum, items);
-    Ok(())
-}
-
 /// The loops over tiles of an axis, from the outside in.
 pub(crate) fn tiles(levels: &Levels, axis: AxisId) -> Vec<LevelId> {
     let mut steps: Vec<LevelId> = levels.steps(axis).collect();
     steps.pop();
     steps
-}
-
-/// What a copy of a factor is called.
-fn name_of(form: &Form, expr: ExprId) -> String {
-    match form.func.exprs[expr].kind {
-        ExprKind::Load { tensor, .. } => form.func.tensors[tensor].name.to_lowercase(),
-        ExprKind::Value(v) => form.func.values[v].name.clone(),
-        _ => "factor".to_owned(),
-    }
-}
-
-/// The axes of a factor's copy; last the one along which the factor lies side by side in memory.
-fn side_by_side(form: &Form, expr: ExprId, other: AxisId, inner: AxisId) -> Vec<AxisId> {
-    let mut work = vec![expr];
-    while let Some(e) = work.pop() {
-        let kind = &form.func.exprs[e].kind;
-        if let ExprKind::Load { index, .. } = kind
-            && let Some(last) = index.last()
-        {
-            let axes = &form.func.exprs[*last].axes;
-            match (axes.contains(&other), axes.contains(&inner)) {
-                (true, false) => return vec![inner, other],
-                (false, true) => return vec![other, inner],
-                _ => {}
-            }
-        }
-        work.extend(operands(kind));
-    }
-    vec![other, inner]
 }
 
 /// The threads that the matrices of some trees need.
