@@ -17,6 +17,9 @@ pub enum OpClass {
     Special,
     /// Integer arithmetic other than addressing.
     Int,
+    /// Products of two factors of a type narrower than that of their sum, which matrix units and packed dot products
+    /// compute, and the additions to it.
+    Product,
 }
 
 /// Operations of one class on one element type.

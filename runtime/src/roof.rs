@@ -29,6 +29,8 @@ pub enum Bound {
     Special,
     /// Integer operations.
     Int,
+    /// Sums of products of narrow factors, by units that do nothing else.
+    Product,
     /// Kernel launches.
     Launch,
 }
@@ -45,6 +47,7 @@ impl fmt::Display for Bound {
             Bound::Sqrt => "sqrt",
             Bound::Special => "special",
             Bound::Int => "int",
+            Bound::Product => "product",
             Bound::Launch => "launch",
         })
     }
@@ -71,7 +74,8 @@ pub struct RoofTime {
 pub fn roof_time(profile: &Profile, work: &Work, threads: usize) -> RoofTime {
     let threads = threads.max(1);
     let mut parts: Vec<(Bound, Ceiling)> = Vec::new();
-    for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special, OpClass::Int] {
+    use OpClass::{Div, Fma, Int, Product, Special, Sqrt};
+    for class in [Fma, Div, Sqrt, Special, Int, Product] {
         parts.push(compute(profile, work, class, threads));
     }
     parts.extend(bytes(profile, work, threads));
@@ -98,17 +102,18 @@ struct Ceiling {
 fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> (Bound, Ceiling) {
     let mut all = Ceiling { seconds: 0.0, stable: true };
     for ops in &work.ops {
-        if on_units(ops.class, ops.dtype) != class {
-            continue;
-        }
-        let fastest = measured(class, ops.dtype).into_iter().filter_map(|(dtype, factor)| {
-            let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (class, dtype));
-            let rate = best(rates.map(|r| (r.threads, r.rate)), threads)?;
-            Some((rate.hi * factor, rate.stable))
+        let fastest = units(ops.class, ops.dtype).into_iter().flat_map(|(on, types)| {
+            types.into_iter().filter_map(move |(dtype, factor)| {
+                let rates = profile.compute.iter().filter(|r| (r.class, r.dtype) == (on, dtype));
+                let rate = best(rates.map(|r| (r.threads, r.rate)), threads)?;
+                Some((on, rate.hi * factor, rate.stable))
+            })
         });
-        let Some((rate, stable)) = fastest.max_by(|a, b| a.0.total_cmp(&b.0)) else { continue };
-        all.seconds += ops.count / rate;
-        all.stable &= stable;
+        let Some((on, rate, stable)) = fastest.max_by(|a, b| a.1.total_cmp(&b.1)) else { continue };
+        if on == class {
+            all.seconds += ops.count / rate;
+            all.stable &= stable;
+        }
     }
     let bound = match class {
         OpClass::Fma => Bound::Fma,
@@ -116,15 +121,31 @@ fn compute(profile: &Profile, work: &Work, class: OpClass, threads: usize) -> (B
         OpClass::Sqrt => Bound::Sqrt,
         OpClass::Special => Bound::Special,
         OpClass::Int => Bound::Int,
+        OpClass::Product => Bound::Product,
     };
     (bound, all)
 }
 
-/// The class whose units do the work: sums of integers are integer operations however they are counted.
-fn on_units(class: OpClass, dtype: DType) -> OpClass {
+/// Measured types of a class, and how much faster than each operations can run.
+type Measured = (OpClass, Vec<(DType, f64)>);
+
+/// The units that can do the work: sums of integers are integer operations however they are counted, and products of narrow
+/// factors are computed by units of their own where there are any.
+fn units(class: OpClass, dtype: DType) -> Vec<Measured> {
+    let whole = dtype.is_int() || dtype == DType::Bool;
     match class {
-        OpClass::Fma if dtype.is_int() || dtype == DType::Bool => OpClass::Int,
-        other => other,
+        OpClass::Fma if whole => vec![(OpClass::Int, measured(OpClass::Int, dtype))],
+        OpClass::Product => {
+            // Bytes with a sign and without have the same units; the plain sum is a wide one.
+            let own = if dtype.is_int() && dtype.size() == 1 { DType::I8 } else { dtype };
+            let plain = if whole {
+                (OpClass::Int, measured(OpClass::Int, DType::I32))
+            } else {
+                (OpClass::Fma, measured(OpClass::Fma, dtype))
+            };
+            vec![(OpClass::Product, vec![(own, 1.0)]), plain]
+        }
+        other => vec![(other, measured(other, dtype))],
     }
 }
 
@@ -303,6 +324,29 @@ mod tests {
         work.add_ops(OpClass::Int, DType::F32, 4e9);
         work.add_ops(OpClass::Div, DType::F32, 1e12);
         assert!(close(roof_time(&profile(), &work, 1).seconds, 1e-1), "what was not measured is no ceiling");
+    }
+
+    #[test]
+    fn products_of_narrow_factors_run_on_the_fastest_units() {
+        let mut work = Work::default();
+        work.add_ops(OpClass::Product, DType::F16, 1e9);
+        work.add_ops(OpClass::Fma, DType::F32, 1e9);
+        let roof = roof_time(&profile(), &work, 1);
+        assert!(roof.bound == Bound::Fma && close(roof.seconds, 2e-2), "no other unit: {roof:?}");
+        let mut fast = profile();
+        let roof = |dtype, rate| ComputeRoof {
+            class: OpClass::Product,
+            dtype,
+            vector_bytes: 0,
+            threads: 1,
+            rate: figure(rate),
+        };
+        fast.compute.extend([roof(DType::F16, 400e9), roof(DType::I8, 160e9)]);
+        let found = roof_time(&fast, &work, 1);
+        assert!(close(found.seconds, 1e-2) && found.parts.len() == 2, "{found:?}");
+        work.add_ops(OpClass::Product, DType::U8, 16e9);
+        let found = roof_time(&fast, &work, 1);
+        assert!(found.bound == Bound::Product && close(found.seconds, 0.1 + 1.0 / 400.0), "{found:?}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn nanoseconds(func: &Func, e: &Expr) -> f64 {
         _ => {
             let parts = |(class, _, n): (OpClass, DType, f64)| {
                 n * match class {
-                    OpClass::Fma | OpClass::Int => 0.5,
+                    OpClass::Fma | OpClass::Int | OpClass::Product => 0.5,
                     OpClass::Div | OpClass::Sqrt => 4.0,
                     OpClass::Special => 12.0,
                 }
@@ -203,9 +203,38 @@ fn arithmetic(dtype: DType) -> (OpClass, f64) {
     }
 }
 
+/// The type of two factors that are only widened to be multiplied.
+fn narrow_factors(func: &Func, factors: [ExprId; 2]) -> Option<DType> {
+    let narrow = |e: ExprId| match func.exprs[e].kind {
+        ExprKind::Cast(inner) => {
+            let (from, to) = (func.exprs[inner].dtype, func.exprs[e].dtype);
+            let alike = from.is_float() && to.is_float() || from.is_int() && to.is_int();
+            (alike && from.size() < to.size()).then_some(from)
+        }
+        _ => None,
+    };
+    let [a, b] = factors.map(narrow);
+    a.filter(|_| a == b)
+}
+
+/// As [`narrow_factors`], of a sum of products.
+fn narrow_product(func: &Func, args: &[ExprId]) -> Option<DType> {
+    match args.first().map(|e| &func.exprs[*e].kind) {
+        Some(ExprKind::Binary(BinaryOp::Mul, a, b)) => narrow_factors(func, [*a, *b]),
+        _ => None,
+    }
+}
+
+/// As [`narrow_factors`], of a dot product in a type.
+fn narrow_dot(func: &Func, args: &[ExprId], sum: DType) -> Option<DType> {
+    let &[a, b] = args else { return None };
+    let [x, y] = [a, b].map(|e| func.exprs[e].dtype);
+    if x == y && x.size() < sum.size() { Some(x) } else { narrow_factors(func, [a, b]) }
+}
+
 /// The operations of one evaluation of an expression, its operands not counted.
 fn classes(func: &Func, e: &Expr) -> Vec<(OpClass, DType, f64)> {
-    use OpClass::{Div, Fma, Special, Sqrt};
+    use OpClass::{Div, Fma, Product, Special, Sqrt};
     let of = |id: &ExprId| func.exprs[*id].dtype;
     let add = |dtype: DType| {
         let (class, n) = arithmetic(dtype);
@@ -213,8 +242,9 @@ fn classes(func: &Func, e: &Expr) -> Vec<(OpClass, DType, f64)> {
     };
     match &e.kind {
         ExprKind::Unary(UnaryOp::BitNot, _) => add(e.dtype),
-        ExprKind::Binary(op, a, _) => match (op, of(a)) {
+        ExprKind::Binary(op, a, b) => match (op, of(a)) {
             (_, DType::Bool) => Vec::new(),
+            (BinaryOp::Mul, _) if let Some(t) = narrow_factors(func, [*a, *b]) => vec![(Product, t, 1.0)],
             (BinaryOp::Mul, d) if d.is_complex() => vec![(Fma, d.real(), 6.0)],
             (BinaryOp::Div, d) if d.is_complex() => vec![(Fma, d.real(), 9.0), (Div, d.real(), 2.0)],
             (BinaryOp::Div, d) if d.is_float() => vec![(Div, d, 1.0)],
@@ -258,7 +288,11 @@ fn classes(func: &Func, e: &Expr) -> Vec<(OpClass, DType, f64)> {
             match op {
                 ReduceOp::Any | ReduceOp::All => Vec::new(),
                 ReduceOp::Dot if d.is_complex() => vec![(Fma, d.real(), 8.0)],
-                ReduceOp::Dot => vec![(arithmetic(d).0, d, 2.0)],
+                ReduceOp::Dot => match narrow_dot(func, args, d) {
+                    Some(t) => vec![(Product, t, 2.0)],
+                    None => vec![(arithmetic(d).0, d, 2.0)],
+                },
+                ReduceOp::Sum if let Some(t) = narrow_product(func, args) => vec![(Product, t, 1.0)],
                 ReduceOp::Prod if d.is_complex() => vec![(Fma, d.real(), 6.0)],
                 _ => add(d),
             }

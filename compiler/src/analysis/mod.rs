@@ -9,7 +9,7 @@ mod traffic;
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::work::{OpClass, Work};
+use rooftile_artifact::work::{OpClass, Ops, Work};
 use rooftile_artifact::{HostTensor, Scalar};
 
 use self::domain::Domain;
@@ -55,7 +55,12 @@ pub fn work_on(
         work.working_set = bytes.touched;
         work.launches = 1.0;
     }
-    work.flops = work.ops.iter().filter(|o| o.class != OpClass::Int).map(|o| o.count).sum();
+    let floats = |o: &&Ops| match o.class {
+        OpClass::Int => false,
+        OpClass::Product => o.dtype.is_float(),
+        _ => true,
+    };
+    work.flops = work.ops.iter().filter(floats).map(|o| o.count).sum();
     work
 }
 

@@ -7,8 +7,9 @@ use rooftile_artifact::{DType, HostExpr};
 use rspirv::binary::Assemble;
 use rspirv::dr::{Builder, Operand};
 use rspirv::spirv::{
-    AddressingModel, BuiltIn, Capability, Decoration, ExecutionMode, ExecutionModel, FunctionControl,
-    GlslStd450Op, LoopControl, MemoryAccess, MemoryModel, StorageClass, Word,
+    AddressingModel, BuiltIn, Capability, CooperativeMatrixOperands, CooperativeMatrixUse, Decoration,
+    ExecutionMode, ExecutionModel, FunctionControl, GlslStd450Op, LoopControl, MemoryAccess, MemoryModel,
+    PackedVectorFormat, Scope, StorageClass, Word,
 };
 
 /// What making a module gives; an error is a bug of the probe.
@@ -144,6 +145,76 @@ impl Asm {
         let lane = self.b.type_float(u32::try_from(8 * dtype.size()).unwrap_or(32), None);
         let id = if lanes > 1 { self.b.type_vector(lane, lanes) } else { lane };
         Type { id, lane, dtype, lanes }
+    }
+
+    /// Matrices of so many rows and columns that a subgroup holds together.
+    pub(super) fn matrix(
+        &mut self,
+        dtype: DType,
+        [rows, columns]: [u32; 2],
+        role: CooperativeMatrixUse,
+    ) -> Type {
+        if !self.features.matrix {
+            self.b.capability(Capability::CooperativeMatrixKHR);
+            self.b.capability(Capability::VulkanMemoryModel);
+            self.b.extension("SPV_KHR_cooperative_matrix");
+            self.b.memory_model(AddressingModel::PhysicalStorageBuffer64, MemoryModel::Vulkan);
+            (self.features.matrix, self.features.whole_subgroups) = (true, true);
+        }
+        let lane = match dtype {
+            DType::Int { bits: 8, .. } => {
+                if !self.features.i8 {
+                    self.b.capability(Capability::Int8);
+                    self.features.i8 = true;
+                }
+                self.b.type_int(8, 0)
+            }
+            t if t.is_int() => self.u32.id,
+            t => self.float(t, 1).id,
+        };
+        let scope = self.int(Scope::Subgroup as u32);
+        let [rows, columns, role] = [rows, columns, role as u32].map(|n| self.int(n));
+        let id = self.b.type_cooperative_matrix_khr(lane, scope, rows, columns, role);
+        Type { id, lane, dtype, lanes: 1 }
+    }
+
+    /// A 32-bit integer as all elements of a matrix.
+    pub(super) fn filled(&mut self, ty: Type, value: Word) -> Made<Word> {
+        let lane = match ty.dtype {
+            t if t.is_float() => self.b.convert_u_to_f(ty.lane, None, value)?,
+            _ if ty.lane == self.u32.id => value,
+            _ => self.b.u_convert(ty.lane, None, value)?,
+        };
+        self.b.composite_construct(ty.id, None, [lane])
+    }
+
+    /// `x * y + sum` of matrices.
+    pub(super) fn multiply_add(&mut self, ty: Type, [x, y, sum]: [Word; 3]) -> Made<Word> {
+        use CooperativeMatrixOperands as Of;
+        let signed = ty.dtype.is_signed_int().then_some(
+            Of::MATRIX_A_SIGNED_COMPONENTS_KHR
+                | Of::MATRIX_B_SIGNED_COMPONENTS_KHR
+                | Of::MATRIX_C_SIGNED_COMPONENTS_KHR
+                | Of::MATRIX_RESULT_SIGNED_COMPONENTS_KHR,
+        );
+        self.b.cooperative_matrix_mul_add_khr(ty.id, None, x, y, sum, signed)
+    }
+
+    /// A thread's first element of a matrix; it has the type of single elements.
+    pub(super) fn element_of(&mut self, ty: Type, matrix: Word) -> Made<(Type, Word)> {
+        let element = Type { id: ty.lane, ..ty };
+        Ok((element, self.b.composite_extract(ty.lane, None, matrix, [0])?))
+    }
+
+    /// The sum of four products of bytes with signs.
+    pub(super) fn dot(&mut self, x: Word, y: Word) -> Made<Word> {
+        if !self.features.dot8 {
+            self.b.capability(Capability::DotProduct);
+            self.b.capability(Capability::DotProductInput4x8BitPacked);
+            self.b.extension("SPV_KHR_integer_dot_product");
+            self.features.dot8 = true;
+        }
+        self.b.s_dot(self.u32.id, None, x, y, Some(PackedVectorFormat::PackedVectorFormat4x8Bit))
     }
 
     /// Unsigned integers as wide as the lanes of a type.

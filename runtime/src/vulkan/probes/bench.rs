@@ -8,7 +8,7 @@ use rooftile_artifact::work::OpClass;
 use rooftile_artifact::{DType, HostExpr, HostTensor, Scalar};
 
 use super::asm::Asm;
-use super::{compute, memory};
+use super::{compute, memory, products};
 use crate::device::{Device, Loaded};
 use crate::error::{Error, malformed};
 use crate::instance::{Instance, InstanceOptions};
@@ -72,7 +72,9 @@ impl Bench {
         let units = found.target.units.max(1);
         let groups = units.saturating_mul(GROUPS_PER_UNIT).min(found.target.max_groups);
         let mut entries = vec![launch(device)?];
-        for probe in compute::probes(found.target.features).map_err(made)? {
+        let plain = compute::probes(found.target.features).map_err(made)?;
+        let narrow = products::probes(&found.target).map_err(made)?;
+        for probe in plain.into_iter().chain(narrow) {
             let threads = i64::from(groups) * i64::from(compute::GROUP);
             let operations = probe.operations * f64::from(groups) * f64::from(compute::GROUP);
             entries.push(Entry {

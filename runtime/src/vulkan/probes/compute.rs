@@ -13,7 +13,7 @@ use crate::probe::{EXP_F32, EXP_F64};
 /// Threads of a group.
 pub(super) const GROUP: u32 = 64;
 /// Steps of each chain in a round of the loop, so that counting rounds costs nothing.
-const STEPS: u32 = 8;
+pub(super) const STEPS: u32 = 8;
 
 /// A kernel of one class of operations. Its buffers are the number of rounds and four bytes for each thread, its only
 /// size the number of threads.
@@ -27,7 +27,7 @@ pub(super) struct ComputeProbe {
 }
 
 /// One step of a chain.
-type Step<'a> = &'a dyn Fn(&mut Asm, Word) -> Made<Word>;
+pub(super) type Step<'a> = &'a dyn Fn(&mut Asm, Word) -> Made<Word>;
 
 /// What a loop computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,7 +185,20 @@ fn ints(name: &str, op: Binary, then: Binary) -> Made<ComputeProbe> {
 }
 
 /// Repeats steps on every chain as often as the first buffer says.
-fn rounds(mut a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Made<Kernel> {
+fn rounds(a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Made<Kernel> {
+    let ty = first.first().map(|(ty, _)| *ty);
+    let own = ty.unwrap_or(a.u32);
+    looped(a, first, name, step, &|_, v| Ok((own, v)))
+}
+
+/// As [`rounds`], where `kept` gives what a thread keeps of the end of a chain: all of one type.
+pub(super) fn looped(
+    mut a: Asm,
+    first: &[(Type, Word)],
+    name: &str,
+    step: Step<'_>,
+    kept: &dyn Fn(&mut Asm, Word) -> Made<(Type, Word)>,
+) -> Made<Kernel> {
     let (count, out) = (a.buffer(0)?, a.buffer(1)?);
     let ty = a.u32;
     let count = a.load(ty, count, 4)?;
@@ -198,8 +211,10 @@ fn rounds(mut a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Mad
         }
         Ok(values)
     })?;
-    if let Some(&(ty, _)) = first.first() {
-        a.keep(ty, &last, out)?;
+    let ends: Vec<(Type, Word)> = last.into_iter().map(|v| kept(&mut a, v)).collect::<Made<_>>()?;
+    if let Some(&(ty, _)) = ends.first() {
+        let values: Vec<Word> = ends.iter().map(|(_, v)| *v).collect();
+        a.keep(ty, &values, out)?;
     }
     a.finish(name, 2, 1)
 }

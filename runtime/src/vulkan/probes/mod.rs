@@ -1,12 +1,13 @@
 //! Probes of a Vulkan device: hand-written kernels that do nothing but one class of operations, or move nothing but
 //! bytes, run as any program is. What they reach is the roof.
 //!
-//! Reading order: `bench` runs them, `compute` and `memory` are what it runs, `asm` is what those are written with.
+//! Reading order: `bench` runs them, `compute`, `products` and `memory` are what it runs, `asm` is what those are written with.
 
 mod asm;
 mod bench;
 mod compute;
 mod memory;
+mod products;
 
 use std::time::Duration;
 
