@@ -7,9 +7,9 @@ use rooftile_artifact::{DType, HostExpr};
 use rspirv::binary::Assemble;
 use rspirv::dr::{Builder, Operand};
 use rspirv::spirv::{
-    AddressingModel, BuiltIn, Capability, CooperativeMatrixOperands, CooperativeMatrixUse, Decoration,
-    ExecutionMode, ExecutionModel, FunctionControl, GlslStd450Op, LoopControl, MemoryAccess, MemoryModel,
-    PackedVectorFormat, Scope, StorageClass, Word,
+    AddressingModel, BuiltIn, Capability, CooperativeMatrixLayout, CooperativeMatrixOperands,
+    CooperativeMatrixUse, Decoration, ExecutionMode, ExecutionModel, FunctionControl, GlslStd450Op,
+    LoopControl, MemoryAccess, MemoryModel, PackedVectorFormat, Scope, StorageClass, Word,
 };
 
 /// What making a module gives; an error is a bug of the probe.
@@ -51,6 +51,8 @@ pub(super) struct Asm {
     pub(super) group: Word,
     size: u32,
     features: GpuFeatures,
+    /// Memory of many elements, by their type.
+    arrays: Vec<(Word, Word)>,
 }
 
 impl Asm {
@@ -111,6 +113,7 @@ impl Asm {
             group: group?,
             size,
             features,
+            arrays: Vec::new(),
         })
     }
 
@@ -165,11 +168,19 @@ impl Asm {
             DType::Int { bits: 8, .. } => {
                 if !self.features.i8 {
                     self.b.capability(Capability::Int8);
-                    self.features.i8 = true;
+                    self.b.capability(Capability::StorageBuffer8BitAccess);
+                    (self.features.i8, self.features.storage8) = (true, true);
                 }
                 self.b.type_int(8, 0)
             }
             t if t.is_int() => self.u32.id,
+            DType::F16 => {
+                if !self.features.storage16 {
+                    self.b.capability(Capability::StorageBuffer16BitAccess);
+                    self.features.storage16 = true;
+                }
+                self.float(dtype, 1).id
+            }
             t => self.float(t, 1).id,
         };
         let scope = self.int(Scope::Subgroup as u32);
@@ -200,10 +211,46 @@ impl Asm {
         self.b.cooperative_matrix_mul_add_khr(ty.id, None, x, y, sum, signed)
     }
 
-    /// A thread's first element of a matrix; it has the type of single elements.
-    pub(super) fn element_of(&mut self, ty: Type, matrix: Word) -> Made<(Type, Word)> {
-        let element = Type { id: ty.lane, ..ty };
-        Ok((element, self.b.composite_extract(ty.lane, None, matrix, [0])?))
+    /// A matrix from memory, row by row of so many elements.
+    pub(super) fn load_matrix(&mut self, ty: Type, address: Word, columns: u32) -> Made<Word> {
+        let pointer = self.rows(ty, address)?;
+        let (layout, stride) = (self.int(CooperativeMatrixLayout::RowMajorKHR as u32), self.int(columns));
+        let align = [Operand::LiteralBit32(ROW_ALIGN)];
+        self.b.cooperative_matrix_load_khr(ty.id, None, pointer, layout, Some(stride), SHARED, align)
+    }
+
+    /// A matrix to memory, row by row of so many elements.
+    pub(super) fn store_matrix(&mut self, ty: Type, address: Word, matrix: Word, columns: u32) -> Made<()> {
+        let pointer = self.rows(ty, address)?;
+        let (layout, stride) = (self.int(CooperativeMatrixLayout::RowMajorKHR as u32), self.int(columns));
+        let align = [Operand::LiteralBit32(ROW_ALIGN)];
+        self.b.cooperative_matrix_store_khr(pointer, matrix, layout, Some(stride), SHARED, align)
+    }
+
+    /// A pointer to the first of many elements.
+    fn rows(&mut self, ty: Type, address: Word) -> Made<Word> {
+        let class = StorageClass::PhysicalStorageBuffer;
+        let memory = match self.arrays.iter().find(|(lane, _)| *lane == ty.lane) {
+            Some((_, memory)) => *memory,
+            None => {
+                let array = self.b.type_runtime_array(ty.lane);
+                self.b.decorate(array, Decoration::ArrayStride, [Operand::LiteralBit32(ty.bytes())]);
+                let memory = self.b.type_struct([array]);
+                self.b.decorate(memory, Decoration::Block, []);
+                self.b.member_decorate(memory, 0, Decoration::Offset, [Operand::LiteralBit32(0)]);
+                self.arrays.push((ty.lane, memory));
+                memory
+            }
+        };
+        let [memory, element] = [memory, ty.lane].map(|t| self.b.type_pointer(None, class, t));
+        let (at, zero) = (self.b.convert_u_to_ptr(memory, None, address)?, self.int(0));
+        self.b.access_chain(element, None, at, [zero, zero])
+    }
+
+    /// The sum of two matrices.
+    pub(super) fn sum(&mut self, ty: Type, x: Word, y: Word) -> Made<Word> {
+        let add: Binary = if ty.dtype.is_float() { Builder::f_add } else { Builder::i_add };
+        add(&mut self.b, ty.id, None, x, y)
     }
 
     /// The sum of four products of bytes with signs.
@@ -420,3 +467,11 @@ impl Asm {
 }
 
 const ENTRY: &str = "probe";
+
+/// Bytes that rows of matrices are aligned to.
+const ROW_ALIGN: u32 = 16;
+
+/// Other threads may see the memory.
+const SHARED: Option<MemoryAccess> = Some(MemoryAccess::from_bits_truncate(
+    MemoryAccess::ALIGNED.bits() | MemoryAccess::NON_PRIVATE_POINTER.bits(),
+));

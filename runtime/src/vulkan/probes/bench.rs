@@ -77,11 +77,13 @@ impl Bench {
         for probe in plain.into_iter().chain(narrow) {
             let threads = i64::from(groups) * i64::from(compute::GROUP);
             let operations = probe.operations * f64::from(groups) * f64::from(compute::GROUP);
+            let [each, beside] = probe.array.map(i64::from);
+            let arrays = u32::from(probe.array != [0; 2]);
             entries.push(Entry {
                 work: Work::Compute { class: probe.class, dtype: probe.dtype, operations },
                 rates: Vec::new(),
-                loaded: device.load(&program(probe.kernel, 0, 1))?,
-                bindings: Bindings { sizes: vec![threads, 0], scalars: Vec::new() },
+                loaded: device.load(&program(probe.kernel, arrays, 1))?,
+                bindings: Bindings { sizes: vec![threads, threads * each + beside], scalars: Vec::new() },
                 rounds: 1,
             });
         }

@@ -15,8 +15,8 @@ pub(super) const GROUP: u32 = 64;
 /// Steps of each chain in a round of the loop, so that counting rounds costs nothing.
 pub(super) const STEPS: u32 = 8;
 
-/// A kernel of one class of operations. Its buffers are the number of rounds and four bytes for each thread, its only
-/// size the number of threads.
+/// A kernel of one class of operations. Its buffers are the number of rounds, four bytes for each thread, and
+/// memory for matrices, its only size the number of threads.
 #[derive(Clone, Debug)]
 pub(super) struct ComputeProbe {
     pub(super) class: OpClass,
@@ -24,6 +24,8 @@ pub(super) struct ComputeProbe {
     /// Operations of one thread in one round.
     pub(super) operations: f64,
     pub(super) kernel: Kernel,
+    /// Four-byte elements of its third buffer for each thread, and beside those; it has none where both are 0.
+    pub(super) array: [u32; 2],
 }
 
 /// One step of a chain.
@@ -117,6 +119,7 @@ fn floats(kind: Kind, dtype: DType, lanes: u32) -> Made<ComputeProbe> {
         dtype,
         operations: per_step * f64::from(chains * STEPS * lanes),
         kernel,
+        array: [0; 2],
     })
 }
 
@@ -181,28 +184,26 @@ fn ints(name: &str, op: Binary, then: Binary) -> Made<ComputeProbe> {
         dtype: DType::I32,
         operations: 2.0 * f64::from(CHAINS * STEPS),
         kernel,
+        array: [0; 2],
     })
 }
 
-/// Repeats steps on every chain as often as the first buffer says.
-fn rounds(a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Made<Kernel> {
-    let ty = first.first().map(|(ty, _)| *ty);
-    let own = ty.unwrap_or(a.u32);
-    looped(a, first, name, step, &|_, v| Ok((own, v)))
+/// Repeats steps on every chain as often as the first buffer says, and keeps what comes of them.
+pub(super) fn rounds(mut a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Made<Kernel> {
+    let last = chains(&mut a, first, step)?;
+    let out = a.buffer(1)?;
+    if let Some(&(ty, _)) = first.first() {
+        a.keep(ty, &last, out)?;
+    }
+    a.finish(name, 2, 1)
 }
 
-/// As [`rounds`], where `kept` gives what a thread keeps of the end of a chain: all of one type.
-pub(super) fn looped(
-    mut a: Asm,
-    first: &[(Type, Word)],
-    name: &str,
-    step: Step<'_>,
-    kept: &dyn Fn(&mut Asm, Word) -> Made<(Type, Word)>,
-) -> Made<Kernel> {
-    let (count, out) = (a.buffer(0)?, a.buffer(1)?);
+/// Repeats steps on every chain as often as the first buffer says.
+pub(super) fn chains(a: &mut Asm, first: &[(Type, Word)], step: Step<'_>) -> Made<Vec<Word>> {
+    let count = a.buffer(0)?;
     let ty = a.u32;
     let count = a.load(ty, count, 4)?;
-    let last = a.repeat(count, first, |a, _, values| {
+    a.repeat(count, first, |a, _, values| {
         let mut values = values.to_vec();
         for _ in 0..STEPS {
             for v in &mut values {
@@ -210,11 +211,5 @@ pub(super) fn looped(
             }
         }
         Ok(values)
-    })?;
-    let ends: Vec<(Type, Word)> = last.into_iter().map(|v| kept(&mut a, v)).collect::<Made<_>>()?;
-    if let Some(&(ty, _)) = ends.first() {
-        let values: Vec<Word> = ends.iter().map(|(_, v)| *v).collect();
-        a.keep(ty, &values, out)?;
-    }
-    a.finish(name, 2, 1)
+    })
 }

@@ -7,7 +7,7 @@ use rspirv::dr::Builder;
 use rspirv::spirv::{CooperativeMatrixUse as Use, Word};
 
 use super::asm::{Asm, Made, Type};
-use super::compute::{ComputeProbe, GROUP, STEPS, looped};
+use super::compute::{ComputeProbe, GROUP, STEPS, chains, rounds};
 
 /// Sums that do not wait for each other.
 const CHAINS: u32 = 4;
@@ -25,30 +25,39 @@ pub(super) fn probes(target: &GpuTarget) -> Made<Vec<ComputeProbe>> {
     Ok(all)
 }
 
-/// Products of small matrices, added to others.
+/// Products of small matrices, added to others. The factors come from memory, and all sums go there: else a device in
+/// software computes an element or two.
 fn matrices(shape: MatrixShape, subgroup: u32) -> Made<ComputeProbe> {
     let MatrixShape { m, n, k, factor, result } = shape;
     let mut a = Asm::new(GROUP, &[factor, result])?;
     let left = a.matrix(factor, [m, k], Use::MatrixAKHR);
     let right = a.matrix(factor, [k, n], Use::MatrixBKHR);
     let sums = a.matrix(result, [m, n], Use::MatrixAccumulatorKHR);
-    let local = a.local;
-    let (x, y) = (a.filled(left, local)?, a.filled(right, local)?);
+    let (memory, word) = (a.buffer(2)?, a.u32);
+    let behind = a.further(memory, m * k * left.bytes())?;
+    let (x, y) = (a.load_matrix(left, memory, k)?, a.load_matrix(right, behind, n)?);
     let mut first = Vec::new();
     for chain in 0..CHAINS {
-        let (start, ty) = (a.int(chain), a.u32);
-        let start = a.with(Builder::i_add, ty, local, start)?;
+        let (start, local) = (a.int(chain), a.local);
+        let start = a.with(Builder::i_add, word, local, start)?;
         first.push((sums, a.filled(sums, start)?));
     }
-    let kernel = looped(
-        a,
-        &first,
-        &format!("matrices {m}x{n}x{k} {factor} {result}"),
-        &|a, v| a.multiply_add(sums, [x, y, v]),
-        &|a, v| a.element_of(sums, v),
-    )?;
+    let last = chains(&mut a, &first, &|a, v| a.multiply_add(sums, [x, y, v]))?;
+    let mut all = last[0];
+    for v in &last[1..] {
+        all = a.sum(sums, all, *v)?;
+    }
+    // Each subgroup has a place of its own, behind the factors.
+    let (thread, threads) = (a.thread()?, a.int(subgroup));
+    let number = a.with(Builder::u_div, word, thread, threads)?;
+    let factors = (m * k + k * n) * left.bytes();
+    let results = a.further(memory, factors)?;
+    let place = a.element(results, number, m * n * sums.bytes())?;
+    a.store_matrix(sums, place, all, n)?;
+    let kernel = a.finish(&format!("matrices {m}x{n}x{k} {factor} {result}"), 3, 1)?;
     let each = 2.0 * f64::from(m) * f64::from(n) * f64::from(k) / f64::from(subgroup);
-    Ok(probe(factor, each, kernel))
+    let words = (m * n * sums.bytes()).div_ceil(4);
+    Ok(probe(factor, each, kernel, [words.div_ceil(subgroup), factors.div_ceil(4)]))
 }
 
 /// Dot products of four bytes.
@@ -66,12 +75,17 @@ fn dots() -> Made<ComputeProbe> {
         let product = a.dot(x, v)?;
         a.with(Builder::i_add, ty, v, product)
     };
-    let kernel = looped(a, &first, "dots", &step, &|_, v| Ok((ty, v)))?;
-    Ok(probe(DType::I8, 8.0, kernel))
+    Ok(probe(DType::I8, 8.0, rounds(a, &first, "dots", &step)?, [0; 2]))
 }
 
 /// A probe that does so many operations in each step of each chain.
-fn probe(dtype: DType, each: f64, kernel: Kernel) -> ComputeProbe {
+fn probe(dtype: DType, each: f64, kernel: Kernel, array: [u32; 2]) -> ComputeProbe {
     let dtype = if dtype == DType::U8 { DType::I8 } else { dtype };
-    ComputeProbe { class: OpClass::Product, dtype, operations: each * f64::from(CHAINS * STEPS), kernel }
+    ComputeProbe {
+        class: OpClass::Product,
+        dtype,
+        operations: each * f64::from(CHAINS * STEPS),
+        kernel,
+        array,
+    }
 }
