@@ -293,6 +293,7 @@ impl Default for GpuTarget {
                 storage16: true,
                 subgroup_arithmetic: true,
                 subgroup_shuffle: true,
+                dot8: true,
                 ..GpuFeatures::default()
             },
             matrices: Vec::new(),

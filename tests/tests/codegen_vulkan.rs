@@ -1,6 +1,8 @@
 //! Nests on a Vulkan device: random ones of threads that run chunks alone, and groups of threads that work together. The
 //! interpreter runs loops over threads one after the other, so that a missing barrier shows as a difference.
 
+#[path = "nests/dots.rs"]
+mod dots;
 #[path = "nests/groups.rs"]
 mod groups;
 #[path = "nests/matrices.rs"]
@@ -10,9 +12,12 @@ mod nests;
 use std::time::Instant;
 
 use nests::Case;
-use nests::compare::{Subject, check, compare, compare_on};
+use nests::compare::{Subject, check, compare, compare_on, extents};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rooftile_artifact::program::BufferDecl;
 use rooftile_artifact::target::{GpuFeatures, MatrixShape};
-use rooftile_artifact::{DType, GpuTarget, HostTensor, Program};
+use rooftile_artifact::{DType, GpuTarget, HostTensor, Program, Scalar};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::{VerifiedModule, verify_module};
 use rooftile_tests::vulkan::{WIDTHS, in_children_of};
@@ -88,6 +93,53 @@ fn groups_work_together() {
             }
         }
     });
+}
+
+#[test]
+fn products_of_bytes_are_summed() {
+    with_device("products_of_bytes_are_summed", &WIDTHS, |subject| {
+        let target = subject.device.target().gpu().expect("a GPU");
+        if !target.features.dot8 {
+            println!("SKIPPED: 8-bit dot products (the device has none)");
+        }
+        for (n, (name, case)) in dots::cases().into_iter().enumerate() {
+            mark("codegen_vulkan", &name);
+            // Each is compiled anew, which takes longest.
+            let fill = Fill::ALL[n % Fill::ALL.len()];
+            let input = |rng: &mut StdRng, b: &BufferDecl| fill.tensor(rng, b, case.size);
+            if let Err(what) = compare_on(subject, &case, 1, input) {
+                panic!("{name}, {fill:?}: {what}\n{}", case.module);
+            }
+        }
+    });
+}
+
+/// Values of integers.
+#[derive(Clone, Copy, Debug)]
+enum Fill {
+    Random,
+    /// -128 of those with a sign, 255 of those without.
+    Extreme,
+    /// One end of the range or the other.
+    Mixed,
+}
+
+impl Fill {
+    const ALL: [Fill; 3] = [Fill::Random, Fill::Extreme, Fill::Mixed];
+
+    fn tensor(self, rng: &mut StdRng, b: &BufferDecl, size: i64) -> HostTensor {
+        let shape = extents(b, size);
+        let far = if b.dtype.is_signed_int() { -128 } else { 255 };
+        let near = if b.dtype.is_signed_int() { 127 } else { 0 };
+        HostTensor::from_fn(b.dtype, &shape, |_| {
+            Scalar::Int(match self {
+                Fill::Random => rng.random::<i64>(),
+                Fill::Mixed if rng.random() => near,
+                Fill::Extreme | Fill::Mixed => far,
+            })
+        })
+        .expect("small")
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use rooftile_runtime::{Device, DeviceError, Error, VulkanDevice};
 use rooftile_tests::backends::{compiled, on_device, on_nests};
 use rooftile_tests::judge::compare;
 use rooftile_tests::prepared::{Prepared, prepared};
-use rooftile_tests::schedules::{allowed, lowered};
+use rooftile_tests::schedules::{allowed, lowered, written};
 use rooftile_tests::subject::entries;
 use rooftile_tests::tally::Tally;
 use rooftile_tests::vulkan::in_children_of;
@@ -121,6 +121,25 @@ fn no_code_uses_what_the_device_lacks() {
         }
     }
     assert!(refused > 0, "some kernel needs some feature");
+}
+
+/// Products of bytes are taken four at a time where the device does that, and one by one where it does not.
+#[test]
+fn products_of_bytes_are_taken_as_the_device_can() {
+    let mut seen = 0;
+    for entry in entries().into_iter().filter(|e| e.label().contains("17_bytes")) {
+        for dot8 in [true, false] {
+            let features = GpuFeatures { dot8, ..full().features };
+            let target = Target::from(GpuTarget { features, ..full() });
+            let choice = written(entry, &target).expect("a schedule for GPUs");
+            let program = lowered(entry, &choice, &target).and_then(|module| compiled(&module, &target));
+            let program = program.expect("code");
+            let label = entry.label();
+            assert!(self::features(&program).all(|used| used.dot8 == dot8), "{label} with {dot8}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 6);
 }
 
 fn features(program: &Program) -> impl Iterator<Item = GpuFeatures> {

@@ -378,13 +378,15 @@ impl<'a> Fuser<'a> {
         out
     }
 
-    /// Whether an item runs by the same threads as others: loops over threads nest without anything in between.
+    /// Whether an item runs by the same threads as others, in the same loops over all of them: those nest without anything in
+    /// between.
     fn threads_match(&self, items: &[&Item], item: &Item, level: LevelId) -> bool {
         if !self.levels.is_threads(level) {
             return true;
         }
         let (Some(Item::Stmt(a)), Item::Stmt(b)) = (items.first(), item) else { return true };
-        self.thread_levels(*a) == self.thread_levels(*b)
+        let all = self.thread_levels(*b);
+        self.thread_levels(*a) == all && all.iter().all(|l| self.share(items, item, *l))
     }
 
     /// Whether an item may run as lanes of a block, by threads, or on several cores at once.

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod mma;
+mod pairs;
 
 use std::collections::BTreeMap;
 

@@ -140,7 +140,8 @@ fn reported(e: &Error) -> Option<u32> {
     }
 }
 
-fn extents(b: &BufferDecl, size: i64) -> Vec<usize> {
+/// Extents of a buffer over one size.
+pub(crate) fn extents(b: &BufferDecl, size: i64) -> Vec<usize> {
     let env = rooftile_artifact::host_expr::HostEnv { sizes: &[size], threads: 1, ..Default::default() };
     b.shape.iter().map(|e| usize::try_from(e.eval_int(&env).expect("a size")).expect("positive")).collect()
 }

@@ -12,6 +12,7 @@ use rspirv::spirv::{
 };
 
 use super::module::{Key, Module};
+use super::sweep::sweep;
 
 /// Something in memory that does not overlap with another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -69,6 +70,10 @@ pub(super) struct Code {
     homes: HashMap<Word, usize>,
     written: HashMap<Region, u64>,
     clock: u64,
+    /// Loops around.
+    loops: usize,
+    /// Whether something better took the place of values.
+    dead: bool,
 }
 
 impl Code {
@@ -81,6 +86,8 @@ impl Code {
             homes: HashMap::new(),
             written: HashMap::new(),
             clock: 0,
+            loops: 0,
+            dead: false,
         }
     }
 
@@ -90,6 +97,7 @@ impl Code {
         self.variables.clear();
         self.homes.clear();
         self.written.clear();
+        (self.loops, self.dead) = (0, false);
         self.scopes = vec![Scope::default()];
         let label = self.module.id();
         self.open_block(label);
@@ -108,12 +116,15 @@ impl Code {
         }
         let (void, ty, id) = (self.module.void(), self.module.entry_type(), self.module.id());
         let def = vec![Operand::FunctionControl(FunctionControl::NONE), Operand::IdRef(ty)];
-        let function = dr::Function {
+        let mut function = dr::Function {
             def: Some(Instruction::new(Op::Function, Some(void), Some(id), def)),
             end: Some(Instruction::new(Op::FunctionEnd, None, None, Vec::new())),
             parameters: Vec::new(),
             blocks,
         };
+        if self.dead {
+            sweep(&mut function);
+        }
         self.module.entry(name, function, threads);
     }
 
@@ -193,6 +204,19 @@ impl Code {
         self.value_in(self.innermost(), op, ty, operands)
     }
 
+    /// A value of other values and a literal.
+    pub(super) fn value_with(&mut self, op: Op, ty: Word, operands: &[Word], literal: Operand) -> Word {
+        let operands = operands.iter().map(|&o| Operand::IdRef(o)).chain([literal]).collect();
+        self.value_in(self.innermost(), op, ty, operands)
+    }
+
+    /// A composite value, in the outermost scope that holds its parts.
+    pub(super) fn composite(&mut self, ty: Word, parts: &[Word]) -> Word {
+        let scope = parts.iter().map(|&p| self.home(p)).max().unwrap_or(0);
+        let operands = parts.iter().map(|&p| Operand::IdRef(p)).collect();
+        self.value_in(scope, Op::CompositeConstruct, ty, operands)
+    }
+
     /// A part of a composite value.
     pub(super) fn extract(&mut self, ty: Word, from: Word, at: u32) -> Word {
         let operands = vec![Operand::IdRef(from), Operand::LiteralBit32(at)];
@@ -246,6 +270,26 @@ impl Code {
         self.written.insert(region, self.clock);
     }
 
+    /// The time, which passes as memory is written.
+    pub(super) fn now(&self) -> u64 {
+        self.clock
+    }
+
+    /// Whether nothing was written to a region since.
+    pub(super) fn is_unchanged(&self, region: Region, since: u64) -> bool {
+        self.written.get(&region).is_none_or(|&last| last <= since)
+    }
+
+    /// How many loops are around.
+    pub(super) fn loops(&self) -> usize {
+        self.loops
+    }
+
+    /// Values may be left that nothing needs.
+    pub(super) fn leaves_dead_code(&mut self) {
+        self.dead = true;
+    }
+
     /// An instruction without a result.
     pub(super) fn effect(&mut self, op: Op, operands: Vec<Operand>) {
         if let Some(block) = self.blocks.last_mut() {
@@ -293,6 +337,7 @@ impl Code {
             vec![Operand::IdRef(l.merge), Operand::IdRef(l.next), Operand::LoopControl(LoopControl::NONE)];
         self.end_block(vec![Instruction::new(Op::LoopMerge, None, None, merge), branch(body)]);
         self.open_block(body);
+        self.loops += 1;
         l
     }
 
@@ -310,6 +355,7 @@ impl Code {
             phi.operands.extend([Operand::IdRef(next), Operand::IdRef(l.next)]);
         }
         self.scopes.pop();
+        self.loops = self.loops.saturating_sub(1);
         self.open_block(l.merge);
     }
 

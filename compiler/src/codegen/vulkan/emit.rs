@@ -1,6 +1,6 @@
 //! What an entry point is written with: the state of the generator, and the parameters of the launch.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rooftile_artifact::gpu_abi::cell;
 use rooftile_artifact::{DType, GpuTarget};
@@ -12,7 +12,9 @@ use super::super::gpu::linear::Meaning;
 use super::super::gpu::matrices::Role;
 use super::super::gpu::range::{Fit, Ranges};
 use super::super::gpu::threads::Shape;
+use super::super::gpu::words;
 use super::code::Code;
+use super::dot::Dots;
 use super::module::Module;
 use super::types::Stored;
 use crate::nest::ir::{BufferId, ExprId, Nest, VarId};
@@ -71,6 +73,9 @@ pub(super) struct Emitter<'a> {
     /// Dimensions of matrix buffers of which each subgroup has its own index.
     pub(super) subgroup_dims: matrices::Dims,
     pub(super) divisors: Divisors<'a>,
+    /// Shared buffers of bytes that lie in words.
+    pub(super) words: BTreeSet<BufferId>,
+    pub(super) dots: Dots,
     /// Variables of arrays, near or shared, and how their elements lie there.
     pub(super) arrays: HashMap<BufferId, (Word, Stored)>,
     pub(super) registers: HashMap<(BufferId, usize), Word>,
@@ -92,7 +97,7 @@ impl<'a> Emitter<'a> {
         roles: BTreeMap<BufferId, Role>,
         slots: usize,
     ) -> Emitter<'a> {
-        Emitter {
+        let mut emitter = Emitter {
             nest,
             target,
             layout,
@@ -110,6 +115,8 @@ impl<'a> Emitter<'a> {
             roles,
             subgroup_dims: matrices::dims(nest),
             divisors: Divisors::new(nest),
+            words: BTreeSet::new(),
+            dots: Dots::default(),
             arrays: HashMap::new(),
             registers: HashMap::new(),
             strides: HashMap::new(),
@@ -117,7 +124,11 @@ impl<'a> Emitter<'a> {
             shared_bytes: 0,
             slots: slots as u32,
             failure: None,
+        };
+        if emitter.has_dots() {
+            emitter.words = words::shared_words(nest, &emitter.divisors);
         }
+        emitter
     }
 
     /// Notes why no module comes of it; the first reason stays.
@@ -138,6 +149,7 @@ impl<'a> Emitter<'a> {
         self.arrays.clear();
         self.registers.clear();
         self.bases.clear();
+        self.dots = Dots::default();
         self.forget();
         self.code.begin();
         let m = &mut self.code.module;

@@ -205,7 +205,7 @@ impl Emitter<'_> {
             }
             t => {
                 let (a, b) = (self.value(a), self.value(b));
-                self.int_binary(op, a, b, Int::of(t))
+                self.int_term(op, a, b, Int::of(t))
             }
         }
     }

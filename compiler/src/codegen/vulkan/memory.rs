@@ -8,6 +8,7 @@ use rspirv::spirv::{Op, Scope, StorageClass, Word};
 
 use super::super::gpu::layout;
 use super::super::gpu::linear::{Linear, Term};
+use super::super::gpu::words::{self, BYTES};
 use super::code::Region;
 use super::emit::{Emitter, Failure};
 use super::types::{Form, Stored, carrier_bits};
@@ -40,12 +41,16 @@ impl Emitter<'_> {
     /// An element's value.
     pub(super) fn load(&mut self, buffer: BufferId, index: &[ExprId]) -> Word {
         let place = self.place(buffer, index);
-        let v = self.code.load(place.stored.ty, place.pointer, place.align, &[place.all, place.own]);
-        let v = self.decode(v, self.nest.buffers[buffer].dtype, place.stored);
-        match self.partner(buffer, index) {
-            Some(lanes) => self.of_other_lane(v, self.nest.buffers[buffer].dtype, lanes),
-            None => v,
+        let t = self.nest.buffers[buffer].dtype;
+        let raw = self.code.load(place.stored.ty, place.pointer, place.align, &[place.all, place.own]);
+        let v = self.decode(raw, t, place.stored);
+        if let Some(lanes) = self.partner(buffer, index) {
+            return self.of_other_lane(v, t, lanes);
         }
+        let raw = (place.stored.form == Form::Narrow).then_some(raw);
+        let element = self.element(buffer, index);
+        self.note_byte(v, raw, buffer, element);
+        v
     }
 
     /// In which bits the number of the thread differs whose register is read, if it is another's.
@@ -182,6 +187,20 @@ impl Emitter<'_> {
 
     fn array_place(&mut self, buffer: BufferId, formula: &Linear, class: StorageClass) -> Place {
         let (array, stored) = self.array(buffer, class);
+        let at = if self.words.contains(&buffer) {
+            let (word, byte) = self.word_and_byte(formula);
+            vec![array, word, byte]
+        } else {
+            vec![array, self.array_index(formula)]
+        };
+        let pointer = self.code.module.pointer(class, stored.ty);
+        let pointer = self.code.value(Op::AccessChain, pointer, &at);
+        let all = self.region(buffer);
+        Place { pointer, stored, align: None, all, own: all }
+    }
+
+    /// The number of an element, in 32 bits.
+    fn array_index(&mut self, formula: &Linear) -> Word {
         let word = self.code.module.u32();
         let mut at = self.low_sum(&formula.terms.iter().map(|(t, c)| (t.clone(), *c)).collect::<Vec<_>>());
         if formula.constant != 0 || at.is_none() {
@@ -191,10 +210,34 @@ impl Emitter<'_> {
                 None => c,
             });
         }
-        let pointer = self.code.module.pointer(class, stored.ty);
-        let pointer = self.code.value(Op::AccessChain, pointer, &[array, at.unwrap_or(0)]);
-        let all = self.region(buffer);
-        Place { pointer, stored, align: None, all, own: all }
+        at.unwrap_or(0)
+    }
+
+    /// The number of the word that holds a byte, and of the byte in it.
+    fn word_and_byte(&mut self, formula: &Linear) -> (Word, Word) {
+        let (ty, bytes) = (self.code.module.u32(), BYTES as i64);
+        let [mask, shift] = [3, 2].map(|v| self.code.module.int_const(32, v));
+        let place = formula.constant.rem_euclid(bytes);
+        let mut first = formula.clone();
+        first.constant = formula.constant.wrapping_sub(place);
+        if words::starts_word(&first, &self.divisors) {
+            // Neighbours share the word's number.
+            let at = self.array_index(&first);
+            let byte = self.code.module.int_const(32, place.cast_unsigned());
+            return (self.code.value(Op::ShiftRightLogical, ty, &[at, shift]), byte);
+        }
+        let at = self.array_index(formula);
+        let word = self.code.value(Op::ShiftRightLogical, ty, &[at, shift]);
+        (word, self.code.value(Op::BitwiseAnd, ty, &[at, mask]))
+    }
+
+    /// The word of shared memory that starts with a byte.
+    pub(super) fn shared_word(&mut self, buffer: BufferId, first: &Linear) -> Word {
+        let (array, stored) = self.array(buffer, StorageClass::Workgroup);
+        let (word, _) = self.word_and_byte(first);
+        let four = self.code.module.vector(stored.ty, BYTES as u32);
+        let pointer = self.code.module.pointer(StorageClass::Workgroup, four);
+        self.code.value(Op::AccessChain, pointer, &[array, word])
     }
 
     fn array(&mut self, buffer: BufferId, class: StorageClass) -> (Word, Stored) {
@@ -204,13 +247,19 @@ impl Emitter<'_> {
         let t = self.nest.buffers[buffer].dtype;
         let shared = class == StorageClass::Workgroup;
         let stored = if shared { self.stored_shared(t) } else { self.stored_near(t) };
-        let count = layout::elements(self.nest, buffer).unwrap_or(0).max(1);
+        let mut count = layout::elements(self.nest, buffer).unwrap_or(0).max(1);
+        let (mut element, mut size) = (stored.ty, u64::from(stored.size));
+        if self.words.contains(&buffer) {
+            count = count.div_ceil(BYTES as u64);
+            element = self.code.module.vector(element, BYTES as u32);
+            size = BYTES as u64;
+        }
         if shared {
-            self.shared_bytes = self.shared_bytes.saturating_add(count.saturating_mul(stored.size.into()));
+            self.shared_bytes = self.shared_bytes.saturating_add(count.saturating_mul(size));
         }
         let array = match u32::try_from(count) {
             Ok(count) if self.shared_bytes <= u64::from(self.target.shared_bytes) => {
-                let ty = self.code.module.array(stored.ty, count);
+                let ty = self.code.module.array(element, count);
                 if shared { self.code.module.variable(class, ty) } else { self.code.variable(ty) }
             }
             _ => {

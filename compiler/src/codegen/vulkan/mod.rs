@@ -7,6 +7,9 @@
 
 mod code;
 mod convert;
+mod dot;
+#[cfg(test)]
+mod dot_tests;
 mod emit;
 mod expr;
 mod float;
@@ -17,6 +20,7 @@ mod memory_model;
 mod module;
 mod phase;
 mod stmt;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod types;

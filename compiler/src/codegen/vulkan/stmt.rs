@@ -52,6 +52,7 @@ impl Emitter<'_> {
                 if self.nest.buffers[*buffer].space == Space::Register {
                     self.store(place, v, t);
                 } else {
+                    self.dots.keep(v);
                     self.by_one(|e| e.store(place, v, t));
                     // Where one thread alone stored, no other one knows what is there.
                     if self.uniform {

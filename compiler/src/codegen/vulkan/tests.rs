@@ -31,7 +31,7 @@ const TYPES: [DType; 13] = [
 ];
 
 /// Everything that a device may have.
-fn full() -> GpuTarget {
+pub(super) fn full() -> GpuTarget {
     let target = GpuTarget::default();
     let features = GpuFeatures {
         atomics64: true,
@@ -45,7 +45,7 @@ fn full() -> GpuTarget {
 }
 
 /// The kernel's code, valid as far as can be told here.
-fn code(nest: Nest, target: &GpuTarget) -> SpirvCode {
+pub(super) fn code(nest: Nest, target: &GpuTarget) -> SpirvCode {
     let kernel = kernel(nest, target);
     match kernel.code {
         Code::Spirv(code) => {
@@ -83,11 +83,11 @@ fn validate(name: &str, words: &[u32]) {
     }
 }
 
-fn module(code: &SpirvCode) -> dr::Module {
+pub(super) fn module(code: &SpirvCode) -> dr::Module {
     dr::load_words(&code.words).expect("a module")
 }
 
-fn count(module: &dr::Module, op: Op) -> usize {
+pub(super) fn count(module: &dr::Module, op: Op) -> usize {
     module.all_inst_iter().filter(|i| i.class.opcode == op).count()
 }
 
