@@ -247,12 +247,18 @@ impl<'a> Fuser<'a> {
                 .stmts
                 .handles()
                 .all(|t| inside.contains(&t) || self.accesses.of(t).iter().all(|a| a.object != object));
-            if !alone {
+            // What starts there and goes on from pass to pass of the level would start anew in each.
+            let goes_on = stmts.iter().filter(|t| has(t)).any(|t| self.writes(*t, object));
+            if !alone || goes_on {
                 return false;
             }
             own.insert(object);
         }
         self.accesses.interchange(self.form, self.levels, &stmts, level, &own)
+    }
+
+    fn writes(&self, s: StmtId, object: Object) -> bool {
+        self.accesses.of(s).iter().any(|a| a.write && a.object == object)
     }
 
     fn cluster<'i>(&self, items: &[&'i Item], level: LevelId, bound: &[LevelId]) -> Vec<Cluster<'i>> {
