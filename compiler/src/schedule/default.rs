@@ -277,7 +277,9 @@ impl Model<'_> {
                 Action::Scan { .. }
                 | Action::Append { .. }
                 | Action::Scatter { .. }
+                | Action::Element { .. }
                 | Action::Exchange { .. }
+                | Action::Carry { .. }
                 | Action::Best { .. } => {
                     continue;
                 }

@@ -390,13 +390,16 @@ impl<'a> Fuser<'a> {
             return true;
         }
         let (Some(Item::Stmt(a)), Item::Stmt(b)) = (items.first(), item) else { return true };
-        self.thread_levels(*a) == self.thread_levels(*b)
+        let whole = |s: StmtId| self.form.stmts[s].whole;
+        self.thread_levels(*a) == self.thread_levels(*b) && whole(*a) == whole(*b)
     }
 
     /// Whether an item may run as lanes of a block, by threads, or on several cores at once.
     fn lanes(&self, item: &Item, level: LevelId) -> bool {
         if self.levels.parallel.contains(&level) {
             return match item {
+                // A scan's elements stay with what carries its result on.
+                Item::Stmt(s) if self.form.stmts[*s].whole == Some(self.levels.all[level].axis) => false,
                 Item::Stmt(s) => {
                     self.accesses.independent(self.form, self.levels, &[*s], level, &BTreeSet::new())
                 }

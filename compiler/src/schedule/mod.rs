@@ -34,6 +34,7 @@ mod partial;
 pub mod plan;
 mod program;
 mod say;
+mod scans;
 mod split;
 mod stage;
 mod storage;

@@ -38,8 +38,8 @@ fn refuse(span: Span, message: String) -> Diagnostic {
     Diagnostic::error(Code::Illegal, span, message)
 }
 
-fn reassociates(form: &Form, dtype: DType, op: ReduceOp, allow: Allow) -> bool {
-    let _ = form;
+/// Whether results of an operator may be combined in another order.
+pub(super) fn reassociates(dtype: DType, op: ReduceOp, allow: Allow) -> bool {
     !(dtype.is_float() || dtype.is_complex())
         || matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All)
         || allow.reassoc
@@ -189,7 +189,7 @@ pub(crate) fn split(form: &mut Form, axis: AxisId, n: i64, allow: Allow) -> Resu
         if !stmt.axes.contains(&axis) || v.axes.contains(&axis) || !is_top(form, s) {
             continue;
         }
-        if !reassociates(form, v.dtype, op, allow) {
+        if !reassociates(v.dtype, op, allow) {
             return Err(needs_reassoc(span, &format!("reducing over `{name}`")));
         }
         let args: Vec<ExprId> = args.iter().map(|e| inline_along(form, *e, axis)).collect();
@@ -237,7 +237,7 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
         return Err(refuse(whole, format!("no scan gives `{target}`")));
     };
     let dtype = form.func.values[run].dtype;
-    if !reassociates(form, dtype, op, allow) {
+    if !reassociates(dtype, op, allow) {
         return Err(needs_reassoc(stmt.span, "scanning"));
     }
     let expr = inline_along(form, expr, axis);
@@ -355,7 +355,7 @@ pub(crate) fn privatize(
     let stmt = form.stmts[s].clone();
     let Action::Store { index, op, expr, .. } = stmt.action else { return Err(none()) };
     let monoid = reduction(op).ok_or_else(none)?;
-    if !reassociates(form, t.dtype, monoid, allow) {
+    if !reassociates(t.dtype, monoid, allow) {
         return Err(needs_reassoc(stmt.span, "scattering"));
     }
     // The longest axis is the first that is not a small constant.

@@ -1,6 +1,7 @@
 //! Every sample, at tiny odd sizes: the nest against the oracle.
 
 mod atomic;
+mod scans;
 
 use std::collections::BTreeMap;
 

@@ -29,7 +29,7 @@ const ROWS: &str = "kernel rows(x: in i32[M,N], y: out i32[M], z: out i64) {
   z = max[i in M](max[j in N](i64(x[i,j])))
 }";
 
-fn kernel(text: &str) -> (File, FuncId) {
+pub(super) fn kernel(text: &str) -> (File, FuncId) {
     let (ast, errors) = crate::syntax::parse(text);
     assert!(errors.is_empty(), "{errors:?}");
     let (file, errors) = check(&ast);
@@ -38,7 +38,7 @@ fn kernel(text: &str) -> (File, FuncId) {
     (file, id)
 }
 
-fn plan(verbs: &str, target: &Target) -> Choice {
+pub(super) fn plan(verbs: &str, target: &Target) -> Choice {
     let text = format!("schedule k for {} {{ {verbs} }}", target.name());
     let (ast, errors) = crate::syntax::parse(&text);
     assert!(errors.is_empty(), "{text}: {errors:?}");
