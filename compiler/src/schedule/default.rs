@@ -394,7 +394,7 @@ impl Model<'_> {
         None
     }
 
-    /// Long axes whose passes never meet in what is stored, from the outside in.
+    /// Long axes whose passes never meet in what is stored or scanned, from the outside in.
     pub(super) fn apart(&self) -> Vec<AxisId> {
         let accesses = Accesses::new(self.form);
         let long = |axis: &&AxisId| {
@@ -405,6 +405,9 @@ impl Model<'_> {
         };
         let apart = |axis: &&AxisId| {
             self.form.stmts.handles().all(|s| {
+                if matches!(self.form.stmts[s].action, Action::Scan { axis: along, .. } if along == **axis) {
+                    return false;
+                }
                 let mut writes =
                     accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_)));
                 writes.all(|x| agree_on_axis(self.form, x, x, **axis) && x.index.contains(&Ix::Axis(**axis)))

@@ -185,3 +185,30 @@ fn scans_in_order() {
         agrees(AGAIN, verbs, 8, &[1, 8, 23]);
     }
 }
+
+/// By default the threads of a subgroup scan a row, or a part of a whole tensor, where the task allows that.
+#[test]
+fn the_default_scans_by_subgroups() {
+    for (text, reassoc, expected) in [
+        (rows("f32", "add"), true, "tile(r, 1) grid(r) thread(i, 8) unroll(i, 4)"),
+        (rows("f32", "add"), false, "tile(r, 1) grid(r)"),
+        (rows("f32", "max"), false, "tile(r, 1) grid(r) thread(i, 8) unroll(i, 4)"),
+        (flat("i32", "add"), false, "tile(i, 1) thread(i, 8) unroll(i, 4)"),
+        (flat("f32", "add"), false, "tile(i, 1)"),
+    ] {
+        let (target, (file, id)) = (device(8), kernel(&text));
+        let allow = Allow { reassoc, ..Allow::default() };
+        let plan = default_plan(&file, id, allow, &target).expect("a default");
+        let shown: Vec<String> = plan.verbs.iter().map(crate::schedule::parse::verb_text).collect();
+        assert_eq!(shown.join(" "), expected, "{text}");
+        for n in [1, 5, 32, 70, 300] {
+            let sizes = if file.funcs[id].sizes.len() == 1 { vec![n] } else { vec![3, n] };
+            let inputs = cases::inputs_at(&file, id, &sizes, 7).expect("inputs");
+            assert_eq!(
+                judge_on(&target, &file, id, &Choice::Default { allow }, &inputs),
+                Ok(()),
+                "{text} {n}"
+            );
+        }
+    }
+}
