@@ -187,10 +187,7 @@ pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wish
         Action::Store { tensor, kind: StoreKind::Scatter, .. } => Some(*tensor),
         _ => None,
     });
-    let target_of_scan = form.stmts.iter().find_map(|(_, s)| match &s.action {
-        Action::Scan { value, .. } => Some(form.func.values[*value].name.clone()),
-        _ => None,
-    });
+    let target_of_scan = split::scan_target(form);
     let reduced = form.stmts.iter().find_map(|(_, s)| match &s.action {
         Action::Accumulate { value, .. } => {
             let own = &form.func.values[*value].axes;

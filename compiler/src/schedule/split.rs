@@ -313,6 +313,15 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
     Ok(p)
 }
 
+/// The first tensor or value that a scan's result goes to.
+pub(crate) fn scan_target(form: &Form) -> Option<String> {
+    let names = form.stmts.iter().filter_map(|(_, s)| match &s.action {
+        Action::Store { tensor, .. } => Some(&form.func.tensors[*tensor].name),
+        other => other.written_value().map(|v| &form.func.values[v].name),
+    });
+    names.into_iter().find(|name| scan_of(form, name).is_some()).cloned()
+}
+
 /// The scan that can be taken apart whose result goes to a tensor or value, and its axis.
 pub(crate) fn scan_of(form: &Form, target: &str) -> Option<(StmtId, AxisId)> {
     form.stmts.iter().find_map(|(s, stmt)| match &stmt.action {

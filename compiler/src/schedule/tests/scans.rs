@@ -193,7 +193,11 @@ fn the_default_scans_by_subgroups() {
         (rows("f32", "add"), true, "tile(r, 1) grid(r) thread(i, 8) unroll(i, 4)"),
         (rows("f32", "add"), false, "tile(r, 1) grid(r)"),
         (rows("f32", "max"), false, "tile(r, 1) grid(r) thread(i, 8) unroll(i, 4)"),
-        (flat("i32", "add"), false, "tile(i, 1) thread(i, 8) unroll(i, 4)"),
+        (
+            flat("i32", "add"),
+            false,
+            "tile(i, 1) thread(i, 8) unroll(i, 4) scan(y, via = two_pass, items = 4)",
+        ),
         (flat("f32", "add"), false, "tile(i, 1)"),
     ] {
         let (target, (file, id)) = (device(8), kernel(&text));
