@@ -152,14 +152,25 @@ fn both_atomic(form: &Form, a: StmtId, b: StmtId) -> bool {
 /// Whether accesses of one object at different passes of a level touch different elements.
 pub(crate) fn agree(form: &Form, levels: &Levels, x: &Access, y: &Access, level: LevelId) -> bool {
     let axis = levels.all[level].axis;
+    let exchange = x.index.iter().chain(&y.index).any(|ix| matches!(ix, Ix::Exchange(_)));
     if let Object::Value(v) = x.object {
         let info = &form.info[v.index()];
         if info.lanes_of == Some(axis) {
-            let exchange = x.index.iter().chain(&y.index).any(|ix| matches!(ix, Ix::Exchange(_)));
             return levels.all[level].kind.is_block() && !exchange;
         }
     }
+    if exchange {
+        // The other thread runs at the same time: its point belongs to the same pass. But loops over threads nest without
+        // anything in between, so that none of them goes around both accesses.
+        return !levels.is_threads(level) && agree_on_axis(form, &in_pass(x), &in_pass(y), axis);
+    }
     agree_on_axis(form, x, y, axis)
+}
+
+/// An access as passes of a loop outside the threads see it.
+fn in_pass(access: &Access) -> Access {
+    let index = access.index.iter().map(|ix| if let Ix::Exchange(a) = ix { Ix::Axis(*a) } else { *ix });
+    Access { index: index.collect(), ..access.clone() }
 }
 
 /// As [`agree`], for all levels of an axis.
@@ -217,11 +228,15 @@ pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
             let op = if *op == ReduceOp::Dot { ReduceOp::Sum } else { *op };
             out.push(own(form, *value, Some(op)));
         }
-        Action::Exchange { value, from, axis, .. } => {
-            let mine = Access { write: false, ..own(form, *from, None) };
-            let other = |ix: &Ix| if *ix == Ix::Axis(*axis) { Ix::Exchange(*axis) } else { *ix };
-            let other = Access { index: mine.index.iter().map(other).collect(), ..mine.clone() };
-            out.extend([mine, other, own(form, *value, None)]);
+        Action::Element { value, run, .. } => out.extend([read_own(form, *run), own(form, *value, None)]),
+        Action::Exchange { value, from, axis, upto, .. } => {
+            out.extend([read_own(form, *from), read_other(form, *from, *axis), own(form, *value, None)]);
+            out.extend(upto.iter().flat_map(|(to, of)| [read_own(form, *of), own(form, *to, None)]));
+        }
+        Action::Carry { value, carry, before, upto, total, axis, groups, .. } => {
+            out.extend([read_own(form, *upto), read_own(form, *total)]);
+            out.extend((*groups > 1).then(|| read_other(form, *total, *axis)));
+            out.extend([*carry, *before, *value].map(|v| own(form, v, None)));
         }
         Action::Matrix { step, .. } => match *step {
             MatrixStep::Start { matrices: value, .. } | MatrixStep::Copy { tile: value, .. } => {
@@ -263,6 +278,17 @@ fn own(form: &Form, value: ValueId, combines: Option<ReduceOp>) -> Access {
     Access { object: Object::Value(value), write: true, index, combines }
 }
 
+fn read_own(form: &Form, value: ValueId) -> Access {
+    Access { write: false, ..own(form, value, None) }
+}
+
+/// A read of what another thread along an axis has.
+fn read_other(form: &Form, value: ValueId, axis: AxisId) -> Access {
+    let mine = read_own(form, value);
+    let other = |ix: &Ix| if *ix == Ix::Axis(axis) { Ix::Exchange(axis) } else { *ix };
+    Access { index: mine.index.iter().map(other).collect(), ..mine }
+}
+
 fn ix(form: &Form, e: ExprId) -> Ix {
     match form.func.exprs[e].kind {
         ExprKind::Axis(a) if form.is_dimension(a) => Ix::Axis(a),
@@ -286,7 +312,7 @@ pub(crate) fn reads(form: &Form, e: ExprId, seen: &mut BTreeSet<ExprId>, out: &m
     }
     let kind = &form.func.exprs[e].kind;
     match kind {
-        ExprKind::Value(v) => out.push(Access { write: false, ..own(form, *v, None) }),
+        ExprKind::Value(v) => out.push(read_own(form, *v)),
         ExprKind::ValueAt(v, index) => out.push(Access {
             object: Object::Value(*v),
             write: false,

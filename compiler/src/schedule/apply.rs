@@ -80,11 +80,12 @@ pub(crate) fn tile_specs(form: &Form, assignment: &Assignment) -> Vec<AxisSpec> 
     specs
 }
 
-/// What runs parts at the same time: the threads of a processor; of a GPU, enough threads to keep it busy.
-fn workers(target: &Target) -> i64 {
+/// What runs parts at the same time: the threads of a processor; of a GPU, enough threads to keep it busy, or groups where
+/// a part has several `threads`.
+fn workers(target: &Target, threads: i64) -> i64 {
     let n = match target {
         Target::Cpu(cpu) => i64::try_from(cpu.threads).unwrap_or(1),
-        Target::Vulkan(gpu) => in_flight(gpu),
+        Target::Vulkan(gpu) => (in_flight(gpu) / threads.max(1)).max(gpu.units.into()),
     };
     n.max(1)
 }
@@ -98,12 +99,16 @@ pub(crate) fn in_flight(gpu: &GpuTarget) -> i64 {
 
 /// An axis that is cut in parts hands its wishes on: the parts go over the cores, the rest to the loop inside.
 pub(crate) fn hand_on(specs: &mut Vec<AxisSpec>, parts: &Parts) {
-    let most = parts.part.index().max(parts.inner.index()) + 1;
+    let all = [parts.part, parts.inner].into_iter().chain(parts.over);
+    let most = all.map(AxisId::index).max().unwrap_or(0) + 1;
     if specs.len() < most {
         specs.resize(most, AxisSpec::default());
     }
     let mut spec = specs[parts.whole.index()].clone();
     spec.parallel = false;
+    if let Some(over) = parts.over {
+        specs[over.index()].threads = spec.threads;
+    }
     specs[parts.inner.index()] = spec;
     specs[parts.part.index()].parallel = true;
     specs[parts.whole.index()].parallel = false;
@@ -290,7 +295,9 @@ impl Apply<'_> {
                 match via {
                     ScanVia::TwoPass | ScanVia::ThreePass if here => {
                         let n = items.as_ref().and_then(|i| i.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = workers(self.target);
+                        let axis = split::scan_of(self.form, target).map(|(_, axis)| axis);
+                        let spec = axis.and_then(|a| self.setup.specs.get(a.index()));
+                        let threads = workers(self.target, spec.and_then(|s| s.threads).unwrap_or(1));
                         let p = split::scan(self.form, target, (threads * n).min(4096), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }
@@ -303,7 +310,7 @@ impl Apply<'_> {
                 match via {
                     ScatterVia::Privatize => {
                         let n = copies.as_ref().and_then(|c| c.value(self.assignment)).unwrap_or(1).max(1);
-                        let threads = workers(self.target);
+                        let threads = workers(self.target, 1);
                         let p = split::privatize(self.form, tensor, (threads * n).min(1024), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
                     }

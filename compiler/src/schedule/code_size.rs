@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::form::Form;
 use crate::diag::{Code, Diagnostic};
 use crate::nest::ir::{BinaryOp, ExprId, ExprKind, LoopKind, Nest, Stmt};
+use crate::nest::verify::threads;
 
 /// Most operations that the blocks of a kernel may become. Generous: what runs fast has some thousands.
 const MOST: u64 = 16_000;
@@ -14,6 +15,9 @@ const LANES: u64 = 4;
 
 /// Operations of a function like `exp`.
 const FUNCTION: u64 = 30;
+
+/// Operations of an exchange between threads, where the device has no instruction for it.
+const EXCHANGE: u64 = 50;
 
 /// Refuses a nest whose blocks become more code than anybody wants to wait for.
 ///
@@ -62,6 +66,7 @@ fn operators(nest: &Nest, e: ExprId, seen: &mut BTreeSet<ExprId>) -> u64 {
     let own = match expr.kind {
         ExprKind::Const(_) | ExprKind::Var(_) | ExprKind::Size(_) | ExprKind::Param(_) => return 0,
         ExprKind::Math(..) | ExprKind::Binary(BinaryOp::Pow, ..) => FUNCTION,
+        ExprKind::Load { buffer, ref index } if threads::is_exchange(nest, buffer, index) => EXCHANGE,
         _ => 1,
     };
     if !seen.insert(e) {

@@ -187,10 +187,7 @@ pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wish
         Action::Store { tensor, kind: StoreKind::Scatter, .. } => Some(*tensor),
         _ => None,
     });
-    let target_of_scan = form.stmts.iter().find_map(|(_, s)| match &s.action {
-        Action::Scan { value, .. } => Some(form.func.values[*value].name.clone()),
-        _ => None,
-    });
+    let target_of_scan = split::scan_target(form);
     let reduced = form.stmts.iter().find_map(|(_, s)| match &s.action {
         Action::Accumulate { value, .. } => {
             let own = &form.func.values[*value].axes;
@@ -278,7 +275,9 @@ impl Model<'_> {
                 | Action::Append { .. }
                 | Action::Matrix { .. }
                 | Action::Scatter { .. }
+                | Action::Element { .. }
                 | Action::Exchange { .. }
+                | Action::Carry { .. }
                 | Action::Best { .. } => {
                     continue;
                 }
@@ -401,7 +400,7 @@ impl Model<'_> {
         None
     }
 
-    /// Long axes whose passes never meet in what is stored, from the outside in.
+    /// Long axes whose passes never meet in what is stored or scanned, from the outside in.
     pub(super) fn apart(&self) -> Vec<AxisId> {
         let accesses = Accesses::new(self.form);
         let long = |axis: &&AxisId| {
@@ -412,6 +411,9 @@ impl Model<'_> {
         };
         let apart = |axis: &&AxisId| {
             self.form.stmts.handles().all(|s| {
+                if matches!(self.form.stmts[s].action, Action::Scan { axis: along, .. } if along == **axis) {
+                    return false;
+                }
                 let mut writes =
                     accesses.of(s).iter().filter(|x| x.write && matches!(x.object, Object::Tensor(_)));
                 writes.all(|x| agree_on_axis(self.form, x, x, **axis) && x.index.contains(&Ix::Axis(**axis)))

@@ -3,19 +3,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::GpuTarget;
+use rooftile_artifact::{DType, GpuTarget};
 
 use super::apply::{in_flight, tile_specs};
 use super::default::{Model, fold_specs, in_parts};
 use super::form::{Action, Form, StmtId, operands};
 use super::levels::is_reduced;
 use super::say::{Wishes, plan_of};
+use super::split::reassociates;
 use super::{Allow, bounds, inline, mma};
-use crate::hir::ir::{AxisId, ExprId, ExprKind};
+use crate::hir::ir::{AxisId, ExprId, ExprKind, ReduceOp};
 use crate::schedule::plan::{Assignment, Plan};
 
 /// Rows of a register block of a contraction.
 const ROWS: i64 = 16;
+
+/// Points of a scan that a thread has in a step.
+const SCANNED: i64 = 4;
 
 /// Most axes that are shared out over groups.
 const GRID: usize = 3;
@@ -60,16 +64,21 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
     } else {
         BTreeSet::new()
     };
+    side_by_side.retain(|a| scans(form, *a).all(|(dtype, op)| reassociates(dtype, op, allow)));
     if !reaches_all_work(&model, &side_by_side) {
         side_by_side.clear();
     }
     for a in &side_by_side {
-        // What is summed over is handed over between threads: a subgroup needs no barrier for that.
-        let n = if is_reduced(form, *a) { target.subgroup.clamp(1, 64) } else { threads_along(target) };
+        // What is summed over or scanned is handed over between threads: a subgroup needs no barrier for that.
+        let together = is_reduced(form, *a) || scans(form, *a).next().is_some();
+        let n = if together { target.subgroup.clamp(1, 64) } else { threads_along(target) };
         specs[a.index()].threads = Some(i64::from(n).max(2));
     }
     if blocks {
         model.write_out(&side_by_side, &mut specs);
+        for a in side_by_side.iter().filter(|a| scans(form, **a).next().is_some()) {
+            specs[a.index()].unroll = Some(SCANNED);
+        }
         if let Some(c) = model.contraction(&side_by_side) {
             specs[c.rows.index()].unroll = Some(ROWS);
         }
@@ -85,6 +94,14 @@ fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks:
         in_parts(form, allow, in_flight(target), &mut wishes);
     }
     wishes
+}
+
+/// Types and operators of the scans along an axis.
+fn scans(form: &Form, axis: AxisId) -> impl Iterator<Item = (DType, ReduceOp)> {
+    form.stmts.iter().filter_map(move |(_, s)| match s.action {
+        Action::Scan { run, op, axis: along, .. } if along == axis => Some((form.func.values[run].dtype, op)),
+        _ => None,
+    })
 }
 
 /// Values that hold what a tensor holds: reading it again costs less than writing it to scratch memory and reading that.

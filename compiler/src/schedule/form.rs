@@ -95,6 +95,8 @@ pub(crate) struct Stmt {
     pub(crate) copies: bool,
     /// Along an axis whose points run by threads, it runs for the first of each so many.
     pub(crate) every: Option<(AxisId, i64)>,
+    /// Along an axis whose points run by threads, all of them run it, also those beyond the end.
+    pub(crate) whole: Option<AxisId>,
     /// What it adds to memory that several chunks see is added by atomic operations: passes may meet there.
     pub(crate) atomic: bool,
     /// Its place in the source.
@@ -124,6 +126,19 @@ pub(crate) enum Action {
         /// Only where this holds.
         guard: Option<ExprId>,
     },
+    /// `value = expr` at the points of `axis`, `none` for threads beyond its end: the elements of a scan from `run` on.
+    Element {
+        /// The value.
+        value: ValueId,
+        /// With what.
+        expr: ExprId,
+        /// What changes no result.
+        none: ExprId,
+        /// What the running result begins with; what carries it on shares loops with the elements.
+        run: ValueId,
+        /// The axis, whose points run by threads.
+        axis: AxisId,
+    },
     /// `value = op(from, from of another thread)`: of the one along `axis` whose number differs in one bit.
     Exchange {
         /// The value.
@@ -136,6 +151,30 @@ pub(crate) enum Action {
         axis: AxisId,
         /// The bit.
         bit: i64,
+        /// `Some((to, of))`: `to = op(from of the other thread, of)` for threads that have the bit; for others `to = of`.
+        upto: Option<(ValueId, ValueId)>,
+    },
+    /// Of `groups` of `width` neighbouring threads along `axis`: `before = op(carry, totals of the groups before)`,
+    /// `value = op(before, upto)` at the points of the axis, `carry = op(carry, all totals)`.
+    Carry {
+        /// Receives every partial result.
+        value: ValueId,
+        /// The running result; each thread has it.
+        carry: ValueId,
+        /// What comes before a group.
+        before: ValueId,
+        /// The partial result of a thread in its group.
+        upto: ValueId,
+        /// The result of a group; each of its threads has it.
+        total: ValueId,
+        /// The operator.
+        op: ReduceOp,
+        /// The axis, whose points run by threads.
+        axis: AxisId,
+        /// Threads of a group.
+        width: i64,
+        /// Groups.
+        groups: i64,
     },
     /// Keeps the first largest (smallest) element seen in `best` and its index in `at`.
     Best {
@@ -262,7 +301,9 @@ impl Action {
         match self {
             Action::Set { value, .. }
             | Action::Accumulate { value, .. }
+            | Action::Element { value, .. }
             | Action::Exchange { value, .. }
+            | Action::Carry { value, .. }
             | Action::Scan { value, .. }
             | Action::Scatter { value, .. } => Some(*value),
             Action::Best { best, .. } => Some(*best),
@@ -282,8 +323,9 @@ impl Action {
             } => {
                 vec![*e]
             }
-            Action::Exchange { .. } | Action::Matrix { .. } => Vec::new(),
+            Action::Exchange { .. } | Action::Carry { .. } | Action::Matrix { .. } => Vec::new(),
             Action::Best { expr, .. } | Action::Scan { expr, .. } => vec![*expr],
+            Action::Element { expr, none, .. } => vec![*expr, *none],
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter().copied().chain([*expr]).collect()
             }
@@ -310,8 +352,12 @@ impl Action {
             } => {
                 *e = f(*e);
             }
-            Action::Exchange { .. } | Action::Matrix { .. } => {}
+            Action::Exchange { .. } | Action::Carry { .. } | Action::Matrix { .. } => {}
             Action::Best { expr, .. } | Action::Scan { expr, .. } => *expr = f(*expr),
+            Action::Element { expr, none, .. } => {
+                *expr = f(*expr);
+                *none = f(*none);
+            }
             Action::Store { index, expr, .. } | Action::Scatter { index, expr, .. } => {
                 index.iter_mut().for_each(|e| *e = f(*e));
                 *expr = f(*expr);
@@ -343,6 +389,37 @@ impl Item {
 }
 
 impl Form {
+    /// Puts what `f` gives for a statement, if anything, in its place.
+    pub(crate) fn replace_stmts(&mut self, f: &mut dyn FnMut(&mut Form, StmtId) -> Option<Vec<StmtId>>) {
+        let items = std::mem::take(&mut self.items);
+        self.items = self.replaced(items, f);
+    }
+
+    fn replaced(
+        &mut self,
+        items: Vec<Item>,
+        f: &mut dyn FnMut(&mut Form, StmtId) -> Option<Vec<StmtId>>,
+    ) -> Vec<Item> {
+        let mut out = Vec::new();
+        for item in items {
+            match item {
+                Item::Stmt(s) => {
+                    out.extend(f(self, s).unwrap_or_else(|| vec![s]).into_iter().map(Item::Stmt))
+                }
+                Item::Seq { axis, fold, body } => {
+                    let body = self.replaced(body, f);
+                    out.push(Item::Seq { axis, fold, body });
+                }
+                Item::If { cond, then, otherwise } => {
+                    let then = self.replaced(then, f);
+                    let otherwise = self.replaced(otherwise, f);
+                    out.push(Item::If { cond, then, otherwise });
+                }
+            }
+        }
+        out
+    }
+
     /// A new value.
     pub(crate) fn value(&mut self, name: &str, dtype: DType, axes: Vec<AxisId>, span: Span) -> ValueId {
         self.info.push(ValueInfo::default());
@@ -352,7 +429,8 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        let stmt = Stmt { action, axes, levels: None, copies: false, every: None, atomic: false, span };
+        let stmt =
+            Stmt { action, axes, levels: None, copies: false, every: None, whole: None, atomic: false, span };
         self.stmts.push(stmt)
     }
 

@@ -247,12 +247,18 @@ impl<'a> Fuser<'a> {
                 .stmts
                 .handles()
                 .all(|t| inside.contains(&t) || self.accesses.of(t).iter().all(|a| a.object != object));
-            if !alone {
+            // What starts there and goes on from pass to pass of the level would start anew in each.
+            let goes_on = stmts.iter().filter(|t| has(t)).any(|t| self.writes(*t, object));
+            if !alone || goes_on {
                 return false;
             }
             own.insert(object);
         }
         self.accesses.interchange(self.form, self.levels, &stmts, level, &own)
+    }
+
+    fn writes(&self, s: StmtId, object: Object) -> bool {
+        self.accesses.of(s).iter().any(|a| a.write && a.object == object)
     }
 
     fn cluster<'i>(&self, items: &[&'i Item], level: LevelId, bound: &[LevelId]) -> Vec<Cluster<'i>> {
@@ -385,14 +391,19 @@ impl<'a> Fuser<'a> {
             return true;
         }
         let (Some(Item::Stmt(a)), Item::Stmt(b)) = (items.first(), item) else { return true };
+        let whole = |s: StmtId| self.form.stmts[s].whole;
         let all = self.thread_levels(*b);
-        self.thread_levels(*a) == all && all.iter().all(|l| self.share(items, item, *l))
+        self.thread_levels(*a) == all
+            && whole(*a) == whole(*b)
+            && all.iter().all(|l| self.share(items, item, *l))
     }
 
     /// Whether an item may run as lanes of a block, by threads, or on several cores at once.
     fn lanes(&self, item: &Item, level: LevelId) -> bool {
         if self.levels.parallel.contains(&level) {
             return match item {
+                // A scan's elements stay with what carries its result on.
+                Item::Stmt(s) if self.form.stmts[*s].whole == Some(self.levels.all[level].axis) => false,
                 Item::Stmt(s) => {
                     self.accesses.independent(self.form, self.levels, &[*s], level, &BTreeSet::new())
                 }

@@ -9,7 +9,7 @@ use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
-use super::{Allow, bounds, code_size, hoist, mma, partial, stage, storage};
+use super::{Allow, bounds, code_size, hoist, mma, partial, scans, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{ExprId, Tensor, ValueId};
 use crate::nest::build::Builder;
@@ -164,6 +164,7 @@ fn lower_copied(
             stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
         partial::lane_partials(&mut form, &levels, setup);
+        scans::by_threads(&mut form, &levels, setup);
         if copies != Copies::Fewest {
             hoist::hoist(&mut form, &levels);
         }

@@ -45,12 +45,8 @@ impl Emitter<'_> {
                     Ok(())
                 }
             },
-            Action::Exchange { value, from, op, axis, bit } => {
-                let mine = self.read_value(from, None)?;
-                let other = self.of_other_thread(axis, bit, |e| e.read_value(from, None))?;
-                let dtype = self.form.func.values[value].dtype;
-                let both = self.combine(monoid(op), mine, other, dtype);
-                self.write_value(value, None, both)
+            Action::Element { .. } | Action::Exchange { .. } | Action::Carry { .. } => {
+                self.by_threads(&stmt.action)
             }
             Action::Matrix { product, step } => self.matrix_step(product, step, span),
             Action::Best { best, at, op, axis, expr } => {

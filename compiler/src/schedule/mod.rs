@@ -35,6 +35,7 @@ mod partial;
 pub mod plan;
 mod program;
 mod say;
+mod scans;
 mod split;
 mod stage;
 mod storage;

@@ -17,46 +17,25 @@
 //! `allow reassoc`. Without it the lanes of the elements are computed together and added one after the other.
 
 use super::Allow;
-use super::form::{Action, Form, Item, StmtId};
+use super::form::{Action, Form, StmtId};
 use super::kernel::{Setup, levels_of};
 use super::levels::{LevelId, LevelKind, Levels};
+use super::split::reassociates;
 use crate::hir::ir::{AxisId, ReduceOp, ValueId};
 
 /// Gives every reduction over lanes its partial results, where that is allowed.
 pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, setup: &Setup) {
-    let items = std::mem::take(&mut form.items);
-    form.items = walk(form, levels, setup, items);
-}
-
-fn walk(form: &mut Form, levels: &Levels, setup: &Setup, items: Vec<Item>) -> Vec<Item> {
-    let mut out = Vec::new();
-    for item in items {
-        match item {
-            Item::Stmt(s) => match candidate(form, levels, setup.allow, s) {
-                Some(axis) => out.extend(split(form, levels, setup.group.exchange, s, axis).map(Item::Stmt)),
-                None => out.push(Item::Stmt(s)),
-            },
-            Item::Seq { axis, fold, body } => {
-                let body = walk(form, levels, setup, body);
-                out.push(Item::Seq { axis, fold, body });
-            }
-            Item::If { cond, then, otherwise } => {
-                let then = walk(form, levels, setup, then);
-                let otherwise = walk(form, levels, setup, otherwise);
-                out.push(Item::If { cond, then, otherwise });
-            }
-        }
-    }
-    out
+    form.replace_stmts(&mut |form, s| {
+        let axis = candidate(form, levels, setup.allow, s)?;
+        Some(split(form, levels, setup.group.exchange, s, axis))
+    });
 }
 
 fn candidate(form: &Form, levels: &Levels, allow: Allow, s: StmtId) -> Option<AxisId> {
     let stmt = &form.stmts[s];
     let Action::Accumulate { value, op, guard: None, .. } = &stmt.action else { return None };
     let v = &form.func.values[*value];
-    let exact = !(v.dtype.is_float() || v.dtype.is_complex())
-        || matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All);
-    if !(exact || allow.reassoc) {
+    if !reassociates(v.dtype, *op, allow) {
         return None;
     }
     let open = |a: &AxisId| !v.axes.contains(a) && levels.steps(*a).next().is_some();
@@ -68,16 +47,10 @@ fn candidate(form: &Form, levels: &Levels, allow: Allow, s: StmtId) -> Option<Ax
     reduced.next_back().filter(open)
 }
 
-fn split(
-    form: &mut Form,
-    levels: &Levels,
-    exchange: i64,
-    s: StmtId,
-    axis: AxisId,
-) -> impl Iterator<Item = StmtId> + use<> {
+fn split(form: &mut Form, levels: &Levels, exchange: i64, s: StmtId, axis: AxisId) -> Vec<StmtId> {
     let stmt = form.stmts[s].clone();
     let Action::Accumulate { value, op, args, guard } = stmt.action.clone() else {
-        return vec![s].into_iter();
+        return vec![s];
     };
     let blocks: Vec<LevelId> = levels.blocks(axis).collect();
     let partial = partial_value(form, value, axis, "lanes");
@@ -103,7 +76,7 @@ fn split(
         let (mut from, most) = (partial, within(levels, &own, axis, exchange));
         while every < most {
             let value = partial_value(form, value, axis, &format!("pairs{every}"));
-            let pairs = Action::Exchange { value, from, op: merge, axis, bit: every };
+            let pairs = Action::Exchange { value, from, op: merge, axis, bit: every, upto: None };
             let pairs = form.stmt(pairs, axes.clone(), stmt.span);
             form.stmts[pairs].levels = Some(own.clone());
             all.push(pairs);
@@ -125,11 +98,11 @@ fn split(
     form.stmts[combine].atomic = std::mem::take(&mut form.stmts[s].atomic);
     form.stmts[combine].every = (every > 1).then_some((axis, every));
     all.push(combine);
-    all.into_iter()
+    all
 }
 
 /// How many neighbours along an axis lie within `exchange` threads that can see each other's registers: a power of two.
-fn within(levels: &Levels, own: &[LevelId], axis: AxisId, exchange: i64) -> i64 {
+pub(super) fn within(levels: &Levels, own: &[LevelId], axis: AxisId, exchange: i64) -> i64 {
     let threads = |l: &LevelId| match levels.all[*l].kind {
         LevelKind::Threads { count } => Some((levels.position(*l), levels.all[*l].axis, count)),
         _ => None,
@@ -145,7 +118,8 @@ fn within(levels: &Levels, own: &[LevelId], axis: AxisId, exchange: i64) -> i64 
     n
 }
 
-fn partial_value(form: &mut Form, value: ValueId, axis: AxisId, what: &str) -> ValueId {
+/// A value with an element for each point of a block of an axis.
+pub(super) fn partial_value(form: &mut Form, value: ValueId, axis: AxisId, what: &str) -> ValueId {
     let v = form.func.values[value].clone();
     let mut axes = v.axes.clone();
     axes.push(axis);

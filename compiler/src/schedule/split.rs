@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! split(k, n):          s += e over k            =>  p[part] += e over the part's k;  s += p[part] over part
-//! scan(y, two_pass):    y[i] = run over i        =>  p[part] = sum of the part;  o[part] = running sum of p;
+//! scan(y, two_pass):    y[i] = run over i        =>  p[part] = sum of the part;  o[q] = running sum of p over q;
 //!                                                    y[i] = run over the part's i from o[part - 1]
 //! scatter(h, privatize): h[b] += e over i        =>  q[part,b] = 0;  q[part,b] += e over the part's i;
 //!                                                    h[b] += q[part,b] over part
@@ -32,6 +32,8 @@ pub(crate) struct Parts {
     pub(crate) inner: AxisId,
     /// The axis that was cut.
     pub(crate) whole: AxisId,
+    /// Runs over the results of all parts, where they are scanned.
+    pub(crate) over: Option<AxisId>,
 }
 
 /// What is added to a value's name for its parts.
@@ -41,8 +43,8 @@ fn refuse(span: Span, message: String) -> Diagnostic {
     Diagnostic::error(Code::Illegal, span, message)
 }
 
-fn reassociates(form: &Form, dtype: DType, op: ReduceOp, allow: Allow) -> bool {
-    let _ = form;
+/// Whether results of an operator may be combined in another order.
+pub(super) fn reassociates(dtype: DType, op: ReduceOp, allow: Allow) -> bool {
     !(dtype.is_float() || dtype.is_complex())
         || matches!(op, ReduceOp::Max | ReduceOp::Min | ReduceOp::Any | ReduceOp::All)
         || allow.reassoc
@@ -88,7 +90,7 @@ fn parts(form: &mut Form, axis: AxisId, n: i64) -> Parts {
     let inner = form.func.axes.push(Axis { name: a.name, kind: a.kind, lo, hi, parents, span });
     form.order.insert(at + 1, inner);
     form.partitions.insert(inner, part);
-    Parts { part, inner, whole: axis }
+    Parts { part, inner, whole: axis, over: None }
 }
 
 /// An expression with one axis for another.
@@ -192,7 +194,7 @@ pub(crate) fn split(form: &mut Form, axis: AxisId, n: i64, allow: Allow) -> Resu
         if !stmt.axes.contains(&axis) || v.axes.contains(&axis) || !is_top(form, s) {
             continue;
         }
-        if !reassociates(form, v.dtype, op, allow) {
+        if !reassociates(v.dtype, op, allow) {
             return Err(needs_reassoc(span, &format!("reducing over `{name}`")));
         }
         let args: Vec<ExprId> = args.iter().map(|e| inline_along(form, *e, axis)).collect();
@@ -230,17 +232,14 @@ pub(crate) fn split(form: &mut Form, axis: AxisId, n: i64, allow: Allow) -> Resu
 /// E0504 where there is no such scan, or it cannot be taken apart.
 pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Result<Parts, Diagnostic> {
     let whole = form.func.span;
-    let found = form.stmts.handles().find(|s| match &form.stmts[*s].action {
-        Action::Scan { value, .. } => is_top(form, *s) && feeds(form, *value, target),
-        _ => false,
-    });
-    let Some(s) = found else { return Err(refuse(whole, format!("no scan gives `{target}`"))) };
+    let found = scan_of(form, target);
+    let Some((s, _)) = found else { return Err(refuse(whole, format!("no scan gives `{target}`"))) };
     let stmt = form.stmts[s].clone();
     let Action::Scan { value, run, op, axis, expr } = stmt.action else {
         return Err(refuse(whole, format!("no scan gives `{target}`")));
     };
     let dtype = form.func.values[run].dtype;
-    if !reassociates(form, dtype, op, allow) {
+    if !reassociates(dtype, op, allow) {
         return Err(needs_reassoc(stmt.span, "scanning"));
     }
     let expr = inline_along(form, expr, axis);
@@ -258,8 +257,12 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
     }
     let span = stmt.span;
     let outer = form.func.values[run].axes.clone();
-    let p = parts(form, axis, n);
-    let with_part: Vec<AxisId> = [p.part].into_iter().chain(outer.iter().copied()).collect();
+    let mut p = parts(form, axis, n);
+    let over = form.func.axes.push(form.func.axes[p.part].clone());
+    form.order.insert(form.order.iter().position(|a| *a == p.part).map_or(0, |at| at + 1), over);
+    p.over = Some(over);
+    let with = |part: AxisId| -> Vec<AxisId> { [part].into_iter().chain(outer.iter().copied()).collect() };
+    let (with_part, with_over) = (with(p.part), with(over));
     let all: Vec<AxisId> = with_part.iter().copied().chain([p.inner]).collect();
     let element = rename(form, expr, axis, p.inner);
     let first = form.identity(op, dtype, span);
@@ -269,10 +272,11 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
     let b = Action::Accumulate { value: total, op, args: vec![element], guard: None };
     let b = form.stmt(b, all.clone(), span);
     // Running sums of the parts, and what each part starts from: the sum up to the part before.
-    let upto = form.value("upto", dtype, with_part.clone(), span);
-    let read_total = form.read(total, span);
-    let c = Action::Scan { value: upto, run, op, axis: p.part, expr: read_total };
-    let c = form.stmt(c, with_part.clone(), span);
+    let upto = form.value("upto", dtype, with_over.clone(), span);
+    let at = with_over.iter().map(|a| form.expr(ExprKind::Axis(*a), DType::I64, span)).collect();
+    let read_total = form.expr(ExprKind::ValueAt(total, at), dtype, span);
+    let c = Action::Scan { value: upto, run, op, axis: over, expr: read_total };
+    let c = form.stmt(c, with_over, span);
     let own_run = form.value("run", dtype, with_part.clone(), span);
     let at = form.expr(ExprKind::Axis(p.part), DType::I64, span);
     let (zero, one) = (form.int(0, span), form.int(1, span));
@@ -310,6 +314,25 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
         form.stmts[u].axes = form.sorted(axes);
     }
     Ok(p)
+}
+
+/// The first tensor or value that a scan's result goes to.
+pub(crate) fn scan_target(form: &Form) -> Option<String> {
+    let names = form.stmts.iter().filter_map(|(_, s)| match &s.action {
+        Action::Store { tensor, .. } => Some(&form.func.tensors[*tensor].name),
+        other => other.written_value().map(|v| &form.func.values[v].name),
+    });
+    names.into_iter().find(|name| scan_of(form, name).is_some()).cloned()
+}
+
+/// The scan that can be taken apart whose result goes to a tensor or value, and its axis.
+pub(crate) fn scan_of(form: &Form, target: &str) -> Option<(StmtId, AxisId)> {
+    form.stmts.iter().find_map(|(s, stmt)| match &stmt.action {
+        Action::Scan { value, axis, .. } if is_top(form, s) && feeds(form, *value, target) => {
+            Some((s, *axis))
+        }
+        _ => None,
+    })
 }
 
 fn uses(form: &Form, e: ExprId, value: ValueId) -> bool {
@@ -358,7 +381,7 @@ pub(crate) fn privatize(
     let stmt = form.stmts[s].clone();
     let Action::Store { index, op, expr, .. } = stmt.action else { return Err(none()) };
     let monoid = reduction(op).ok_or_else(none)?;
-    if !reassociates(form, t.dtype, monoid, allow) {
+    if !reassociates(t.dtype, monoid, allow) {
         return Err(needs_reassoc(stmt.span, "scattering"));
     }
     // The longest axis is the first that is not a small constant.

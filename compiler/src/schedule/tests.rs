@@ -3,6 +3,7 @@
 mod atomic;
 mod mma;
 mod pairs;
+mod scans;
 
 use std::collections::BTreeMap;
 

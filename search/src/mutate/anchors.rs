@@ -20,6 +20,8 @@ pub struct AxisAnchor {
     pub ordered: bool,
     /// Some kernel reduces along it.
     pub reduced: bool,
+    /// Some kernel scans along it.
+    pub scanned: bool,
     /// Its extent depends on data.
     pub ragged: bool,
     /// It is the last index of a store, so that its points are neighbours in memory.
@@ -183,6 +185,9 @@ impl Walk<'_> {
             }
         }
         for (_, expr) in func.exprs.iter() {
+            if let ExprKind::Scan { axis, .. } = &expr.kind {
+                self.anchors.axis_mut(&func.axes[*axis].name).scanned = true;
+            }
             if let ExprKind::Reduce { axes, op, args } = &expr.kind {
                 for axis in axes {
                     self.anchors.axis_mut(&func.axes[*axis].name).reduced = true;

@@ -170,3 +170,20 @@ fn integers_are_updated_by_atomics() {
         }
     }
 }
+
+/// Threads along a scanned axis change the association, where the task allows that; lanes of a processor do not.
+#[test]
+fn threads_combine_what_a_scan_adds_up() {
+    let checked = check(include_str!("../../../tests/samples/13_scan.tile"));
+    let id = checked.hir.entry("scan1").expect("a kernel of the sample");
+    for (gpu, reassoc) in [(true, true), (true, false), (false, true)] {
+        let allowed = Allowed { reassoc, ..Allowed::default() };
+        let names = plausible::Anchors { gpu, ..plausible::anchors(&checked.hir, id) };
+        let m = Mutator::new(Anchors::of(&checked.hir, id), Box::new(Product::default()), allowed)
+            .with_plausible(names);
+        let thread = Verb::Thread { axis: "i".into(), count: None };
+        let changes = gpu && reassoc;
+        assert_eq!(m.class_of_verb(&thread), if changes { Class::R } else { Class::X });
+        assert_eq!(m.class_of("bn"), if changes { Class::R } else { Class::X });
+    }
+}

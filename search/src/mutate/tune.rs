@@ -66,8 +66,16 @@ impl Mutator {
     }
 
     /// A tunable that cuts a reduced axis changes the order of summation.
-    fn class_of(&self, name: &str) -> Class {
-        if self.anchors.tile_names().get(name).copied().unwrap_or(false) { Class::R } else { Class::X }
+    pub(super) fn class_of(&self, name: &str) -> Class {
+        let reduced = self.anchors.tile_names().get(name).copied().unwrap_or(false);
+        let named = |a: &&AxisAnchor| a.tile.as_deref() == Some(name);
+        let scanned = self.anchors.axes.iter().filter(named).any(|a| self.scans_by_threads(a));
+        if reduced || scanned { Class::R } else { Class::X }
+    }
+
+    /// Whether threads along an axis combine what a scan adds up.
+    fn scans_by_threads(&self, axis: &AxisAnchor) -> bool {
+        axis.scanned && self.gpu() && self.allowed.reassoc
     }
 
     fn values_of(&self, name: &str) -> Vec<i64> {
@@ -147,7 +155,8 @@ impl Mutator {
     /// The class of cutting an axis.
     pub(super) fn cut(&self, axis: &str) -> Class {
         // Without leave to reassociate, lowering keeps the order of what is reduced, or refuses.
-        let regroups = |a: &AxisAnchor| a.ordered || a.reduced && self.allowed.reassoc;
+        let regroups =
+            |a: &AxisAnchor| a.ordered || a.reduced && self.allowed.reassoc || self.scans_by_threads(a);
         if self.anchors.axis(axis).is_some_and(regroups) { Class::R } else { Class::X }
     }
 }

@@ -83,7 +83,9 @@ pub fn exchanges(nest: &Nest, block: &Vec<Stmt>) -> bool {
     found
 }
 
-fn is_exchange(nest: &Nest, buffer: BufferId, index: &[ExprId]) -> bool {
+/// Whether an access to a buffer reaches for registers of another thread.
+#[must_use]
+pub fn is_exchange(nest: &Nest, buffer: BufferId, index: &[ExprId]) -> bool {
     nest.buffers[buffer].space == Space::Register && index.iter().any(|e| partner(nest, *e).is_some())
 }
 

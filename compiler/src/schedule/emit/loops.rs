@@ -294,6 +294,26 @@ impl Emitter<'_> {
         stmts.iter().map(of).min().unwrap_or(1)
     }
 
+    /// Whether all threads of a level run what is below it, also those beyond the end.
+    pub(super) fn whole(&self, level: LevelId, body: &[Tree]) -> bool {
+        let axis = self.levels.all[level].axis;
+        let mut stmts = Vec::new();
+        body.iter().for_each(|t| t.stmts(&mut stmts));
+        stmts.iter().any(|s| self.form.stmts[*s].whole == Some(axis))
+    }
+
+    /// Whether the point of a thread is below the end of an axis; `None` where it is in any case.
+    pub(super) fn has_point(&mut self, axis: AxisId) -> Result<Option<nest::ExprId>, Diagnostic> {
+        let AxisState { single: true, end: Some(end), .. } = self.axes[axis.index()] else { return Ok(None) };
+        let point = self.axis(axis)?;
+        Ok(Some(self.b.lt(point, end)))
+    }
+
+    /// The number of the thread along an axis.
+    pub(super) fn thread(&mut self, axis: AxisId) -> nest::ExprId {
+        self.axes[axis.index()].thread.unwrap_or_else(|| self.b.int(0))
+    }
+
     /// Whether a thread along an axis is the first of `n`; `None` where only those run.
     pub(in crate::schedule) fn is_first_of(&mut self, axis: AxisId, n: i64) -> Option<nest::ExprId> {
         let AxisState { thread: Some(thread), every, .. } = self.axes[axis.index()] else { return None };
@@ -306,35 +326,58 @@ impl Emitter<'_> {
     }
 
     /// What `f` reads, at the point of the thread whose number differs in a bit.
-    pub(in crate::schedule) fn of_other_thread<T>(
+    pub(super) fn of_other_thread<T>(
         &mut self,
         axis: AxisId,
         bit: i64,
         f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
     ) -> Result<T, Diagnostic> {
-        let mine = self.axes[axis.index()].thread;
-        if let Some(thread) = mine {
-            let bit = self.b.int(bit);
-            self.axes[axis.index()].thread = Some(self.b.binary(BinaryOp::Xor, thread, bit));
-        }
+        let Some(mine) = self.axes[axis.index()].thread else { return f(self) };
+        let bit = self.b.int(bit);
+        let other = self.b.binary(BinaryOp::Xor, mine, bit);
+        self.of_thread(axis, other, f)
+    }
+
+    /// What `f` reads, at the point of a thread.
+    pub(super) fn of_thread<T>(
+        &mut self,
+        axis: AxisId,
+        thread: nest::ExprId,
+        f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        let mine = self.axes[axis.index()].thread.replace(thread);
         let result = f(self);
         self.axes[axis.index()].thread = mine;
         result
     }
 
-    /// What `f` writes, for each thread along an axis, or the first of each `every`; one after the other where they are
-    /// not independent.
+    /// What `f` reads or writes, at the first of the points that a thread has in a block.
+    pub(super) fn at_first_unit<T>(
+        &mut self,
+        axis: AxisId,
+        f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        let zero = self.b.int(0);
+        let unit = self.axes[axis.index()].unit;
+        self.axes[axis.index()].unit = unit.map(|_| zero);
+        let result = f(self);
+        self.axes[axis.index()].unit = unit;
+        result
+    }
+
+    /// What `f` writes, for each thread along an axis that has a point or the `whole` of them, or the first of each `every`;
+    /// one after the other where they are not independent.
     pub(super) fn in_threads(
         &mut self,
         level: LevelId,
         count: i64,
         at_once: bool,
-        every: i64,
+        (every, whole): (i64, bool),
         f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let axis = self.levels.all[level].axis;
         let saved = self.axes[axis.index()];
-        let hi = self.reached(axis, count);
+        let hi = if whole { self.b.int(count) } else { self.reached(axis, count) };
         let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
         self.axes[axis.index()].thread = Some(self.b.var(var));
         let step = if at_once { 1 } else { every };

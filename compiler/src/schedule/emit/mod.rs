@@ -10,6 +10,7 @@ mod copies;
 mod loops;
 mod matrix;
 mod promote;
+mod scans;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,7 +215,8 @@ impl<'a> Emitter<'a> {
             Tree::Loop { level, lanes, body, .. } => match self.levels.all[*level].kind {
                 LevelKind::Block { count, .. } => self.block(*level, count, *lanes, body),
                 LevelKind::Threads { count } => {
-                    self.in_threads(*level, count, *lanes, self.every(*level, body), |e| e.trees(body))
+                    let run_by = (self.every(*level, body), self.whole(*level, body));
+                    self.in_threads(*level, count, *lanes, run_by, |e| e.trees(body))
                 }
                 LevelKind::Step(step) => self.step(*level, step, body),
             },

@@ -115,7 +115,7 @@ impl Emitter<'_> {
         match self.levels.all[*level].kind {
             LevelKind::Step(_) => self.over_blocks(rest, f),
             LevelKind::Threads { count } => {
-                self.in_threads(*level, count, true, 1, |e| e.over_blocks(rest, f))
+                self.in_threads(*level, count, true, (1, false), |e| e.over_blocks(rest, f))
             }
             LevelKind::Block { count, lanes } => {
                 self.in_units(*level, count, lanes, |e| e.over_blocks(rest, f))
