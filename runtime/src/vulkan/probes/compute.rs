@@ -29,7 +29,7 @@ pub(super) struct ComputeProbe {
 }
 
 /// One step of a chain.
-pub(super) type Step<'a> = &'a dyn Fn(&mut Asm, Word) -> Made<Word>;
+type Step<'a> = &'a dyn Fn(&mut Asm, Word) -> Made<Word>;
 
 /// What a loop computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,20 +190,10 @@ fn ints(name: &str, op: Binary, then: Binary) -> Made<ComputeProbe> {
 
 /// Repeats steps on every chain as often as the first buffer says, and keeps what comes of them.
 pub(super) fn rounds(mut a: Asm, first: &[(Type, Word)], name: &str, step: Step<'_>) -> Made<Kernel> {
-    let last = chains(&mut a, first, step)?;
-    let out = a.buffer(1)?;
-    if let Some(&(ty, _)) = first.first() {
-        a.keep(ty, &last, out)?;
-    }
-    a.finish(name, 2, 1)
-}
-
-/// Repeats steps on every chain as often as the first buffer says.
-pub(super) fn chains(a: &mut Asm, first: &[(Type, Word)], step: Step<'_>) -> Made<Vec<Word>> {
-    let count = a.buffer(0)?;
+    let (count, out) = (a.buffer(0)?, a.buffer(1)?);
     let ty = a.u32;
     let count = a.load(ty, count, 4)?;
-    a.repeat(count, first, |a, _, values| {
+    let last = a.repeat(count, first, |a, _, values| {
         let mut values = values.to_vec();
         for _ in 0..STEPS {
             for v in &mut values {
@@ -211,5 +201,9 @@ pub(super) fn chains(a: &mut Asm, first: &[(Type, Word)], step: Step<'_>) -> Mad
             }
         }
         Ok(values)
-    })
+    })?;
+    if let Some(&(ty, _)) = first.first() {
+        a.keep(ty, &last, out)?;
+    }
+    a.finish(name, 2, 1)
 }

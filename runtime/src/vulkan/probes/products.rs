@@ -7,7 +7,7 @@ use rspirv::dr::Builder;
 use rspirv::spirv::{CooperativeMatrixUse as Use, Word};
 
 use super::asm::{Asm, Made, Type};
-use super::compute::{ComputeProbe, GROUP, STEPS, chains, rounds};
+use super::compute::{ComputeProbe, GROUP, STEPS, rounds};
 
 /// Sums that do not wait for each other.
 const CHAINS: u32 = 4;
@@ -36,15 +36,28 @@ fn matrices(shape: MatrixShape, subgroup: u32) -> Made<ComputeProbe> {
     let (memory, word) = (a.buffer(2)?, a.u32);
     let behind = a.further(memory, m * k * left.bytes())?;
     let (x, y) = (a.load_matrix(left, memory, k)?, a.load_matrix(right, behind, n)?);
-    let mut first = Vec::new();
+    let mut first = vec![(left, x)];
     for chain in 0..CHAINS {
         let (start, local) = (a.int(chain), a.local);
         let start = a.with(Builder::i_add, word, local, start)?;
         first.push((sums, a.filled(sums, start)?));
     }
-    let last = chains(&mut a, &first, &|a, v| a.multiply_add(sums, [x, y, v]))?;
-    let mut all = last[0];
-    for v in &last[1..] {
+    let count = a.buffer(0)?;
+    let count = a.load(word, count, 4)?;
+    let last = a.repeat(count, &first, |a, _, values| {
+        let mut values = values.to_vec();
+        for _ in 0..STEPS {
+            // Another factor each time, lest the products be computed once.
+            values[0] = a.sum(left, values[0], x)?;
+            let factor = values[0];
+            for v in &mut values[1..] {
+                *v = a.multiply_add(sums, [factor, y, *v])?;
+            }
+        }
+        Ok(values)
+    })?;
+    let mut all = last[1];
+    for v in &last[2..] {
         all = a.sum(sums, all, *v)?;
     }
     // Each subgroup has a place of its own, behind the factors.
