@@ -171,9 +171,9 @@ mod tests {
             check(&target, &kernel, &code).map_err(|e| e.to_string())
         };
         assert_eq!(said(&|_| ()), Ok(()));
-        let more = GpuFeatures { atomics64: true, dot8: true, ..target.features };
+        let more = GpuFeatures { atomics64: true, atomic_add_f32: true, ..target.features };
         let e = said(&|code| code.features = more).expect_err("lacks both");
-        assert!(e.contains("atomics on 64-bit integers, 8-bit dot products"), "{e}");
+        assert!(e.contains("atomics on 64-bit integers, atomic additions of f32"), "{e}");
         let single = GpuTarget { features: GpuFeatures { f64: false, ..target.features }, ..target.clone() };
         let e = check(&single, &kernel, &whole).expect_err("lacks f64").to_string();
         assert_eq!(e, "k needs arithmetic on f64, which this device does not have");
