@@ -530,10 +530,11 @@ fn the_default_is_a_plan() {
                 },
             );
             let assignment: BTreeMap<String, i64> = names.collect();
-            for (threads, reassoc) in [(1, false), (2, false), (2, true), (8, true)] {
-                let at = format!("{name} {} {threads} {reassoc}", file.funcs[id].name);
+            let cpu = |threads| Target::from(CpuTarget { threads, ..CpuTarget::default() });
+            let cpus = [(1, false), (2, false), (2, true), (8, true)].map(|(n, reassoc)| (cpu(n), reassoc));
+            for (target, reassoc) in cpus.into_iter().chain([(gpu(), true), (mma::unit(), true)]) {
+                let at = format!("{name} {} {} {reassoc}", file.funcs[id].name, target.name());
                 let allow = Allow { reassoc, ..Allow::default() };
-                let target = Target::from(CpuTarget { threads, ..CpuTarget::default() });
                 let plan = default_plan(&file, id, allow, &target).expect("a default");
                 let choice = Choice::Planned { plan: plan.clone(), assignment: assignment.clone(), allow };
                 let planned = lower(&file, id, &choice, &target);
