@@ -26,7 +26,7 @@ fn shown(plan: &Plan) -> String {
 }
 
 /// Draws one plan for an entry and runs it at one of its cases; whether it was legal.
-fn draw(device: &dyn Device, subject: &Prepared, seed: u64, tally: &mut Tally) -> bool {
+fn draw(device: &dyn Device, subject: &Prepared, (round, seed): (u64, u64), tally: &mut Tally) -> bool {
     let Prepared { entry, cases } = subject;
     let (entry, name) = (*entry, entry.label());
     let mut rng = SplitMix::new(seed);
@@ -41,7 +41,8 @@ fn draw(device: &dyn Device, subject: &Prepared, seed: u64, tally: &mut Tally) -
     };
     let text = shown(&plan);
     let choice = Choice::Planned { plan, assignment: BTreeMap::new(), allow };
-    mark(SUITE, &format!("{name} at {}: {text}", case.what));
+    let failed = tally.failures.len();
+    mark(SUITE, &format!("round {round}, {failed} failed; {name} at {}: {text}", case.what));
     let module = match lowered(entry, &choice, device.target()) {
         Ok(module) => module,
         Err(e) if e.starts_with("refused") => return false,
@@ -70,7 +71,7 @@ fn drawn_schedules_agree_with_the_oracle() {
                 // Which entry comes first changes with the seed, so that short runs see all in time.
                 let at = n.wrapping_add(seed) as usize % subjects.len();
                 let own = seed.wrapping_add(round << 20).wrapping_add(at as u64).wrapping_mul(0x9e37_79b9);
-                legal += u64::from(draw(device, &subjects[at], own, &mut tally));
+                legal += u64::from(draw(device, &subjects[at], (round, own), &mut tally));
                 rounds += 1;
                 if each.is_none() && start.elapsed() > time {
                     break 'all;
