@@ -167,7 +167,7 @@ fn sets(form: &Form) -> BTreeMap<ValueId, Vec<ExprId>> {
 }
 
 /// Top-level statements with the one at `s` replaced.
-pub(crate) fn replace(form: &mut Form, s: StmtId, new: Vec<StmtId>) -> bool {
+fn replace(form: &mut Form, s: StmtId, new: Vec<StmtId>) -> bool {
     let Some(at) = form.items.iter().position(|i| matches!(i, Item::Stmt(x) if *x == s)) else {
         return false;
     };

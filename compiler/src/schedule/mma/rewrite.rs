@@ -5,7 +5,6 @@ use crate::hir::ir::{AxisId, ExprId, ExprKind};
 use crate::schedule::form::{Action, Form, MatrixStep, operands};
 use crate::schedule::levels::{LevelId, Levels};
 use crate::schedule::plan::Place;
-use crate::schedule::split::replace;
 
 use super::{Product, tiles};
 
@@ -72,7 +71,7 @@ pub(crate) fn rewrite(form: &mut Form, levels: &Levels, product: &Product) -> Re
     }
     let set = Action::Set { value, index: None, expr: read };
     items.push(form.stmt(set, v.axes.clone(), stmt.span));
-    replace(form, sum, items);
+    form.replace_stmts(&mut |_, s| (s == sum).then(|| items.clone()));
     Ok(())
 }
 

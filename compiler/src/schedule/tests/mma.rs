@@ -52,6 +52,18 @@ const WINDOW: &str = "kernel k(X: in f16[C,N] edge const(0.0), W: in f16[M,C,3],
   }
 }";
 
+/// A product in each step of a recurrence.
+const STEPS: &str = "kernel k(A: in f16[T,M,K], B: in f16[K,N], C: out f32[M,N], D: out f32[T,M,N]) {
+  for (i, j) in tiles(M, N; bm, bn) with k in K {
+    seq t in 0..T carry(s: f32[i,j] = 0.0) {
+      let y = dot[k](A[t,i,k], B[k,j])
+      D[t,i,j] = y
+      next s = s * 0.5 + y
+    }
+    C[i,j] = s
+  }
+}";
+
 fn products(module: &Module) -> usize {
     let mut found = 0;
     for phase in module.nests.iter().flat_map(|n| &n.phases) {
@@ -82,6 +94,8 @@ fn matrix_units_multiply_at_all_sizes() {
         (BATCH, "mma(acc) tile(k, 8)"),
         (&bytes, "grid(h, i, j) mma(acc)"),
         (WINDOW, "grid(j) mma(Y)"),
+        (STEPS, "grid(i, j) mma(y)"),
+        (STEPS, "mma(y) tile(k, 4)"),
     ];
     let target = unit();
     for (text, verbs) in cases {
