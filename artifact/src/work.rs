@@ -17,8 +17,8 @@ pub enum OpClass {
     Special,
     /// Integer arithmetic other than addressing.
     Int,
-    /// Products of two factors of a type narrower than that of their sum, which matrix units and packed dot products
-    /// compute, and the additions to it.
+    /// Products of two factors of 8 or 16 bits that are summed in 32, as matrix units and packed dot products compute
+    /// them, and the additions to the sum.
     Product,
 }
 

@@ -53,6 +53,21 @@ fn matmul() {
     assert!(w.ops.iter().all(|o| o.dtype == dtype(o)));
 }
 
+/// What is summed in 64 bits is computed there, whatever the factors were.
+#[test]
+fn products_in_wide_sums_are_wide() {
+    for (factor, sum, class) in
+        [("f32", "f64", OpClass::Fma), ("f16", "f64", OpClass::Fma), ("i32", "i64", OpClass::Int)]
+    {
+        let text = format!(
+            "kernel k(x: in {factor}[N], z: out {sum}) {{ z = sum[i in N]({sum}(x[i]) * {sum}(x[i])) }}"
+        );
+        let w = counted(&check(&parse(&text).0).0, "k", &[("N", 100)], &[]);
+        assert_eq!((ops(&w, OpClass::Product), ops(&w, class)), (0.0, 200.0), "{text}");
+        assert!(w.ops.iter().all(|o| o.dtype.size() == 8), "{text}");
+    }
+}
+
 #[test]
 fn softmax_and_causal_attention() {
     let file = sample("02_norms.tile");

@@ -136,14 +136,10 @@ fn units(class: OpClass, dtype: DType) -> Vec<Measured> {
     match class {
         OpClass::Fma if whole => vec![(OpClass::Int, measured(OpClass::Int, dtype))],
         OpClass::Product => {
-            // Bytes with a sign and without have the same units; the plain sum is a wide one.
+            // Bytes with a sign and without have the same units. Plain arithmetic is that of the sum, of 32 bits.
             let own = if dtype.is_int() && dtype.size() == 1 { DType::I8 } else { dtype };
-            let plain = if whole {
-                (OpClass::Int, measured(OpClass::Int, DType::I32))
-            } else {
-                (OpClass::Fma, measured(OpClass::Fma, dtype))
-            };
-            vec![(OpClass::Product, vec![(own, 1.0)]), plain]
+            let plain = if whole { (OpClass::Int, DType::I32) } else { (OpClass::Fma, DType::F32) };
+            [(OpClass::Product, own), plain].map(|(class, t)| (class, vec![(t, 1.0)])).to_vec()
         }
         other => vec![(other, measured(other, dtype))],
     }

@@ -203,13 +203,18 @@ fn arithmetic(dtype: DType) -> (OpClass, f64) {
     }
 }
 
+/// Whether products of one type that are summed in another are [`OpClass::Product`].
+fn is_narrow(factor: DType, sum: DType) -> bool {
+    let alike = factor.is_float() && sum.is_float() || factor.is_int() && sum.is_int();
+    alike && factor.size() <= 2 && sum.size() == 4
+}
+
 /// The type of two factors that are only widened to be multiplied.
 fn narrow_factors(func: &Func, factors: [ExprId; 2]) -> Option<DType> {
     let narrow = |e: ExprId| match func.exprs[e].kind {
         ExprKind::Cast(inner) => {
             let (from, to) = (func.exprs[inner].dtype, func.exprs[e].dtype);
-            let alike = from.is_float() && to.is_float() || from.is_int() && to.is_int();
-            (alike && from.size() < to.size()).then_some(from)
+            is_narrow(from, to).then_some(from)
         }
         _ => None,
     };
@@ -229,7 +234,7 @@ fn narrow_product(func: &Func, args: &[ExprId]) -> Option<DType> {
 fn narrow_dot(func: &Func, args: &[ExprId], sum: DType) -> Option<DType> {
     let &[a, b] = args else { return None };
     let [x, y] = [a, b].map(|e| func.exprs[e].dtype);
-    if x == y && x.size() < sum.size() { Some(x) } else { narrow_factors(func, [a, b]) }
+    if x == y && is_narrow(x, sum) { Some(x) } else { narrow_factors(func, [a, b]) }
 }
 
 /// The operations of one evaluation of an expression, its operands not counted.
