@@ -209,11 +209,8 @@ fn is_map(form: &Form, index: &[Ix], maps: &[Vec<ExprId>], axis: AxisId) -> bool
 /// The accesses of a statement.
 pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
     let stmt = &form.stmts[id];
-    let mut out = Vec::new();
-    let mut seen = BTreeSet::new();
-    for e in stmt.action.exprs() {
-        reads(form, e, &mut seen, &mut out);
-    }
+    let (mut seen, mut out) = (BTreeSet::new(), Vec::new());
+    stmt.action.exprs().iter().for_each(|e| reads(form, *e, &mut seen, &mut out));
     for axis in &stmt.axes {
         reads(form, form.func.axes[*axis].lo, &mut seen, &mut out);
         reads(form, form.func.axes[*axis].hi, &mut seen, &mut out);
@@ -243,12 +240,10 @@ pub(crate) fn of_stmt(form: &Form, id: StmtId) -> Vec<Access> {
                 out.push(own(form, value, None));
             }
             MatrixStep::Multiply { matrices, a, b } => {
-                out.extend([a, b].map(|v| Access { write: false, ..own(form, v, None) }));
-                out.push(own(form, matrices, Some(ReduceOp::Sum)));
+                out.extend([read_own(form, a), read_own(form, b), own(form, matrices, Some(ReduceOp::Sum))]);
             }
             MatrixStep::Finish { tile, matrices } => {
-                out.push(Access { write: false, ..own(form, matrices, None) });
-                out.push(own(form, tile, None));
+                out.extend([read_own(form, matrices), own(form, tile, None)]);
             }
         },
         Action::Best { best, at, .. } => out.extend([own(form, *best, None), own(form, *at, None)]),
@@ -303,6 +298,13 @@ pub(crate) fn bounded_by_data(form: &Form, axis: AxisId) -> bool {
     reads(form, form.func.axes[axis].lo, &mut seen, &mut found);
     reads(form, form.func.axes[axis].hi, &mut seen, &mut found);
     !found.is_empty()
+}
+
+/// The reads below the expressions of an action.
+pub(crate) fn reads_of(form: &Form, action: &Action) -> Vec<Access> {
+    let (mut seen, mut out) = (BTreeSet::new(), Vec::new());
+    action.exprs().iter().for_each(|e| reads(form, *e, &mut seen, &mut out));
+    out
 }
 
 /// The reads below an expression.

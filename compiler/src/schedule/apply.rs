@@ -255,7 +255,6 @@ impl Apply<'_> {
         if self.setup.order.is_empty() {
             let specs = &self.setup.specs;
             self.setup.order = self.setup.products.iter().flat_map(|p| p.loops(self.form, specs)).collect();
-            self.setup.order.dedup();
         }
         Ok(())
     }

@@ -75,8 +75,7 @@ fn propose(
 ) -> Wishes {
     let mut specs = fold_specs(form);
     let mut setup = Wishes::default();
-    let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
-    let model = Model { form, bounding: &bounding, allow };
+    let model = Model::new(form, allow);
     let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
     let contraction = if unroll { model.contraction(&chosen) } else { None };
     for a in &chosen {
@@ -229,11 +228,17 @@ fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) 
 /// What a kernel's statements tell, whatever the target.
 pub(super) struct Model<'a> {
     pub(super) form: &'a Form,
-    pub(super) bounding: &'a BTreeSet<AxisId>,
+    /// Axes on which the bounds of others depend.
+    pub(super) bounding: BTreeSet<AxisId>,
     pub(super) allow: Allow,
 }
 
-impl Model<'_> {
+impl<'a> Model<'a> {
+    pub(super) fn new(form: &'a Form, allow: Allow) -> Model<'a> {
+        let bounding = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
+        Model { form, bounding, allow }
+    }
+
     fn blockable(&self, axis: AxisId) -> bool {
         self.form.is_dimension(axis) && !self.bounding.contains(&axis)
     }

@@ -43,8 +43,7 @@ fn matrices(form: &Form, allow: Allow, target: &GpuTarget) -> Option<Wishes> {
     if target.matrices.is_empty() || target.software {
         return None;
     }
-    let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
-    let model = Model { form, bounding: &bounding, allow };
+    let model = Model::new(form, allow);
     let deepest = model.deepest();
     let products = deepest.iter().all(|s| mma::factors(form, *s).is_some()).then(|| mma::names(form))?;
     let mut specs = fold_specs(form);
@@ -56,8 +55,7 @@ fn matrices(form: &Form, allow: Allow, target: &GpuTarget) -> Option<Wishes> {
 
 fn propose(form: &Form, allow: Allow, target: &GpuTarget, threads: bool, blocks: bool) -> Wishes {
     let mut specs = fold_specs(form);
-    let bounding: BTreeSet<AxisId> = form.func.axes.iter().flat_map(|(_, a)| a.parents.clone()).collect();
-    let model = Model { form, bounding: &bounding, allow };
+    let model = Model::new(form, allow);
     let apart = model.apart();
     let mut side_by_side = if threads {
         shared_reads(&model, &apart).map_or_else(|| model.lanes(), |axis| BTreeSet::from([axis]))

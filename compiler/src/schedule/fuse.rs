@@ -57,13 +57,20 @@ pub(crate) enum Tree {
 }
 
 impl Tree {
-    /// The statements below, in order.
-    pub(crate) fn stmts(&self, out: &mut Vec<StmtId>) {
-        match self {
-            Tree::Leaf(s) => out.push(*s),
-            Tree::Loop { body, .. } | Tree::Seq { body, .. } => body.iter().for_each(|t| t.stmts(out)),
-            Tree::If { then, otherwise, .. } => then.iter().chain(otherwise).for_each(|t| t.stmts(out)),
+    /// The statements below some trees, in order.
+    pub(crate) fn stmts(trees: &[Tree]) -> Vec<StmtId> {
+        fn collect(tree: &Tree, out: &mut Vec<StmtId>) {
+            match tree {
+                Tree::Leaf(s) => out.push(*s),
+                Tree::Loop { body, .. } | Tree::Seq { body, .. } => body.iter().for_each(|t| collect(t, out)),
+                Tree::If { then, otherwise, .. } => {
+                    then.iter().chain(otherwise).for_each(|t| collect(t, out));
+                }
+            }
         }
+        let mut out = Vec::new();
+        trees.iter().for_each(|t| collect(t, &mut out));
+        out
     }
 }
 

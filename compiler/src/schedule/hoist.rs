@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object};
-use super::form::{Action, Form, Item, StmtId, operands};
+use super::form::{Action, Form, StmtId, operands};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::hir::ir::{AxisId, BinaryOp, ExprId, ExprKind, TensorId};
@@ -29,33 +29,14 @@ pub(crate) fn hoist(form: &mut Form, levels: &Levels) {
             Object::Value(_) => None,
         })
         .collect();
-    let items = std::mem::take(&mut form.items);
-    form.items = walk(form, levels, &written, items);
+    form.replace_stmts(&mut |form, s| {
+        let mut with = stmt(form, levels, &written, s);
+        with.push(s);
+        Some(with)
+    });
 }
 
-fn walk(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, items: Vec<Item>) -> Vec<Item> {
-    let mut out = Vec::new();
-    for item in items {
-        match item {
-            Item::Stmt(s) => {
-                let before = stmt(form, levels, written, s);
-                out.extend(before.into_iter().map(Item::Stmt));
-                out.push(Item::Stmt(s));
-            }
-            Item::Seq { axis, fold, body } => {
-                let body = walk(form, levels, written, body);
-                out.push(Item::Seq { axis, fold, body });
-            }
-            Item::If { cond, then, otherwise } => {
-                let then = walk(form, levels, written, then);
-                let otherwise = walk(form, levels, written, otherwise);
-                out.push(Item::If { cond, then, otherwise });
-            }
-        }
-    }
-    out
-}
-
+/// The statements that read before a statement what left it.
 fn stmt(form: &mut Form, levels: &Levels, written: &BTreeSet<TensorId>, s: StmtId) -> Vec<StmtId> {
     // A copy that is asked for stays where it is.
     if form.stmts[s].copies {

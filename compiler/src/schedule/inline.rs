@@ -64,8 +64,7 @@ pub(crate) fn recompute(form: &mut Form, name: &str) -> Result<(), Diagnostic> {
             });
             form.stmts[s].action = action;
         }
-        let items = std::mem::take(&mut form.items);
-        form.items = remove(items, at);
+        form.replace_stmts(&mut |_, s| (s == at).then(Vec::new));
     }
     Ok(())
 }
@@ -83,18 +82,4 @@ fn single_set(form: &Form, v: ValueId) -> Option<(StmtId, ExprId)> {
         }
     }
     found
-}
-
-fn remove(items: Vec<Item>, gone: StmtId) -> Vec<Item> {
-    items
-        .into_iter()
-        .filter(|i| !matches!(i, Item::Stmt(s) if *s == gone))
-        .map(|i| match i {
-            Item::Stmt(s) => Item::Stmt(s),
-            Item::Seq { axis, fold, body } => Item::Seq { axis, fold, body: remove(body, gone) },
-            Item::If { cond, then, otherwise } => {
-                Item::If { cond, then: remove(then, gone), otherwise: remove(otherwise, gone) }
-            }
-        })
-        .collect()
 }

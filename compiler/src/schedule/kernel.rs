@@ -6,7 +6,7 @@ use rooftile_artifact::{DType, Target};
 
 use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
-use super::form::{Action, Form, Item, StmtId};
+use super::form::{Action, Form, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
 use super::{Allow, bounds, code_size, hoist, mma, partial, scans, stage, storage};
@@ -218,8 +218,7 @@ fn lower_copied(
 fn copies_stay(form: &Form, accesses: &Accesses, phases: &[Vec<Tree>]) -> bool {
     let mut users: BTreeMap<ValueId, BTreeSet<usize>> = BTreeMap::new();
     for (n, body) in phases.iter().enumerate() {
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         for access in stmts.iter().flat_map(|s| accesses.of(*s)) {
             if let Object::Value(v) = access.object {
                 users.entry(v).or_default().insert(n);
@@ -316,8 +315,7 @@ fn check_parallel(
     tree: &Tree,
     level: LevelId,
 ) -> Result<(), Diagnostic> {
-    let mut stmts = Vec::new();
-    tree.stmts(&mut stmts);
+    let stmts = Tree::stmts(std::slice::from_ref(tree));
     let inside: BTreeSet<StmtId> = stmts.iter().copied().collect();
     // What only this loop touches is scratch of one pass.
     let outside: BTreeSet<Object> = form
@@ -362,32 +360,7 @@ fn meets(form: &Form, levels: &Levels, level: LevelId, a: StmtId, b: StmtId, obj
 /// `A[j] = e(A[other])` evaluates all points before it stores: the elements go by way of a temporary.
 fn split_self_conflicts(form: &mut Form) {
     let accesses = Accesses::new(form);
-    let items = std::mem::take(&mut form.items);
-    form.items = split_items(form, &accesses, items);
-}
-
-fn split_items(form: &mut Form, accesses: &Accesses, items: Vec<Item>) -> Vec<Item> {
-    let mut out = Vec::new();
-    for item in items {
-        match item {
-            Item::Stmt(s) => {
-                if let Some(first) = split_stmt(form, accesses, s) {
-                    out.push(Item::Stmt(first));
-                }
-                out.push(Item::Stmt(s));
-            }
-            Item::Seq { axis, fold, body } => {
-                let body = split_items(form, accesses, body);
-                out.push(Item::Seq { axis, fold, body });
-            }
-            Item::If { cond, then, otherwise } => {
-                let then = split_items(form, accesses, then);
-                let otherwise = split_items(form, accesses, otherwise);
-                out.push(Item::If { cond, then, otherwise });
-            }
-        }
-    }
-    out
+    form.replace_stmts(&mut |form, s| split_stmt(form, &accesses, s).map(|first| vec![first, s]));
 }
 
 fn split_stmt(form: &mut Form, accesses: &Accesses, s: StmtId) -> Option<StmtId> {

@@ -150,10 +150,7 @@ pub fn parse_verb(
     let cpu = target == "cpu";
     let has_effect = info.effect == Effect::Everywhere || info.effect == Effect::Gpu && !cpu;
     if !has_effect && is_made(target) {
-        let reason = match info.effect {
-            Effect::Gpu | Effect::GpuNotYet if cpu => "is for GPUs and has no effect on cpu".to_owned(),
-            _ => format!("has no effect on {target} yet"),
-        };
+        let reason = no_effect(target, matches!(info.effect, Effect::Gpu | Effect::GpuNotYet));
         let message = format!("`{}` {reason}", info.name);
         warnings.push(Diagnostic::warning(Code::Unsupported, verb.span, message));
     }
@@ -169,14 +166,18 @@ pub fn parse_verb(
             // Another target's option, which a typed verb does not hold, stays as written.
             return other(verb, info, scope);
         }
-        let reason = match cpu {
-            true => "is for GPUs and has no effect on cpu".to_owned(),
-            false => format!("has no effect on {target} yet"),
-        };
-        let message = format!("`{what}` of `{}` {reason}", info.name);
+        let message = format!("`{what}` of `{}` {}", info.name, no_effect(target, true));
         warnings.push(Diagnostic::warning(Code::Unsupported, *span, message));
     }
     Ok(typed)
+}
+
+/// Why something does nothing on a target; it may be `for_gpus`.
+fn no_effect(target: &str, for_gpus: bool) -> String {
+    match target {
+        "cpu" if for_gpus => "is for GPUs and has no effect on cpu".to_owned(),
+        _ => format!("has no effect on {target} yet"),
+    }
 }
 
 /// Whether code can be made for a target.
@@ -238,8 +239,8 @@ struct Args<'a> {
     scope: &'a Scope,
     next: usize,
     used: Vec<bool>,
-    /// Options that only other targets have.
     cpu: bool,
+    /// Options that only other targets have.
     foreign: Vec<(String, Span)>,
 }
 

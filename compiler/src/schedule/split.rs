@@ -166,13 +166,9 @@ fn sets(form: &Form) -> BTreeMap<ValueId, Vec<ExprId>> {
     out
 }
 
-/// Top-level statements with the one at `s` replaced.
-fn replace(form: &mut Form, s: StmtId, new: Vec<StmtId>) -> bool {
-    let Some(at) = form.items.iter().position(|i| matches!(i, Item::Stmt(x) if *x == s)) else {
-        return false;
-    };
-    form.items.splice(at..=at, new.into_iter().map(Item::Stmt));
-    true
+/// Statements in place of another one.
+fn replace(form: &mut Form, s: StmtId, new: &[StmtId]) {
+    form.replace_stmts(&mut |_, x| (x == s).then(|| new.to_vec()));
 }
 
 fn is_top(form: &Form, s: StmtId) -> bool {
@@ -216,7 +212,7 @@ pub(crate) fn split(form: &mut Form, axis: AxisId, n: i64, allow: Allow) -> Resu
         let merge = if op == ReduceOp::Dot { ReduceOp::Sum } else { op };
         let merge = Action::Accumulate { value, op: merge, args: vec![read], guard: None };
         let merge = form.stmt(merge, axes, stmt.span);
-        replace(form, s, vec![init, add, merge]);
+        replace(form, s, &[init, add, merge]);
         made.push(p);
     }
     if made.is_empty() {
@@ -295,7 +291,7 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
     let again = rename(form, expr, axis, p.inner);
     let e = Action::Scan { value: inner_value, run: own_run, op, axis: p.inner, expr: again };
     let e = form.stmt(e, all, span);
-    replace(form, s, vec![a, b, c, d, e]);
+    replace(form, s, &[a, b, c, d, e]);
     for u in users {
         let mut action = form.stmts[u].action.clone();
         let axes: Vec<AxisId> =
@@ -429,6 +425,6 @@ pub(crate) fn privatize(
     let op = if op == AssignOp::Sub { AssignOp::Add } else { op };
     let merge = Action::Store { tensor, index, op, expr: read, kind: StoreKind::Scatter };
     let merge = form.stmt(merge, axes, span);
-    replace(form, s, vec![init, scatter, merge]);
+    replace(form, s, &[init, scatter, merge]);
     Ok(p)
 }

@@ -138,8 +138,7 @@ fn copy(
         });
         form.stmts[*s].action = action;
     }
-    let items = std::mem::take(&mut form.items);
-    form.items = insert(items, user, set);
+    form.replace_stmts(&mut |_, s| (s == user).then(|| vec![set, s]));
     Ok(())
 }
 
@@ -196,27 +195,4 @@ fn level_of(form: &Form, levels: &Levels, stmt: StmtId, at: &AxisRef) -> Option<
     let steps: Vec<LevelId> = levels.steps(axis).collect();
     let level = steps.get(at.level.unwrap_or(0) as usize).copied()?;
     own.contains(&level).then_some(level)
-}
-
-fn insert(items: Vec<Item>, before: StmtId, new: StmtId) -> Vec<Item> {
-    let mut out = Vec::new();
-    for item in items {
-        match item {
-            Item::Stmt(s) => {
-                if s == before {
-                    out.push(Item::Stmt(new));
-                }
-                out.push(Item::Stmt(s));
-            }
-            Item::Seq { axis, fold, body } => {
-                out.push(Item::Seq { axis, fold, body: insert(body, before, new) });
-            }
-            Item::If { cond, then, otherwise } => out.push(Item::If {
-                cond,
-                then: insert(then, before, new),
-                otherwise: insert(otherwise, before, new),
-            }),
-        }
-    }
-    out
 }

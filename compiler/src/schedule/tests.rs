@@ -17,8 +17,9 @@ use crate::hir::check::check;
 use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, Role, TileSize};
 use crate::nest::canonical_hash;
 use crate::nest::interp::run_for_threads;
-use crate::nest::ir::Module;
+use crate::nest::ir::{Module, Phase, Stmt};
 use crate::nest::verify::verify_module;
+use crate::nest::walk::for_each_stmt;
 use crate::oracle::{Inputs, Mode, Options, SplitMix, Values, cases, run};
 use crate::syntax::ast::ItemKind;
 
@@ -102,6 +103,26 @@ fn kernel(text: &str) -> (File, FuncId) {
     assert!(!crate::diag::has_errors(&errors), "{errors:?}");
     let id = entries(&file)[0];
     (file, id)
+}
+
+/// Holds a choice to the oracle, with inputs of as many seeds as there are `largest` sizes. Gives the loops.
+fn agrees(target: &Target, (file, id): (&File, FuncId), choice: &Choice, largest: &[i64]) -> Module {
+    let module = lower(file, id, choice, target).unwrap_or_else(|e| panic!("{choice:?}: {e:?}"));
+    for (seed, largest) in (0..).zip(largest) {
+        let inputs = inputs(file, id, seed, *largest).expect("inputs");
+        let judged = judge_on(target, file, id, choice, &inputs);
+        assert_eq!(judged, Ok(()), "{choice:?}\n{}", module.nests[0]);
+    }
+    module
+}
+
+/// How many statements of some phases are such.
+fn count<'a>(phases: impl IntoIterator<Item = &'a Phase>, is: impl Fn(&Stmt) -> bool) -> usize {
+    let mut found = 0;
+    for phase in phases {
+        for_each_stmt(&phase.body, &mut |s| found += usize::from(is(s)));
+    }
+    found
 }
 
 /// What a schedule says, where sums may be taken apart.

@@ -46,13 +46,9 @@ impl Emitter<'_> {
             total = self.b.mul(total, *extent);
         }
         let total = self.named(total);
-        let first = self.b.add_var("q", DType::I64);
-        let thread = self.b.add_var("t", DType::I64);
-        let (first_value, thread_value) = (self.b.var(first), self.b.var(thread));
-        let saved = self.axes.clone();
         let bases = self.level_base.clone();
-        let body = self.collect(|e| {
-            let mut rest = e.b.add(first_value, thread_value);
+        self.by_all_threads(total, self.group, |e, element| {
+            let mut rest = element;
             for (n, (axis, (lo, extent))) in ranges.iter().enumerate().rev() {
                 let point = if n == 0 { rest } else { e.b.binary(BinaryOp::RemNonNeg, rest, *extent) };
                 let point = e.named(point);
@@ -73,23 +69,44 @@ impl Emitter<'_> {
             }
             e.leaf(copy.stmt)
         })?;
-        self.axes = saved;
         self.level_base = bases;
-        let group = self.b.int(self.group);
-        let left = self.b.sub(total, first_value);
-        let threads = self.b.min(left, group);
-        let (zero, count) = (self.b.int(0), u32::try_from(self.group).unwrap_or(u32::MAX));
-        let kind = LoopKind::Threads { count };
-        let by_threads = nest::Stmt::Loop { var: thread, lo: zero, hi: threads, step: 1, kind, body };
+        Ok(true)
+    }
+
+    /// What `f` writes for each of `total` elements, by `threads` of a group, neighbours by neighbours.
+    pub(super) fn by_all_threads(
+        &mut self,
+        total: nest::ExprId,
+        threads: i64,
+        f: impl FnOnce(&mut Self, nest::ExprId) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let [first, thread] = ["q", "t"].map(|name| self.b.add_var(name, DType::I64));
+        let (first_value, thread_value) = (self.b.var(first), self.b.var(thread));
+        let saved = self.axes.clone();
+        let body = self.collect(|e| {
+            let element = e.b.add(first_value, thread_value);
+            f(e, element)
+        })?;
+        self.axes = saved;
+        let (zero, all) = (self.b.int(0), self.b.int(threads));
+        let hi = match self.b.const_int(total) {
+            Some(n) if n % threads == 0 => all,
+            _ => {
+                let left = self.b.sub(total, first_value);
+                self.b.min(left, all)
+            }
+        };
+        let kind = LoopKind::Threads { count: u32::try_from(threads).unwrap_or(u32::MAX) };
+        let by_threads = nest::Stmt::Loop { var: thread, lo: zero, hi, step: 1, kind, body };
         self.out.push(nest::Stmt::Loop {
             var: first,
             lo: zero,
             hi: total,
-            step: self.group,
+            step: threads,
             kind: LoopKind::Serial,
             body: vec![by_threads],
         });
-        Ok(true)
+        Ok(())
     }
 
     /// The first point of an axis, where its step level belongs to the copy, and how many points there are.

@@ -207,8 +207,7 @@ impl Emitter<'_> {
         body: &[Tree],
         (lo, hi): (nest::ExprId, nest::ExprId),
     ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         let mut edges: Vec<(i64, i64, TensorId, usize)> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
@@ -288,8 +287,7 @@ impl Emitter<'_> {
     /// How many threads along a level are taken together by all that runs below it.
     pub(super) fn every(&self, level: LevelId, body: &[Tree]) -> i64 {
         let axis = self.levels.all[level].axis;
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         let of = |s: &StmtId| self.form.stmts[*s].every.filter(|(a, _)| *a == axis).map_or(1, |(_, n)| n);
         stmts.iter().map(of).min().unwrap_or(1)
     }
@@ -297,8 +295,7 @@ impl Emitter<'_> {
     /// Whether all threads of a level run what is below it, also those beyond the end.
     pub(super) fn whole(&self, level: LevelId, body: &[Tree]) -> bool {
         let axis = self.levels.all[level].axis;
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         stmts.iter().any(|s| self.form.stmts[*s].whole == Some(axis))
     }
 
@@ -409,8 +406,7 @@ impl Emitter<'_> {
     /// another axis and takes each element once, from memory where lanes lie side by side. Writing them out would only
     /// make more code, of the full blocks and of the points after them.
     fn streams(&self, axis: AxisId, body: &[Tree]) -> bool {
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         stmts.iter().all(|s| {
             let stmt = &self.form.stmts[*s];
             let lane = stmt.axes.iter().find(|a| **a != axis && self.levels.has_lanes(**a));
@@ -436,8 +432,7 @@ impl Emitter<'_> {
 
     /// Whether an axis picks elements of constant tables, so that writing its points out makes them literals.
     fn selects_table(&self, axis: AxisId, body: &[Tree]) -> bool {
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         let mut seen = BTreeSet::new();
         let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
         while let Some(e) = work.pop() {

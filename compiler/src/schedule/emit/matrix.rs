@@ -1,6 +1,6 @@
 //! Sums of products by matrix units: what `compiler/src/schedule/mma` makes of a sum, as loops over subgroups.
 
-use rooftile_artifact::{DType, Scalar};
+use rooftile_artifact::Scalar;
 
 use super::{AxisState, Emitter, ValueBuffer};
 use crate::diag::{Code, Diagnostic, Span};
@@ -44,14 +44,14 @@ impl Emitter<'_> {
             MatrixStep::Copy { tile, expr } => self.copy_tile(p, tile, expr, span),
             MatrixStep::Multiply { a, b, .. } => {
                 let matrices = self.matrices(product);
-                let a = self.tile_buffer(p, a, [p.rows, p.inner], span)?;
-                let b = self.tile_buffer(p, b, [p.inner, p.columns], span)?;
+                let a = self.tile_buffer(a, [p.rows, p.inner], span)?;
+                let b = self.tile_buffer(b, [p.inner, p.columns], span)?;
                 self.multiply(p, matrices, a, b);
                 Ok(())
             }
             MatrixStep::Finish { tile, .. } => {
                 let sums = self.matrices(product).sums;
-                let (buffer, dims) = self.tile_buffer(p, tile, [p.rows, p.columns], span)?;
+                let (buffer, dims) = self.tile_buffer(tile, [p.rows, p.columns], span)?;
                 self.by_subgroups(p, |b, g, [i, j]| {
                     let at = corner(b, p, g, [i, j]);
                     b.store_matrix((sums, &[g, i, j]), (buffer, &ordered(at, dims)), dims)
@@ -85,7 +85,6 @@ impl Emitter<'_> {
     /// A tile in near memory, whole, and the dimensions of its two axes.
     fn tile_buffer(
         &mut self,
-        p: &Product,
         value: ValueId,
         axes: [AxisId; 2],
         span: Span,
@@ -102,8 +101,8 @@ impl Emitter<'_> {
         {
             return Ok((buffer, (x, y)));
         }
-        let [rows, inner] = [p.rows, p.inner].map(|a| &self.form.func.axes[a].name);
-        let message = format!("a tile of {rows} and {inner} for the matrix units is used by several loops");
+        let [x, y] = axes.map(|a| &self.form.func.axes[a].name);
+        let message = format!("a tile of `{x}` and `{y}` for the matrix units is used by several loops");
         Err(Diagnostic::error(Code::Illegal, span, message).help("leave the order of loops to the default"))
     }
 
@@ -156,34 +155,18 @@ impl Emitter<'_> {
     /// for q in 0..16*32 step 128 { threads t: a[(q+t) / 32, (q+t) % 32] = inside ? A[i0 + .., k0 + ..] : 0 }
     /// ```
     fn copy_tile(&mut self, p: &Product, tile: ValueId, expr: ExprId, span: Span) -> Result<(), Diagnostic> {
-        let axes: Vec<AxisId> = self.form.func.values[tile].axes.clone();
-        let [x, y] = axes[..] else { return Ok(()) };
-        let (buffer, dims) = self.tile_buffer(p, tile, [x, y], span)?;
-        let mut sides = Vec::new();
-        for axis in [x, y] {
-            let three = [p.rows, p.columns, p.inner];
-            let side = three.iter().position(|a| *a == axis).map_or(1, |n| p.tile[n]);
-            let base = mma::tiles(self.levels, axis).last().map(|l| self.level_base[l]);
-            let Some(inner) = self.levels.steps(axis).last() else { continue };
-            let (lo, end) = self.bounds(inner)?;
-            sides.push((axis, side, base.unwrap_or(lo), self.named(end)));
-        }
-        let [(_, rows, first_row, last_row), (_, columns, first_column, last_column)] = sides[..] else {
-            return Ok(());
-        };
-        let total = rows * columns;
-        let group = self.group.min(total).max(1);
-        let (zero, all, width) = (self.b.int(0), self.b.int(total), self.b.int(columns));
-        let (first, thread) = (self.b.add_var("q", DType::I64), self.b.add_var("t", DType::I64));
-        let (first_value, thread_value) = (self.b.var(first), self.b.var(thread));
-        let saved = self.axes.clone();
-        let body = self.collect(|e| {
-            let element = e.b.add(first_value, thread_value);
+        let [x, y] = self.form.func.values[tile].axes[..] else { return Ok(()) };
+        let (buffer, dims) = self.tile_buffer(tile, [x, y], span)?;
+        let (first_row, rows_end) = self.tile_range(x)?;
+        let (first_column, columns_end) = self.tile_range(y)?;
+        let total = p.side(x) * p.side(y);
+        let (all, width) = (self.b.int(total), self.b.int(p.side(y)));
+        self.by_all_threads(all, self.group.min(total).max(1), |e, element| {
             let row = e.b.binary(BinaryOp::DivNonNeg, element, width);
             let column = e.b.binary(BinaryOp::RemNonNeg, element, width);
             let (row, column) = (e.named(row), e.named(column));
             let (at_row, at_column) = (e.b.add(first_row, row), e.b.add(first_column, column));
-            let (below, left) = (e.b.lt(at_row, last_row), e.b.lt(at_column, last_column));
+            let (below, left) = (e.b.lt(at_row, rows_end), e.b.lt(at_column, columns_end));
             let cond = e.b.and(below, left);
             for (axis, base) in [(x, at_row), (y, at_column)] {
                 e.axes[axis.index()] = AxisState { base: Some(base), single: true, ..AxisState::default() };
@@ -202,27 +185,14 @@ impl Emitter<'_> {
             let otherwise = vec![e.b.store(buffer, &index, nothing)];
             e.out.push(Stmt::If { cond, then, otherwise });
             Ok(())
-        })?;
-        self.axes = saved;
-        let threads = self.b.int(group);
-        let reached = if total % group == 0 {
-            threads
-        } else {
-            let left = self.b.sub(all, first_value);
-            self.b.min(threads, left)
-        };
-        let kind = LoopKind::Threads { count: u32::try_from(group).unwrap_or(u32::MAX) };
-        let by_threads = Stmt::Loop { var: thread, lo: zero, hi: reached, step: 1, kind, body };
-        let kind = LoopKind::Serial;
-        self.out.push(Stmt::Loop {
-            var: first,
-            lo: zero,
-            hi: all,
-            step: group,
-            kind,
-            body: vec![by_threads],
-        });
-        Ok(())
+        })
+    }
+
+    /// The first point of the tile of an axis that is open, and the end of those that the axis has there.
+    fn tile_range(&mut self, axis: AxisId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
+        let inner = self.levels.steps(axis).last().unwrap_or_default();
+        let (first, end) = self.bounds(inner)?;
+        Ok((first, self.named(end)))
     }
 }
 

@@ -1,11 +1,9 @@
 //! Accumulators in memory that live in registers while a reduced loop adds to them.
 
-use std::collections::BTreeSet;
-
 use super::{Emitter, ValueBuffer};
 use crate::diag::Diagnostic;
 use crate::hir::ir::ValueId;
-use crate::schedule::access::{Object, reads};
+use crate::schedule::access::{Object, reads_of};
 use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind};
@@ -25,8 +23,7 @@ impl Emitter<'_> {
     /// for k { acc[i,j] += e }  =>  r = acc[i,j];  for k { r += e };  acc[i,j] = r
     /// ```
     pub(super) fn promote(&mut self, level: LevelId, body: &[Tree]) -> Result<Vec<Promotion>, Diagnostic> {
-        let mut stmts = Vec::new();
-        body.iter().for_each(|t| t.stmts(&mut stmts));
+        let stmts = Tree::stmts(body);
         let axis = self.levels.all[level].axis;
         let mut out = Vec::new();
         for s in &stmts {
@@ -69,14 +66,9 @@ impl Emitter<'_> {
                 return false;
             }
             let action = &self.form.stmts[*s].action;
-            let mut found = Vec::new();
-            let mut seen = BTreeSet::new();
-            for e in action.exprs() {
-                reads(self.form, e, &mut seen, &mut found);
-            }
             action.written_value() == Some(value)
                 || matches!(action, Action::Scan { run, .. } if *run == value)
-                || found.iter().any(|a| a.object == Object::Value(value))
+                || reads_of(self.form, action).iter().any(|a| a.object == Object::Value(value))
         })
     }
 

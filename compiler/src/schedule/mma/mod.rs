@@ -16,12 +16,10 @@
 mod rewrite;
 mod sums;
 
-use std::collections::BTreeSet;
-
 use rooftile_artifact::target::MatrixShape;
 use rooftile_artifact::{DType, GpuTarget};
 
-use super::access::{Object, reads};
+use super::access::{Object, reads_of};
 use super::form::{Action, Form, Item, StmtId};
 use super::fuse::Tree;
 use super::levels::{AxisSpec, LevelId, Levels};
@@ -61,6 +59,12 @@ pub(crate) struct Product {
 }
 
 impl Product {
+    /// Points of a tile along one of the three axes.
+    pub(crate) fn side(&self, axis: AxisId) -> i64 {
+        let three = [self.rows, self.columns, self.inner];
+        three.iter().position(|a| *a == axis).map_or(1, |n| self.tile[n])
+    }
+
     /// Matrices of a subgroup's block, along rows and columns.
     pub(crate) fn block(&self) -> [i64; 2] {
         let [m, n] = [self.shape.m, self.shape.n].map(i64::from);
@@ -235,12 +239,10 @@ impl Finder<'_> {
                 self.refuse("it must be set where it is summed up, not outside of a `seq`, `fold` or `if`")
             );
         };
-        let read_early = list[from..end].iter().flat_map(Item::stmts).any(|s| {
-            let mut found = Vec::new();
-            let mut seen = BTreeSet::new();
-            form.stmts[s].action.exprs().iter().for_each(|e| reads(form, *e, &mut seen, &mut found));
-            found.iter().any(|a| a.object == Object::Value(value))
-        });
+        let read_early = list[from..end]
+            .iter()
+            .flat_map(Item::stmts)
+            .any(|s| reads_of(form, &form.stmts[s].action).iter().any(|a| a.object == Object::Value(value)));
         if read_early {
             return Err(self.refuse("it is read before it is complete"));
         }
@@ -344,8 +346,7 @@ pub(crate) fn tiles(levels: &Levels, axis: AxisId) -> Vec<LevelId> {
 
 /// The threads that the matrices of some trees need.
 pub(crate) fn threads(form: &Form, trees: &[Tree], subgroup: i64) -> i64 {
-    let mut stmts = Vec::new();
-    trees.iter().for_each(|t| t.stmts(&mut stmts));
+    let stmts = Tree::stmts(trees);
     let products = stmts.iter().filter_map(|s| match form.stmts[*s].action {
         Action::Matrix { product, .. } => Some(&form.products[product]),
         _ => None,

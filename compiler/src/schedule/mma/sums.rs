@@ -1,11 +1,9 @@
 //! Sums of products, and the names that they go by.
 
-use std::collections::BTreeSet;
-
 use rooftile_artifact::DType;
 
 use crate::hir::ir::{BinaryOp, ExprId, ExprKind, ReduceOp, ValueId};
-use crate::schedule::access::{Object, reads};
+use crate::schedule::access::{Object, reads_of};
 use crate::schedule::form::{Action, Form, Item, StmtId};
 use crate::schedule::normal;
 use crate::schedule::split::PART;
@@ -58,13 +56,11 @@ fn target<'a>(form: &'a Form, action: &Action) -> Option<&'a str> {
 
 /// The sums without a name of their own that a statement reads.
 fn sums_read(form: &Form, action: &Action) -> Vec<ValueId> {
-    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-    action.exprs().iter().for_each(|e| reads(form, *e, &mut seen, &mut found));
     let sum = |object: &Object| match object {
         Object::Value(v) if normal::is_unnamed_sum(&form.func.values[*v].name) => Some(*v),
         _ => None,
     };
-    found.iter().filter_map(|a| sum(&a.object)).collect()
+    reads_of(form, action).iter().filter_map(|a| sum(&a.object)).collect()
 }
 
 /// The statements that run; others were rewritten.

@@ -52,7 +52,7 @@ fn exchange(module: &Module) -> bool {
     module.nests.iter().any(|n| n.phases.iter().any(|p| exchanges(n, &p.body)))
 }
 
-fn agrees(text: &str, verbs: &str, subgroup: u32, sizes: &[i64]) {
+fn scan_agrees(text: &str, verbs: &str, subgroup: u32, sizes: &[i64]) {
     let target = device(subgroup);
     let (file, id) = kernel(text);
     let choice = written(verbs, &target);
@@ -78,11 +78,11 @@ fn every_operator_and_type() {
                 // Products of halves leave their range.
                 continue;
             }
-            agrees(&flat(t, op), "thread(i, 16)", 8, &[1, 2, 13, 32, 37]);
+            scan_agrees(&flat(t, op), "thread(i, 16)", 8, &[1, 2, 13, 32, 37]);
         }
     }
     for op in ["add", "mul"] {
-        agrees(&flat("c64", op), "thread(i, 8)", 4, &[1, 5, 8, 19]);
+        scan_agrees(&flat("c64", op), "thread(i, 8)", 4, &[1, 5, 8, 19]);
     }
 }
 
@@ -90,12 +90,12 @@ fn every_operator_and_type() {
 fn every_number_of_threads() {
     for subgroup in [1, 4, 8, 16, 32] {
         for n in [2, 3, 4, 6, 8, 12, 16, 32] {
-            agrees(&flat("i32", "add"), &format!("thread(i, {n})"), subgroup, SIZES);
+            scan_agrees(&flat("i32", "add"), &format!("thread(i, {n})"), subgroup, SIZES);
         }
     }
     for subgroup in [1, 8] {
         for n in [24, 64, 67, 256] {
-            agrees(&flat("i64", "max"), &format!("thread(i, {n})"), subgroup, &[1, 63, 256, 300, 521]);
+            scan_agrees(&flat("i64", "max"), &format!("thread(i, {n})"), subgroup, &[1, 63, 256, 300, 521]);
         }
     }
 }
@@ -120,18 +120,18 @@ fn loops_of_every_kind() {
             "grid(r) tile(i, 32) thread(i, 8) stage(x, at = i.0, in = shared)",
             "grid(r) thread(i, 8) stage(x, at = r, in = local)",
         ] {
-            agrees(&sum, verbs, subgroup, SIZES);
+            scan_agrees(&sum, verbs, subgroup, SIZES);
         }
         for verbs in [
             "scan(y, via = two_pass, items = 1) thread(i, 8)",
             "scan(y, via = two_pass, items = 2) thread(i, 8) unroll(i, 2)",
             "grid(i) thread(i, 8)",
         ] {
-            agrees(&flat("i32", "add"), verbs, subgroup, SIZES);
-            agrees(&flat("f32", "add"), verbs, subgroup, SIZES);
+            scan_agrees(&flat("i32", "add"), verbs, subgroup, SIZES);
+            scan_agrees(&flat("f32", "add"), verbs, subgroup, SIZES);
         }
         for verbs in ["thread(i, 8)", "thread(i, 4) unroll(i, 2)", "tile(i, 16) thread(i, 8)"] {
-            agrees(DEEP, verbs, subgroup, &[1, 8, 23]);
+            scan_agrees(DEEP, verbs, subgroup, &[1, 8, 23]);
         }
     }
 }
@@ -163,7 +163,7 @@ fn exchanges_among_threads_of_several_axes() {
         "kernel k(x: in i32[R,N], y: out i32[R]) { for r in tiles(R; br) { y[r] = sum[i in N](x[r,i]) } }";
     for subgroup in [4, 16] {
         for verbs in ["thread(r, 2) thread(i, 8)", "thread(r, 4) thread(i, 4) unroll(i, 2)"] {
-            agrees(sums, verbs, subgroup, &[1, 8, 21]);
+            scan_agrees(sums, verbs, subgroup, &[1, 8, 21]);
         }
     }
 }
@@ -173,7 +173,7 @@ fn exchanges_among_threads_of_several_axes() {
 fn products_of_complex_numbers() {
     let text = "kernel k(x: in c64[N], y: out c64) { y = prod[i in N](x[i]) }";
     for verbs in ["thread(i, 4)", "unroll(i, 2)", ""] {
-        agrees(text, verbs, 8, &[1, 4, 9]);
+        scan_agrees(text, verbs, 8, &[1, 4, 9]);
     }
 }
 
@@ -181,7 +181,7 @@ fn products_of_complex_numbers() {
 #[test]
 fn scans_in_order() {
     for verbs in ["thread(i, 8)", "tile(i, 8)", ""] {
-        agrees(AGAIN, verbs, 8, &[1, 8, 23]);
+        scan_agrees(AGAIN, verbs, 8, &[1, 8, 23]);
     }
 }
 

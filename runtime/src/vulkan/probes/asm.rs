@@ -249,8 +249,7 @@ impl Asm {
 
     /// The sum of two matrices.
     pub(super) fn sum(&mut self, ty: Type, x: Word, y: Word) -> Made<Word> {
-        let add: Binary = if ty.dtype.is_float() { Builder::f_add } else { Builder::i_add };
-        add(&mut self.b, ty.id, None, x, y)
+        addition(ty)(&mut self.b, ty.id, None, x, y)
     }
 
     /// The sum of four products of bytes with signs.
@@ -446,7 +445,7 @@ impl Asm {
                 }
             }
         }
-        let add: Binary = if float { Builder::f_add } else { Builder::i_add };
+        let add = addition(ty);
         let mut sum = None;
         for lane in lanes {
             sum = Some(match sum {
@@ -464,6 +463,11 @@ impl Asm {
         let address = self.element(buffer, thread, 4)?;
         self.store(stored, address, sum, 4)
     }
+}
+
+/// The addition of values of a type.
+fn addition(ty: Type) -> Binary {
+    if ty.dtype.is_float() { Builder::f_add } else { Builder::i_add }
 }
 
 const ENTRY: &str = "probe";
