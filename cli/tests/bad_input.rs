@@ -53,6 +53,16 @@ fn sizes_that_disagree_are_an_error() {
     fail(&["run", &example("matmul"), "--in", &a, "--in", &b], 1, &["`B`", "13"]);
 }
 
+/// Another device may have matrix units: a schedule that wants them is no mistake.
+#[test]
+fn what_a_plain_device_lacks_is_a_warning() {
+    let schedule = "schedule matmul for vulkan { grid(i, j) mma(acc) }\nschedule matmul for cpu";
+    let path = edited("no-units", "matmul_f16", "schedule matmul for cpu", schedule);
+    let (code, _, err) = run(&["check", &path]);
+    assert_eq!(code, 0, "{err}");
+    assert!(err.contains("warning[E0505]") && err.contains("no matrices of f16"), "{err}");
+}
+
 #[test]
 fn a_tolerance_that_a_null_model_passes_is_refused() {
     let path = edited("loose", "matmul", "nrmse <= 2e-6, maxrel <= 2e-3", "nrmse <= 10.0");

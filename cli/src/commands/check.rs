@@ -84,6 +84,10 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
                 if d.primary.span == diag::Span::default() {
                     d.primary.span = written.span;
                 }
+                // What a target lacks is an error only where that target is asked for; the device at hand may have it.
+                if d.code == diag::Code::Unsupported {
+                    d.severity = diag::Severity::Warning;
+                }
             }
             out.extend(diagnostics);
         }
