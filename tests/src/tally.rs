@@ -17,12 +17,15 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Notes a comparison under a name.
+    /// Notes a comparison under a name; a name's first failure is printed at once, since a suite may run for hours.
     pub fn note(&mut self, name: &str, result: Result<(), String>) {
         match result {
             Ok(()) => self.held += 1,
             Err(e) => {
-                self.failures.entry(name.to_owned()).or_insert(e);
+                self.failures.entry(name.to_owned()).or_insert_with(|| {
+                    println!("FAILED: {name}: {e}");
+                    e
+                });
                 *self.counts.entry(name.to_owned()).or_default() += 1;
             }
         }

@@ -372,8 +372,16 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Whether the points of a level may run by threads, each on its own.
+    /// Whether the points of a level run by threads, each on its own: so may those of all levels of threads around it, since
+    /// such loops nest without anything in between.
     fn by_threads(&self, s: StmtId, level: LevelId) -> bool {
+        let place = self.levels.position(level);
+        let around = self.stmt_levels[s.index()].iter().copied();
+        let mut around = around.filter(|l| self.levels.is_threads(*l) && self.levels.position(*l) < place);
+        self.may_run_by_threads(s, level) && around.all(|l| self.may_run_by_threads(s, l))
+    }
+
+    fn may_run_by_threads(&self, s: StmtId, level: LevelId) -> bool {
         let shares_bytes = match &self.form.stmts[s].action {
             Action::Store { tensor, .. } => self.form.func.tensors[*tensor].packed.is_some(),
             Action::Append { .. } => true,

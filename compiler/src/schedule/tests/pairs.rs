@@ -32,3 +32,28 @@ fn threads_of_two_axes_add_pairwise() {
         }
     }
 }
+
+const FORCES: &str = "kernel forces(x: in i32[M,3], y: out i32[M,3]) {
+  for i in tiles(M; bi) with c in 3 {
+    var a: i32[i,c] = 0
+    for j in tiles(M; bj) {
+      let d = x[j,c] - x[i,c]
+      let r = sum[c](d * d)
+      a += sum[j](r * d)
+    }
+    y[i,c] = a
+  }
+}";
+
+/// One statement sums over an axis that others have threads along: what is inside runs in order there.
+#[test]
+fn threads_along_an_axis_that_is_summed_over_on_the_way() {
+    for target in [GpuTarget::default().into(), exchanging(4)] {
+        for verbs in
+            ["thread(i, 3) thread(c, 4) thread(j, 4)", "thread(c, 3) thread(j, 2) grid(i) thread(i, 2)"]
+        {
+            let (file, id) = kernel(FORCES);
+            agrees(&target, (&file, id), &written(verbs, &target), &[9, 9, 9]);
+        }
+    }
+}
