@@ -3,23 +3,27 @@
 
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rooftile_runtime::vulkan::validation_messages;
-use rooftile_runtime::{Device, open};
+use rooftile_runtime::{Device, VulkanDevice};
 
 /// Bits of the software driver's vectors.
 pub const WIDTHS: [&str; 3] = ["128", "256", "512"];
 
 const CHILD: &str = "ROOFTILE_VULKAN_CHILD";
 
+/// A software driver compiles within a submission, and other jobs may want the processor.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
 /// The device, or why there is none.
 ///
 /// # Errors
 /// The reason.
 pub fn device() -> Result<&'static dyn Device, String> {
-    static DEVICE: OnceLock<Result<Box<dyn Device>, String>> = OnceLock::new();
-    match DEVICE.get_or_init(|| open("vulkan").map_err(|e| e.to_string())) {
-        Ok(device) => Ok(&**device),
+    static DEVICE: OnceLock<Result<VulkanDevice, String>> = OnceLock::new();
+    match DEVICE.get_or_init(|| VulkanDevice::with_timeout(0, TIMEOUT).map_err(|e| e.to_string())) {
+        Ok(device) => Ok(device),
         Err(e) => Err(e.clone()),
     }
 }
