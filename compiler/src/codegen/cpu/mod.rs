@@ -2,6 +2,7 @@
 //! relocation-free bytes that are entered as [`rooftile_artifact::abi`] says.
 
 mod cranelift;
+mod emit;
 
 use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};

@@ -1,22 +1,10 @@
 //! The Cranelift generator: 128-bit vectors, no calls, constants after the code.
 //!
 //! One function per kernel: `entry(args, phase, begin, end)` picks the phase, loops over the chunks, and runs the
-//! body. A lane loop is written out as vectors ([`lanes`]); what has no vector form is done lane by lane. On x86-64
+//! body. A lane loop is written out as vectors ([`super::emit`]); what has no vector form is done lane by lane. On x86-64
 //! the code needs SSE4.2 and POPCNT (x86-64-v2); it uses AVX, AVX2 and FMA only where the target says so.
 
-mod address;
-mod arith;
-mod bits;
-mod convert;
-mod emit;
-mod expr;
-mod lanes;
-mod math_ops;
-mod memory;
-mod order;
-mod register;
-mod scope;
-mod stmt;
+pub(super) mod order;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
@@ -29,7 +17,7 @@ use rooftile_artifact::program::{Code, Kernel, Phase};
 use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::{CpuTarget, DType};
 
-use super::CodegenError;
+use super::{CodegenError, emit};
 use crate::nest::ir::{ExprId, ExprKind, Nest, Space, Stmt};
 use crate::nest::walk::for_each_stmt;
 use crate::nest::{Verified, host, verify};

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::Emitter;
 
 impl Emitter<'_> {
     /// A half in 16 bits as f32.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::Emitter;
 use super::lanes::Val;
 use super::scope::{Binding, Dep, Life};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, UnaryOp};

@@ -4,8 +4,8 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Type, Value, types};
 use rooftile_artifact::DType;
 
+use super::Emitter;
 use super::address::{LaneStep, Place};
-use super::emit::Emitter;
 use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
 use super::scope::{Dep, Life};
 use crate::nest::ir::{BufferId, ExprId, Space};

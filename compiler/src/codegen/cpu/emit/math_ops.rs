@@ -5,7 +5,7 @@ use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
 use super::super::super::math::{self, Machine};
-use super::emit::Emitter;
+use super::Emitter;
 use super::lanes::{Val, as_int, scalar_type, vector_of};
 use crate::nest::ir::MathFn;
 

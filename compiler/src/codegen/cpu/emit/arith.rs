@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::Emitter;
 use super::lanes::{Lanes, Val, as_int, scalar_type};
 use crate::nest::ir::{BinaryOp, UnaryOp};
 

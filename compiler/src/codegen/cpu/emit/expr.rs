@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value, types};
 use rooftile_artifact::{DType, Scalar};
 
-use super::emit::Emitter;
+use super::Emitter;
 use super::lanes::{Lanes, Val, scalar_type, vector_of};
 use super::scope::{Binding, Dep};
 use crate::nest::ir::{BinaryOp, ExprId, ExprKind, Space};

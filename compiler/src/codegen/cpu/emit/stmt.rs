@@ -4,9 +4,9 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{AtomicRmwOp, BlockArg, InstBuilder, MemFlagsData, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::{Emitter, LaneLoop};
 use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
 use super::scope::{Binding, Life};
+use super::{Emitter, LaneLoop};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt, VarId};
 use crate::nest::walk::for_each_stmt;
 

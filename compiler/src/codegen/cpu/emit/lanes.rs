@@ -6,7 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Type, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::Emitter;
 
 /// The value of an expression.
 #[derive(Clone, Debug)]

@@ -1,5 +1,17 @@
 //! The function around the phases: arguments, buffers, chunks.
 
+mod address;
+mod arith;
+mod bits;
+mod convert;
+mod expr;
+mod lanes;
+mod math_ops;
+mod memory;
+mod register;
+mod scope;
+mod stmt;
+
 use std::collections::HashMap;
 
 use cranelift_codegen::ir::condcodes::IntCC;
@@ -8,27 +20,27 @@ use cranelift_frontend::FunctionBuilder;
 use rooftile_artifact::DType;
 use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
-use super::address::AddressKey;
-use super::lanes::{Val, scalar_type};
-use super::order::Written;
-use super::register::RegisterFile;
-use super::scope::{Binding, Dep, Known, Scopes};
+use self::address::AddressKey;
+use self::lanes::{Val, scalar_type};
+use self::register::RegisterFile;
+use self::scope::{Binding, Dep, Known, Scopes};
+use super::cranelift::order::Written;
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
 
 /// The lane loop around the current position.
 #[derive(Clone, Debug)]
 pub(super) struct LaneLoop {
-    pub(super) var: VarId,
+    var: VarId,
     /// The counter's value in each lane.
-    pub(super) values: Vec<i64>,
+    values: Vec<i64>,
     /// The lane that is being written out alone; all of them if `None`.
-    pub(super) only: Option<usize>,
+    only: Option<usize>,
 }
 
 /// Writes the function of a nest.
 pub(super) struct Emitter<'a> {
-    pub(super) nest: &'a Nest,
-    pub(super) fma: bool,
+    nest: &'a Nest,
+    fma: bool,
     /// Vector operands in memory may lie anywhere: all but those of SSE, before AVX.
     pub(super) unaligned: bool,
     pub(super) b: FunctionBuilder<'a>,
@@ -36,32 +48,32 @@ pub(super) struct Emitter<'a> {
     sizes: Vec<Value>,
     scalars: Vec<Value>,
     /// First byte of each buffer that is memory.
-    pub(super) bases: Vec<Option<Value>>,
+    bases: Vec<Option<Value>>,
     /// Of each buffer, the product of the extents after each dimension: a number, and a value where they are not
     /// all constant. Dimensions whose values are equal have equal numbers in the last place.
-    pub(super) strides: Vec<Vec<Stride>>,
-    pub(super) registers: Vec<Option<RegisterFile>>,
-    pub(super) bindings: Vec<(Binding, Dep)>,
+    strides: Vec<Vec<Stride>>,
+    registers: Vec<Option<RegisterFile>>,
+    bindings: Vec<(Binding, Dep)>,
     /// Index expressions of variables bound to load-free values.
-    pub(super) definitions: Vec<Option<ExprId>>,
+    definitions: Vec<Option<ExprId>>,
     /// Whether a variable counts a loop.
-    pub(super) counters: Vec<bool>,
-    pub(super) scopes: Scopes,
+    counters: Vec<bool>,
+    scopes: Scopes,
     /// What was written so far, for the choice of an order.
     pub(super) written: Written,
-    pub(super) known: Vec<Option<Known<Val>>>,
-    pub(super) known_addresses: HashMap<AddressKey, Known<Value>>,
-    pub(super) lanes: Option<LaneLoop>,
+    known: Vec<Option<Known<Val>>>,
+    known_addresses: HashMap<AddressKey, Known<Value>>,
+    lanes: Option<LaneLoop>,
     /// Address of the status word.
-    pub(super) status: Option<Value>,
+    status: Option<Value>,
 }
 
 /// Elements from one index of a dimension to the next: `factor * symbol`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stride {
-    pub(super) factor: i64,
+    factor: i64,
     /// Product of the extents that are not constant, with a number that tells different ones apart.
-    pub(super) symbol: Option<(u32, Value)>,
+    symbol: Option<(u32, Value)>,
 }
 
 impl<'a> Emitter<'a> {

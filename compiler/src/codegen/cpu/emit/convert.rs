@@ -4,7 +4,7 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::Emitter;
 use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
 
 impl Emitter<'_> {
