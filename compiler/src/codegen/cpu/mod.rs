@@ -3,6 +3,8 @@
 
 mod cranelift;
 mod emit;
+mod kernel;
+mod ssa;
 
 use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};

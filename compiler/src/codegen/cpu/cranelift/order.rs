@@ -22,7 +22,7 @@ const FEW: usize = 14;
 
 /// What the writer of a function knows of its instructions.
 #[derive(Clone, Debug, Default)]
-pub(in crate::codegen::cpu) struct Written {
+pub(super) struct Written {
     /// The place in memory that a load or store touches; places of different numbers never overlap.
     places: SecondaryMap<Inst, Option<u32>>,
     /// The block that each instruction was written in.
@@ -31,7 +31,7 @@ pub(in crate::codegen::cpu) struct Written {
 
 impl Written {
     /// Notes which place a load or store touches.
-    pub(in crate::codegen::cpu) fn touches(&mut self, inst: Inst, place: u32) {
+    pub(super) fn touches(&mut self, inst: Inst, place: u32) {
         self.places[inst] = Some(place);
     }
 

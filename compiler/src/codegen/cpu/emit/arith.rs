@@ -1,16 +1,15 @@
 //! Operators of one, two and three operands.
 
-use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
 use rooftile_artifact::DType;
 
+use super::super::ssa::{Bin, Cmp, Lane, Ssa, Ty, Un};
 use super::Emitter;
-use super::lanes::{Lanes, Val, as_int, scalar_type};
+use super::lanes::{Lanes, Val, lane_of};
 use crate::nest::ir::{BinaryOp, UnaryOp};
 
-impl Emitter<'_> {
+impl<B: Ssa> Emitter<'_, B> {
     /// `op(a)` of operands of type `t`.
-    pub(super) fn unary(&mut self, op: UnaryOp, a: &Val, t: DType) -> Val {
+    pub(super) fn unary(&mut self, op: UnaryOp, a: &Val<B::Value>, t: DType) -> Val<B::Value> {
         match a {
             Val::Uniform(v) => Val::Uniform(self.unary_value(op, *v, t)),
             Val::Lanes(lanes) => {
@@ -24,37 +23,40 @@ impl Emitter<'_> {
     }
 
     /// One scalar or vector.
-    fn unary_value(&mut self, op: UnaryOp, v: Value, t: DType) -> Value {
-        let ty = self.b.func.dfg.value_type(v);
+    fn unary_value(&mut self, op: UnaryOp, v: B::Value, t: DType) -> B::Value {
+        let ty = self.b.ty(v);
         if t == DType::Bool {
             return match op {
-                UnaryOp::Not if ty.is_vector() => self.b.ins().bnot(v),
-                UnaryOp::Not => self.b.ins().bxor_imm_s(v, 1),
+                UnaryOp::Not if ty.is_vector() => self.b.unary(Un::Not, v),
+                UnaryOp::Not => self.op_const(Bin::Xor, v, 1),
                 _ => v,
             };
         }
-        let float = t.is_float();
-        let ins = self.b.ins();
-        match op {
-            UnaryOp::Neg if float => ins.fneg(v),
-            UnaryOp::Neg => ins.ineg(v),
-            UnaryOp::Not => ins.bnot(v),
-            UnaryOp::Abs if float => ins.fabs(v),
-            UnaryOp::Abs if t.is_signed_int() => ins.iabs(v),
-            UnaryOp::Abs => v,
-            UnaryOp::Floor => ins.floor(v),
-            UnaryOp::Ceil => ins.ceil(v),
-            UnaryOp::Round => ins.nearest(v),
-            UnaryOp::Trunc => ins.trunc(v),
-            UnaryOp::Sqrt => ins.sqrt(v),
-            UnaryOp::Popcount => ins.popcnt(v),
-            UnaryOp::LeadingZeros => ins.clz(v),
-            UnaryOp::ReverseBits => ins.bitrev(v),
-        }
+        let op = match op {
+            UnaryOp::Neg => Un::Neg,
+            UnaryOp::Not => Un::Not,
+            UnaryOp::Abs if t.is_float() || t.is_signed_int() => Un::Abs,
+            UnaryOp::Abs => return v,
+            UnaryOp::Floor => Un::Floor,
+            UnaryOp::Ceil => Un::Ceil,
+            UnaryOp::Round => Un::Nearest,
+            UnaryOp::Trunc => Un::Trunc,
+            UnaryOp::Sqrt => Un::Sqrt,
+            UnaryOp::Popcount => Un::Popcount,
+            UnaryOp::LeadingZeros => Un::LeadingZeros,
+            UnaryOp::ReverseBits => Un::ReverseBits,
+        };
+        self.b.unary(op, v)
     }
 
     /// `op(a, b)` of operands of type `t`.
-    pub(super) fn binary(&mut self, op: BinaryOp, a: &Val, b: &Val, t: DType) -> Val {
+    pub(super) fn binary(
+        &mut self,
+        op: BinaryOp,
+        a: &Val<B::Value>,
+        b: &Val<B::Value>,
+        t: DType,
+    ) -> Val<B::Value> {
         if op == BinaryOp::Pow {
             return self.power(a, b, t);
         }
@@ -73,121 +75,112 @@ impl Emitter<'_> {
         }
         let ty = match (t, a, b) {
             (DType::Bool, Val::Lanes(l), _) | (DType::Bool, _, Val::Lanes(l)) => l.ty,
-            _ => scalar_type(t),
+            _ => lane_of(t),
         };
         let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
-        let result = if op.is_comparison() { as_int(ty) } else { ty };
+        let result = if op.is_comparison() { ty.as_int() } else { ty };
         Val::Lanes(self.map2(&a, &b, result, |e, a, b| e.binary_vector(op, a, b, t)))
     }
 
-    fn binary_vector(&mut self, op: BinaryOp, a: Value, b: Value, t: DType) -> Value {
+    fn binary_vector(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
         match (op, t) {
             (BinaryOp::Eq, DType::Bool) => {
-                let differ = self.b.ins().bxor(a, b);
-                self.b.ins().bnot(differ)
+                let differ = self.b.binary(Bin::Xor, a, b);
+                self.b.unary(Un::Not, differ)
             }
-            (BinaryOp::Ne, DType::Bool) => self.b.ins().bxor(a, b),
+            (BinaryOp::Ne, DType::Bool) => self.b.binary(Bin::Xor, a, b),
             (BinaryOp::Min | BinaryOp::Max, _) if t.is_float() => {
                 let (x, y) = if op == BinaryOp::Min { (b, a) } else { (a, b) };
-                let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
+                let less = self.b.compare(Cmp::Lt, x, y);
                 // Min is b < a ? b : a, Max is a < b ? b : a.
-                self.blend(less, b, a)
+                self.b.blend(less, b, a)
             }
-            (BinaryOp::Min | BinaryOp::Max, _) if scalar_type(t) == types::I64 => {
-                let less = if t.is_signed_int() { IntCC::SignedLessThan } else { IntCC::UnsignedLessThan };
-                let less = self.b.ins().icmp(less, a, b);
+            (BinaryOp::Min | BinaryOp::Max, _) if lane_of(t) == Lane::I64 => {
+                let less = if t.is_signed_int() { Cmp::Lt } else { Cmp::ULt };
+                let less = self.b.compare(less, a, b);
                 let (x, y) = if op == BinaryOp::Min { (a, b) } else { (b, a) };
-                self.b.ins().bitselect(less, x, y)
+                self.b.blend(less, x, y)
             }
             _ => self.simple(op, a, b, t),
         }
     }
 
-    fn binary_scalar(&mut self, op: BinaryOp, a: Value, b: Value, t: DType) -> Value {
-        use BinaryOp as B;
+    fn binary_scalar(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
+        use BinaryOp as O;
         match op {
-            B::Div | B::Rem | B::DivNonNeg | B::RemNonNeg if t.is_int() => self.divide(op, a, b, t),
-            B::Shl | B::Shr => self.shift(op, a, b, t),
-            B::Min | B::Max if t.is_float() => {
-                let (x, y) = if op == B::Min { (b, a) } else { (a, b) };
-                let less = self.b.ins().fcmp(FloatCC::LessThan, x, y);
-                self.b.ins().select(less, b, a)
+            O::Div | O::Rem | O::DivNonNeg | O::RemNonNeg if t.is_int() => self.divide(op, a, b, t),
+            O::Shl | O::Shr => self.shift(op, a, b, t),
+            O::Min | O::Max if t.is_float() => {
+                let (x, y) = if op == O::Min { (b, a) } else { (a, b) };
+                let less = self.b.compare(Cmp::Lt, x, y);
+                self.b.select(less, b, a)
             }
-            B::Min | B::Max => {
-                let less = if t.is_signed_int() { IntCC::SignedLessThan } else { IntCC::UnsignedLessThan };
-                let less = self.b.ins().icmp(less, a, b);
-                let (x, y) = if op == B::Min { (a, b) } else { (b, a) };
-                self.b.ins().select(less, x, y)
+            O::Min | O::Max => {
+                let less = if t.is_signed_int() { Cmp::Lt } else { Cmp::ULt };
+                let less = self.b.compare(less, a, b);
+                let (x, y) = if op == O::Min { (a, b) } else { (b, a) };
+                self.b.select(less, x, y)
             }
             _ => self.simple(op, a, b, t),
         }
     }
 
     /// What is one instruction on scalars and vectors alike.
-    fn simple(&mut self, op: BinaryOp, a: Value, b: Value, t: DType) -> Value {
-        use BinaryOp as B;
-        let signed = t.is_signed_int();
-        let ins = self.b.ins();
-        if t.is_float() {
-            return match op {
-                B::Add => ins.fadd(a, b),
-                B::Sub => ins.fsub(a, b),
-                B::Mul => ins.fmul(a, b),
-                B::Div => ins.fdiv(a, b),
-                B::Eq => ins.fcmp(FloatCC::Equal, a, b),
-                B::Ne => ins.fcmp(FloatCC::NotEqual, a, b),
-                B::Lt => ins.fcmp(FloatCC::LessThan, a, b),
-                B::Le => ins.fcmp(FloatCC::LessThanOrEqual, a, b),
-                // No other operator takes floats.
-                _ => a,
-            };
-        }
-        match op {
-            B::Add => ins.iadd(a, b),
-            B::Sub => ins.isub(a, b),
-            B::Mul => ins.imul(a, b),
-            B::And => ins.band(a, b),
-            B::Or => ins.bor(a, b),
-            B::Xor => ins.bxor(a, b),
-            B::Min if signed => ins.smin(a, b),
-            B::Min => ins.umin(a, b),
-            B::Max if signed => ins.smax(a, b),
-            B::Max => ins.umax(a, b),
-            B::Eq => ins.icmp(IntCC::Equal, a, b),
-            B::Ne => ins.icmp(IntCC::NotEqual, a, b),
-            B::Lt if signed => ins.icmp(IntCC::SignedLessThan, a, b),
-            B::Lt => ins.icmp(IntCC::UnsignedLessThan, a, b),
-            B::Le if signed => ins.icmp(IntCC::SignedLessThanOrEqual, a, b),
-            B::Le => ins.icmp(IntCC::UnsignedLessThanOrEqual, a, b),
+    fn simple(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
+        use BinaryOp as O;
+        // Signs matter to integers only.
+        let signed = t.is_float() || t.is_signed_int();
+        let op = match op {
+            O::Add => Bin::Add,
+            O::Sub => Bin::Sub,
+            O::Mul => Bin::Mul,
+            // Of floats: the callers divide integers.
+            O::Div => Bin::Div,
+            O::And => Bin::And,
+            O::Or => Bin::Or,
+            O::Xor => Bin::Xor,
+            O::Min if signed => Bin::SMin,
+            O::Min => Bin::UMin,
+            O::Max if signed => Bin::SMax,
+            O::Max => Bin::UMax,
+            O::Eq => return self.b.compare(Cmp::Eq, a, b),
+            O::Ne => return self.b.compare(Cmp::Ne, a, b),
+            O::Lt if signed => return self.b.compare(Cmp::Lt, a, b),
+            O::Lt => return self.b.compare(Cmp::ULt, a, b),
+            O::Le if signed => return self.b.compare(Cmp::Le, a, b),
+            O::Le => return self.b.compare(Cmp::ULe, a, b),
             // Handled by the callers.
-            B::Div | B::Rem | B::DivNonNeg | B::RemNonNeg | B::Pow | B::Shl | B::Shr => a,
-        }
+            O::Rem | O::DivNonNeg | O::RemNonNeg | O::Pow | O::Shl | O::Shr => return a,
+        };
+        self.b.binary(op, a, b)
     }
 
-    fn shift(&mut self, op: BinaryOp, v: Value, count: Value, t: DType) -> Value {
-        match op {
-            BinaryOp::Shl => self.b.ins().ishl(v, count),
-            _ if t.is_signed_int() => self.b.ins().sshr(v, count),
-            _ => self.b.ins().ushr(v, count),
-        }
+    fn shift(&mut self, op: BinaryOp, v: B::Value, count: B::Value, t: DType) -> B::Value {
+        let op = match op {
+            BinaryOp::Shl => Bin::Shl,
+            _ if t.is_signed_int() => Bin::SShr,
+            _ => Bin::UShr,
+        };
+        self.b.binary(op, v, count)
     }
 
     /// Quotients and remainders of scalar integers. A divisor of zero, which the rules forbid, gives any value but
     /// does not trap; neither does the least integer divided by -1.
-    fn divide(&mut self, op: BinaryOp, a: Value, b: Value, t: DType) -> Value {
-        let ty = scalar_type(t);
-        if ty.bits() < 32 {
+    fn divide(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
+        let lane = lane_of(t);
+        if lane.bits() < 32 {
             let signed = t.is_signed_int();
-            let (a, b) = (self.extend(a, types::I32, signed), self.extend(b, types::I32, signed));
+            let (a, b) = (self.extend(a, Lane::I32, signed), self.extend(b, Lane::I32, signed));
             let wide = if signed { DType::I32 } else { DType::U32 };
             let result = self.divide(op, a, b, wide);
-            return self.b.ins().ireduce(ty, result);
+            return self.b.reduce(lane, result);
         }
-        let known = self.known_int(b);
+        let ty = Ty::scalar(lane);
+        let known = self.b.known_int(b);
         let quotient = matches!(op, BinaryOp::Div | BinaryOp::DivNonNeg);
         if !t.is_signed_int() || matches!(op, BinaryOp::DivNonNeg | BinaryOp::RemNonNeg) {
             let b = if known.is_some_and(|k| k != 0) { b } else { self.one_instead_of(b, ty, 0) };
-            return if quotient { self.b.ins().udiv(a, b) } else { self.b.ins().urem(a, b) };
+            return if quotient { self.b.binary(Bin::UDiv, a, b) } else { self.b.binary(Bin::URem, a, b) };
         }
         if let Some(k) = known
             && k > 0
@@ -195,9 +188,9 @@ impl Emitter<'_> {
         {
             // Rounding toward negative infinity is what shifts and masks do.
             return if quotient {
-                self.b.ins().sshr_imm_u(a, i64::from(k.trailing_zeros()))
+                self.op_const(Bin::SShr, a, i64::from(k.trailing_zeros()))
             } else {
-                self.b.ins().band_imm_s(a, k - 1)
+                self.op_const(Bin::And, a, k - 1)
             };
         }
         let safe = match known {
@@ -207,71 +200,63 @@ impl Emitter<'_> {
                 self.one_instead_of(nonzero, ty, -1)
             }
         };
-        let q = self.b.ins().sdiv(a, safe);
-        let product = self.b.ins().imul(q, safe);
-        let r = self.b.ins().isub(a, product);
+        let q = self.b.binary(Bin::SDiv, a, safe);
+        let product = self.b.binary(Bin::Mul, q, safe);
+        let r = self.b.binary(Bin::Sub, a, product);
         // The remainder takes the divisor's sign.
-        let zero = self.int_const(ty, 0);
-        let signs = self.b.ins().bxor(r, safe);
-        let differ = self.b.ins().icmp(IntCC::SignedLessThan, signs, zero);
-        let inexact = self.b.ins().icmp(IntCC::NotEqual, r, zero);
-        let adjust = self.b.ins().band(differ, inexact);
+        let zero = self.b.int(ty, 0);
+        let signs = self.b.binary(Bin::Xor, r, safe);
+        let differ = self.b.compare(Cmp::Lt, signs, zero);
+        let inexact = self.b.compare(Cmp::Ne, r, zero);
+        let adjust = self.b.binary(Bin::And, differ, inexact);
         if !quotient {
             // Divided by 1 instead of -1 the remainder is 0 as well.
-            let shifted = self.b.ins().iadd(r, safe);
-            return self.b.ins().select(adjust, shifted, r);
+            let shifted = self.b.binary(Bin::Add, r, safe);
+            return self.b.select(adjust, shifted, r);
         }
-        let less = self.b.ins().iadd_imm_s(q, -1);
-        let q = self.b.ins().select(adjust, less, q);
+        let less = self.op_const(Bin::Add, q, -1);
+        let q = self.b.select(adjust, less, q);
         if known.is_some_and(|k| k != -1) {
             return q;
         }
-        let minus = self.b.ins().icmp_imm_s(IntCC::Equal, b, -1);
-        let negated = self.b.ins().ineg(a);
-        self.b.ins().select(minus, negated, q)
+        let minus = self.compare_const(Cmp::Eq, b, -1);
+        let negated = self.b.unary(Un::Neg, a);
+        self.b.select(minus, negated, q)
     }
 
-    fn one_instead_of(&mut self, v: Value, ty: Type, bad: i64) -> Value {
-        let is_bad = self.b.ins().icmp_imm_s(IntCC::Equal, v, bad);
-        let one = self.int_const(ty, 1);
-        self.b.ins().select(is_bad, one, v)
-    }
-
-    /// The value of an integer constant.
-    fn known_int(&self, v: Value) -> Option<i64> {
-        use cranelift_codegen::ir::{InstructionData, Opcode};
-        let inst = self.b.func.dfg.value_def(v).inst()?;
-        match self.b.func.dfg.insts[inst] {
-            InstructionData::UnaryImm { opcode: Opcode::Iconst, imm } => {
-                let bits = self.b.func.dfg.value_type(v).bits();
-                Some(rooftile_artifact::scalar::wrap(imm.bits(), true, bits as u8))
-            }
-            _ => None,
-        }
+    fn one_instead_of(&mut self, v: B::Value, ty: Ty, bad: i64) -> B::Value {
+        let is_bad = self.compare_const(Cmp::Eq, v, bad);
+        let one = self.b.int(ty, 1);
+        self.b.select(is_bad, one, v)
     }
 
     /// `a * b + c` with one rounding.
-    pub(super) fn fused(&mut self, a: &Val, b: &Val, c: &Val, t: DType) -> Val {
+    pub(super) fn fused(
+        &mut self,
+        a: &Val<B::Value>,
+        b: &Val<B::Value>,
+        c: &Val<B::Value>,
+        t: DType,
+    ) -> Val<B::Value> {
         if let (Val::Uniform(a), Val::Uniform(b), Val::Uniform(c)) = (a, b, c) {
-            return Val::Uniform(self.b.ins().fma(*a, *b, *c));
+            return Val::Uniform(self.b.fma(*a, *b, *c));
         }
         let n = self.lane_count().unwrap_or(1);
-        let ty = scalar_type(t);
+        let ty = lane_of(t);
         let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
         let c = self.per_lane(c, t, ty, n);
-        let chunks =
-            (0..a.chunks.len()).map(|i| self.b.ins().fma(a.chunks[i], b.chunks[i], c.chunks[i])).collect();
+        let chunks = (0..a.chunks.len()).map(|i| self.b.fma(a.chunks[i], b.chunks[i], c.chunks[i])).collect();
         Val::Lanes(Lanes { ty, chunks })
     }
 }
 
 /// Whether an operator has an instruction on vectors of a type.
 fn has_vector_form(op: BinaryOp, t: DType) -> bool {
-    use BinaryOp as B;
+    use BinaryOp as O;
     match op {
-        B::Div => t.is_float(),
-        B::Rem | B::DivNonNeg | B::RemNonNeg | B::Pow | B::Shl | B::Shr => false,
-        B::Mul => t.is_float() || scalar_type(t) != types::I8,
+        O::Div => t.is_float(),
+        O::Rem | O::DivNonNeg | O::RemNonNeg | O::Pow | O::Shl | O::Shr => false,
+        O::Mul => t.is_float() || lane_of(t) != Lane::I8,
         _ => true,
     }
 }
