@@ -258,6 +258,7 @@ pub(super) trait Ssa {
     /// A float truncated toward zero and clamped, NaN as 0: scalars to 32 or 64 bits, vectors of f32 to 32.
     fn to_int(&mut self, lane: Lane, signed: bool, v: Self::Value) -> Self::Value;
     /// Rounded: scalars of 32 and 64 bits to any float, vectors of 32 bits to f32.
+    #[expect(clippy::wrong_self_convention, reason = "the builder is no integer")]
     fn from_int(&mut self, lane: Lane, signed: bool, v: Self::Value) -> Self::Value;
     /// A scalar f32 as f64.
     fn promote(&mut self, v: Self::Value) -> Self::Value;

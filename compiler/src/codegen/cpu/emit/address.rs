@@ -47,6 +47,15 @@ impl Linear {
 /// A stride symbol times an expression.
 type Product = (Option<u32>, Option<ExprId>);
 
+/// A product of an address, written out: `coefficient * symbol * value`.
+struct Term<V> {
+    /// Number of real loops around the innermost binding that the value depends on.
+    level: u32,
+    symbol: Option<V>,
+    value: Option<V>,
+    coefficient: i64,
+}
+
 /// What an address is computed from, without its constant part: products and their coefficients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddressKey {
@@ -164,7 +173,8 @@ impl<B: Ssa> Emitter<'_, B> {
                 }
             };
             let level = value.map_or(0, |(_, level)| level);
-            parts.push((level, symbol.map(|s| symbols[&s]), value.map(|(v, _)| v), coefficient));
+            let symbol = symbol.map(|s| symbols[&s]);
+            parts.push(Term { level, symbol, value: value.map(|(v, _)| v), coefficient });
         }
         let key = AddressKey { buffer, terms: terms.into_iter().collect() };
         let mut base = self.address(key, parts, address_dep);
@@ -214,21 +224,16 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// The base of a buffer plus all terms.
-    fn address(
-        &mut self,
-        key: AddressKey,
-        mut parts: Vec<(u32, Option<B::Value>, Option<B::Value>, i64)>,
-        dep: Dep,
-    ) -> B::Value {
+    fn address(&mut self, key: AddressKey, mut parts: Vec<Term<B::Value>>, dep: Dep) -> B::Value {
         if let Some((v, _)) = self.known_addresses.get(&key).and_then(|k| self.scopes.recall(k)) {
             return *v;
         }
-        parts.sort_by_key(|p| p.0);
+        parts.sort_by_key(|p| p.level);
         let mut sum = match self.bases[key.buffer.index()] {
             Some(base) => base,
             None => self.int64(0),
         };
-        for (_, symbol, value, coefficient) in parts {
+        for Term { symbol, value, coefficient, .. } in parts {
             let scale = match symbol {
                 None => None,
                 Some(s) if coefficient == 1 => Some(s),
