@@ -2,6 +2,9 @@
 //! relocation-free bytes that are entered as [`rooftile_artifact::abi`] says.
 
 mod cranelift;
+mod emit;
+mod kernel;
+mod ssa;
 
 use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};

@@ -1,22 +1,10 @@
 //! The Cranelift generator: 128-bit vectors, no calls, constants after the code.
 //!
-//! One function per kernel: `entry(args, phase, begin, end)` picks the phase, loops over the chunks, and runs the
-//! body. A lane loop is written out as vectors ([`lanes`]); what has no vector form is done lane by lane. On x86-64
-//! the code needs SSE4.2 and POPCNT (x86-64-v2); it uses AVX, AVX2 and FMA only where the target says so.
+//! On x86-64 the code needs SSE4.2 and POPCNT (x86-64-v2); it uses AVX, AVX2 and FMA only where the target says so.
 
-mod address;
-mod arith;
-mod bits;
-mod convert;
-mod emit;
-mod expr;
-mod lanes;
-mod math_ops;
-mod memory;
+mod build;
 mod order;
-mod register;
-mod scope;
-mod stmt;
+mod ssa;
 
 use cranelift_codegen::control::ControlPlane;
 use cranelift_codegen::ir::{AbiParam, Function, Signature, UserFuncName, types};
@@ -24,15 +12,14 @@ use cranelift_codegen::isa::{CallConv, OwnedTargetIsa};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CompiledCode, Context};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use rooftile_artifact::abi::BUFFER_ALIGN;
-use rooftile_artifact::program::{Code, Kernel, Phase};
+use rooftile_artifact::CpuTarget;
+use rooftile_artifact::program::Kernel;
 use rooftile_artifact::target::CpuFeatures;
-use rooftile_artifact::{CpuTarget, DType};
 
-use super::CodegenError;
-use crate::nest::ir::{ExprId, ExprKind, Nest, Space, Stmt};
-use crate::nest::walk::for_each_stmt;
-use crate::nest::{Verified, host, verify};
+use super::kernel::{check_supported, internal, kernel};
+use super::{CodegenError, emit};
+use crate::nest::Verified;
+use crate::nest::ir::Nest;
 
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
@@ -41,22 +28,8 @@ pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, Cod
     if !code.buffer.relocs().is_empty() {
         return Err(internal(nest, format!("{} relocations", code.buffer.relocs().len())));
     }
-    let host_only = || internal(nest, "a bound or extent that the host cannot compute".to_owned());
-    let phases: Option<Vec<Phase>> =
-        nest.phases.iter().map(|p| host::chunks(nest, p).map(|chunks| Phase { chunks })).collect();
-    Ok(Kernel {
-        name: nest.name.clone(),
-        buffers: verify::slots(nest),
-        sizes: nest.sizes.len(),
-        scalars: nest.scalars.iter().map(|(_, t)| *t).collect(),
-        local_bytes: host::local_bytes(nest, BUFFER_ALIGN as i64).ok_or_else(host_only)?,
-        phases: phases.ok_or_else(host_only)?,
-        code: Code::Cpu {
-            bytes: code.buffer.data().to_vec(),
-            align: (code.buffer.alignment as usize).max(BUFFER_ALIGN),
-            features: used_features(target),
-        },
-    })
+    let align = code.buffer.alignment as usize;
+    kernel(nest, code.buffer.data().to_vec(), align, used_features(target))
 }
 
 /// The nest as Cranelift IR.
@@ -89,10 +62,6 @@ fn machine_code(
         .compile_function(&context.func, &context.domtree, &mut Default::default(), listing, control)
         .map_err(|e| failed(&e))?;
     Ok(code.apply_params(&context.func.params))
-}
-
-fn internal(nest: &Nest, what: String) -> CodegenError {
-    CodegenError::Internal { nest: nest.name.clone(), what }
 }
 
 /// The features that the code may contain: those of the target that this generator knows.
@@ -148,70 +117,16 @@ fn build(
     target: &CpuTarget,
     isa: &OwnedTargetIsa,
 ) -> Result<(Function, order::Written), CodegenError> {
-    check_supported(nest, target)?;
+    check_supported(nest, has_fma(target))?;
     let call_conv = CallConv::triple_default(isa.triple());
     let mut signature = Signature::new(call_conv);
     signature.params.extend([AbiParam::new(types::I64); 4]);
     let mut function = Function::with_name_signature(UserFuncName::default(), signature);
     let mut frontend = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut frontend);
-    let mut emitter = emit::Emitter::new(nest, has_fma(target), builder);
-    emitter.unaligned = !cfg!(target_arch = "x86_64") || target.features.avx;
-    emitter.function();
-    let mut written = std::mem::take(&mut emitter.written);
-    emitter.b.finalize(isa.frontend_config());
+    let unaligned = !cfg!(target_arch = "x86_64") || target.features.avx;
+    let builder = emit::write(nest, build::Builder::new(builder, has_fma(target), unaligned));
+    let mut written = builder.finish(isa.frontend_config());
     written.note_homes(&function);
     Ok((function, written))
-}
-
-/// Refuses what the target has no instruction for.
-fn check_supported(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> {
-    let mut refused: Option<String> = None;
-    let mut seen = vec![false; nest.exprs.len()];
-    let mut check = |e: ExprId, stack: &mut Vec<ExprId>| {
-        stack.push(e);
-        while let Some(e) = stack.pop() {
-            if std::mem::replace(&mut seen[e.index()], true) {
-                continue;
-            }
-            let expr = &nest.exprs[e];
-            expr.for_each_operand(|o| stack.push(o));
-            if matches!(expr.kind, ExprKind::Fma(..)) && !has_fma(target) {
-                refused = Some("it has no fused multiply-add".to_owned());
-            }
-            if !is_known(expr.dtype) {
-                refused = Some(format!("elements of type {} are not supported", expr.dtype));
-            }
-        }
-    };
-    let unit = nest.buffers.iter().any(|(_, b)| b.space == Space::Matrix);
-    if unit || nest.phases.iter().any(|p| verify::matrices::most(&p.body) > 0) {
-        let what = "a processor has no matrix unit".to_owned();
-        return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
-    }
-    let shares = nest.buffers.iter().any(|(_, b)| b.space == Space::Shared);
-    if shares || nest.phases.iter().any(|p| verify::threads::has_threads(p.body.iter())) {
-        let what = "a processor has no groups of threads".to_owned();
-        return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
-    }
-    let mut stack = Vec::new();
-    for phase in &nest.phases {
-        for_each_stmt(&phase.body, &mut |s: &Stmt| s.for_each_expr(|e| check(e, &mut stack)));
-    }
-    match refused {
-        Some(what) => Err(CodegenError::Unsupported { nest: nest.name.clone(), what }),
-        None => Ok(()),
-    }
-}
-
-fn is_known(t: DType) -> bool {
-    matches!(
-        t,
-        DType::F64
-            | DType::F32
-            | DType::F16
-            | DType::Bf16
-            | DType::Bool
-            | DType::Int { bits: 8 | 16 | 32 | 64, .. }
-    )
 }

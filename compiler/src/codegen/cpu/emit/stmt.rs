@@ -1,16 +1,15 @@
 //! Statements.
 
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{AtomicRmwOp, BlockArg, InstBuilder, MemFlagsData, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::{Emitter, LaneLoop};
-use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
+use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty};
+use super::lanes::{Lanes, Val};
 use super::scope::{Binding, Life};
+use super::{Emitter, LaneLoop};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt, VarId};
 use crate::nest::walk::for_each_stmt;
 
-impl Emitter<'_> {
+impl<B: Ssa> Emitter<'_, B> {
     pub(super) fn block(&mut self, block: &[Stmt]) {
         for stmt in block {
             self.scopes.next_statement();
@@ -58,9 +57,10 @@ impl Emitter<'_> {
             },
             Stmt::SetStatus(bits) => {
                 if let Some(status) = self.status {
-                    let bits = self.b.ins().iconst(types::I32, i64::from(*bits));
-                    let flags = MemFlagsData::new().with_notrap().with_aligned();
-                    self.b.ins().atomic_rmw(types::I32, flags, AtomicRmwOp::Or, status, bits);
+                    let bits = self.b.int(Ty::scalar(Lane::I32), i64::from(*bits));
+                    // Next to the numbers of the buffers: [`Emitter::region`].
+                    let region = Region::Numbered(u32::MAX - self.nest.buffers.len() as u32);
+                    self.b.atomic(AtomicOp::Or, bits, At { base: status, displacement: 0, region });
                 }
             }
             // As above.
@@ -91,15 +91,15 @@ impl Emitter<'_> {
         }
         let (lo, hi, step) = range;
         let (first, end) = (self.uniform(lo), self.uniform(hi));
-        let (inside, exit) = (self.b.create_block(), self.b.create_block());
-        let counter = self.b.append_block_param(inside, types::I64);
+        let (inside, exit) = (self.b.block(), self.b.block());
+        let counter = self.b.block_param(inside, Ty::scalar(Lane::I64));
         if passes.is_some() {
-            self.b.ins().jump(inside, &[BlockArg::Value(first)]);
+            self.b.jump(inside, &[first]);
         } else {
-            let any = self.b.ins().icmp(IntCC::SignedLessThan, first, end);
-            self.b.ins().brif(any, inside, &[BlockArg::Value(first)], exit, []);
+            let any = self.b.compare(Cmp::Lt, first, end);
+            self.b.branch(any, (inside, &[first]), (exit, &[]));
         }
-        self.b.switch_to_block(inside);
+        self.b.switch_to(inside);
         self.scopes.push(true);
         self.scopes.level += 1;
         if self.writes_memory(body) {
@@ -107,14 +107,14 @@ impl Emitter<'_> {
         }
         self.bind_counter(var, counter);
         self.block(body);
-        let next = self.b.ins().iadd_imm_s(counter, step);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, next, end);
-        self.b.ins().brif(more, inside, &[BlockArg::Value(next)], exit, []);
+        let next = self.op_const(Bin::Add, counter, step);
+        let more = self.b.compare(Cmp::Lt, next, end);
+        self.b.branch(more, (inside, &[next]), (exit, &[]));
         self.scopes.level -= 1;
         self.scopes.pop();
-        self.b.seal_block(inside);
-        self.b.switch_to_block(exit);
-        self.b.seal_block(exit);
+        self.b.seal(inside);
+        self.b.switch_to(exit);
+        self.b.seal(exit);
     }
 
     fn writes_memory(&self, body: &[Stmt]) -> bool {
@@ -162,35 +162,35 @@ impl Emitter<'_> {
         }
     }
 
-    fn branch(&mut self, cond: Value, then: &[Stmt], otherwise: &[Stmt]) {
-        let (yes, no, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.ins().brif(cond, yes, [], no, []);
+    fn branch(&mut self, cond: B::Value, then: &[Stmt], otherwise: &[Stmt]) {
+        let (yes, no, join) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch(cond, (yes, &[]), (no, &[]));
         for (block, body) in [(yes, then), (no, otherwise)] {
-            self.b.switch_to_block(block);
-            self.b.seal_block(block);
+            self.b.switch_to(block);
+            self.b.seal(block);
             self.scopes.push(true);
             self.block(body);
             self.scopes.pop();
-            self.b.ins().jump(join, []);
+            self.b.jump(join, &[]);
         }
-        self.b.switch_to_block(join);
-        self.b.seal_block(join);
+        self.b.switch_to(join);
+        self.b.seal(join);
     }
 
     /// A condition of its own per lane: all lanes together where it holds for all, else one after the other.
-    fn lane_branch(&mut self, mask: &Lanes, then: &[Stmt], otherwise: &[Stmt]) {
+    fn lane_branch(&mut self, mask: &Lanes<B::Value>, then: &[Stmt], otherwise: &[Stmt]) {
         let n = self.lane_count().unwrap_or(1);
         let all = self.all_lanes(mask, n);
-        let (together, apart, join) = (self.b.create_block(), self.b.create_block(), self.b.create_block());
-        self.b.ins().brif(all, together, [], apart, []);
-        self.b.switch_to_block(together);
-        self.b.seal_block(together);
+        let (together, apart, join) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch(all, (together, &[]), (apart, &[]));
+        self.b.switch_to(together);
+        self.b.seal(together);
         self.scopes.push(true);
         self.block(then);
         self.scopes.pop();
-        self.b.ins().jump(join, []);
-        self.b.switch_to_block(apart);
-        self.b.seal_block(apart);
+        self.b.jump(join, &[]);
+        self.b.switch_to(apart);
+        self.b.seal(apart);
         self.scopes.push(true);
         let mask = Val::Lanes(mask.clone());
         for l in 0..n {
@@ -198,32 +198,33 @@ impl Emitter<'_> {
             self.in_lane(l, |e| e.branch(cond, then, otherwise));
         }
         self.scopes.pop();
-        self.b.ins().jump(join, []);
-        self.b.switch_to_block(join);
-        self.b.seal_block(join);
+        self.b.jump(join, &[]);
+        self.b.switch_to(join);
+        self.b.seal(join);
     }
 
     /// Whether a mask is set in each of `n` lanes.
-    fn all_lanes(&mut self, mask: &Lanes, n: usize) -> Value {
-        let per = per_chunk(mask.ty);
-        let mut all: Option<Value> = None;
+    fn all_lanes(&mut self, mask: &Lanes<B::Value>, n: usize) -> B::Value {
+        let per = self.per_chunk(mask.ty);
+        let mut all: Option<B::Value> = None;
         for (c, &chunk) in mask.chunks.iter().enumerate() {
             let used = n - c * per;
             let chunk = if used < per {
-                let size = mask.ty.bits() as usize / 8;
-                let unused = std::array::from_fn(|i| if i / size >= used { 0xFF } else { 0 });
-                let unused = self.vector_const(vector_of(mask.ty), unused);
-                self.b.ins().bor(chunk, unused)
+                let bytes = self.b.vector_bytes();
+                let unused = |i| if i / mask.ty.bytes() >= used { 0xFF } else { 0 };
+                let unused: Vec<u8> = (0..bytes).map(unused).collect();
+                let unused = self.b.bytes(self.vector_of(mask.ty), &unused);
+                self.b.binary(Bin::Or, chunk, unused)
             } else {
                 chunk
             };
             all = Some(match all {
                 None => chunk,
-                Some(all) => self.b.ins().band(all, chunk),
+                Some(all) => self.b.binary(Bin::And, all, chunk),
             });
         }
-        let all = all.unwrap_or_else(|| self.int_const(types::I32X4, -1));
-        self.b.ins().vall_true(all)
+        let all = all.unwrap_or_else(|| self.b.int(self.vector_of(Lane::I32), -1));
+        self.b.all_true(all)
     }
 
     fn atomic(
@@ -238,7 +239,7 @@ impl Emitter<'_> {
         let result = match self.lane_count() {
             None => Val::Uniform(self.atomic_scalar(op, buffer, index, value)),
             Some(n) => {
-                let found: Vec<Value> =
+                let found: Vec<B::Value> =
                     (0..n).map(|l| self.in_lane(l, |e| e.atomic_scalar(op, buffer, index, value))).collect();
                 match old {
                     Some(_) => Val::Lanes(self.build(dtype, &found)),
@@ -252,23 +253,21 @@ impl Emitter<'_> {
         }
     }
 
-    fn atomic_scalar(&mut self, op: BinaryOp, buffer: BufferId, index: &[ExprId], value: ExprId) -> Value {
+    fn atomic_scalar(&mut self, op: BinaryOp, buffer: BufferId, index: &[ExprId], value: ExprId) -> B::Value {
         let dtype = self.nest.buffers[buffer].dtype;
         let operand = self.uniform(value);
-        let at = self.scalar_address(buffer, index);
+        let at = self.element(buffer, index);
         let op = match (op, dtype.is_signed_int()) {
-            (BinaryOp::Min, true) => AtomicRmwOp::Smin,
-            (BinaryOp::Min, false) => AtomicRmwOp::Umin,
-            (BinaryOp::Max, true) => AtomicRmwOp::Smax,
-            (BinaryOp::Max, false) => AtomicRmwOp::Umax,
-            (BinaryOp::And, _) => AtomicRmwOp::And,
-            (BinaryOp::Or, _) => AtomicRmwOp::Or,
-            (BinaryOp::Xor, _) => AtomicRmwOp::Xor,
-            _ => AtomicRmwOp::Add,
+            (BinaryOp::Min, true) => AtomicOp::SMin,
+            (BinaryOp::Min, false) => AtomicOp::UMin,
+            (BinaryOp::Max, true) => AtomicOp::SMax,
+            (BinaryOp::Max, false) => AtomicOp::UMax,
+            (BinaryOp::And, _) => AtomicOp::And,
+            (BinaryOp::Or, _) => AtomicOp::Or,
+            (BinaryOp::Xor, _) => AtomicOp::Xor,
+            _ => AtomicOp::Add,
         };
-        let flags = MemFlagsData::new().with_notrap().with_aligned();
-        let ty = scalar_type(dtype);
-        let found = self.b.ins().atomic_rmw(ty, flags, op, at, operand);
+        let found = self.b.atomic(op, operand, at);
         self.scopes.memory_written();
         found
     }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use cranelift_codegen::ir::{InstBuilder, Value, types};
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
+use super::super::ssa::{At, Bin, Ssa};
+use super::Emitter;
 use super::lanes::Val;
 use super::scope::{Binding, Dep, Life};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, UnaryOp};
@@ -47,6 +47,15 @@ impl Linear {
 /// A stride symbol times an expression.
 type Product = (Option<u32>, Option<ExprId>);
 
+/// A product of an address, written out: `coefficient * symbol * value`.
+struct Term<V> {
+    /// Number of real loops around the innermost binding that the value depends on.
+    level: u32,
+    symbol: Option<V>,
+    value: Option<V>,
+    coefficient: i64,
+}
+
 /// What an address is computed from, without its constant part: products and their coefficients.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AddressKey {
@@ -56,15 +65,15 @@ pub(super) struct AddressKey {
 
 /// The place of an access.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
+pub(super) enum Place<V> {
     /// `base + displacement`, and as far again per lane: the bytes from one lane to the next.
     Strided {
         /// An address.
-        base: Value,
+        base: V,
         /// Bytes to add.
         displacement: i32,
         /// Bytes between neighbouring lanes.
-        step: LaneStep,
+        step: LaneStep<V>,
     },
     /// Each lane's index is computed on its own.
     Scattered,
@@ -72,14 +81,14 @@ pub(super) enum Place {
 
 /// Bytes between neighbouring lanes.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum LaneStep {
+pub(super) enum LaneStep<V> {
     /// A constant; 0 where all lanes access one element.
     Const(i64),
     /// A value.
-    Value(Value),
+    Value(V),
 }
 
-impl Emitter<'_> {
+impl<B: Ssa> Emitter<'_, B> {
     /// An `i64` expression taken apart, as far as its parts are the same for all lanes or multiples of the counter.
     pub(super) fn linear(&self, e: ExprId) -> Linear {
         let atom = || Linear { terms: BTreeMap::from([(e, 1)]), ..Linear::default() };
@@ -115,7 +124,7 @@ impl Emitter<'_> {
     }
 
     /// The place of an element of a buffer in memory.
-    pub(super) fn place(&mut self, buffer: BufferId, index: &[ExprId]) -> (Place, Dep) {
+    pub(super) fn place(&mut self, buffer: BufferId, index: &[ExprId]) -> (Place<B::Value>, Dep) {
         let size = self.nest.buffers[buffer].dtype.size() as i64;
         let mut displacement = 0i64;
         let mut terms: BTreeMap<Product, i64> = BTreeMap::new();
@@ -124,7 +133,7 @@ impl Emitter<'_> {
             let mine: &mut i64 = terms.entry(key).or_insert(0);
             *mine = mine.wrapping_add(c);
         };
-        let mut symbols: BTreeMap<u32, Value> = BTreeMap::new();
+        let mut symbols: BTreeMap<u32, B::Value> = BTreeMap::new();
         let mut dep = Dep::default();
         for (d, &i) in index.iter().enumerate() {
             let linear = self.linear(i);
@@ -164,7 +173,8 @@ impl Emitter<'_> {
                 }
             };
             let level = value.map_or(0, |(_, level)| level);
-            parts.push((level, symbol.map(|s| symbols[&s]), value.map(|(v, _)| v), coefficient));
+            let symbol = symbol.map(|s| symbols[&s]);
+            parts.push(Term { level, symbol, value: value.map(|(v, _)| v), coefficient });
         }
         let key = AddressKey { buffer, terms: terms.into_iter().collect() };
         let mut base = self.address(key, parts, address_dep);
@@ -180,29 +190,29 @@ impl Emitter<'_> {
                 }
                 Some(s) => {
                     if start != 0 {
-                        let start = self.b.ins().imul_imm_s(s, start);
-                        base = self.b.ins().iadd(base, start);
+                        let start = self.op_const(Bin::Mul, s, start);
+                        base = self.b.binary(Bin::Add, base, start);
                     }
-                    let each = self.b.ins().imul_imm_s(s, each);
+                    let each = self.op_const(Bin::Mul, s, each);
                     lane_step = self.add_step(lane_step, LaneStep::Value(each));
                 }
             }
         }
         let displacement = i32::try_from(displacement).unwrap_or_else(|_| {
-            base = self.b.ins().iadd_imm_s(base, displacement);
+            base = self.op_const(Bin::Add, base, displacement);
             0
         });
         (Place::Strided { base, displacement, step: lane_step }, dep)
     }
 
-    fn add_step(&mut self, a: LaneStep, b: LaneStep) -> LaneStep {
+    fn add_step(&mut self, a: LaneStep<B::Value>, b: LaneStep<B::Value>) -> LaneStep<B::Value> {
         match (a, b) {
             (LaneStep::Const(a), LaneStep::Const(b)) => LaneStep::Const(a.wrapping_add(b)),
             (LaneStep::Const(0), v) | (v, LaneStep::Const(0)) => v,
             (LaneStep::Const(c), LaneStep::Value(v)) | (LaneStep::Value(v), LaneStep::Const(c)) => {
-                LaneStep::Value(self.b.ins().iadd_imm_s(v, c))
+                LaneStep::Value(self.op_const(Bin::Add, v, c))
             }
-            (LaneStep::Value(a), LaneStep::Value(b)) => LaneStep::Value(self.b.ins().iadd(a, b)),
+            (LaneStep::Value(a), LaneStep::Value(b)) => LaneStep::Value(self.b.binary(Bin::Add, a, b)),
         }
     }
 
@@ -214,37 +224,32 @@ impl Emitter<'_> {
     }
 
     /// The base of a buffer plus all terms.
-    fn address(
-        &mut self,
-        key: AddressKey,
-        mut parts: Vec<(u32, Option<Value>, Option<Value>, i64)>,
-        dep: Dep,
-    ) -> Value {
+    fn address(&mut self, key: AddressKey, mut parts: Vec<Term<B::Value>>, dep: Dep) -> B::Value {
         if let Some((v, _)) = self.known_addresses.get(&key).and_then(|k| self.scopes.recall(k)) {
             return *v;
         }
-        parts.sort_by_key(|p| p.0);
+        parts.sort_by_key(|p| p.level);
         let mut sum = match self.bases[key.buffer.index()] {
             Some(base) => base,
-            None => self.b.ins().iconst(types::I64, 0),
+            None => self.int64(0),
         };
-        for (_, symbol, value, coefficient) in parts {
+        for Term { symbol, value, coefficient, .. } in parts {
             let scale = match symbol {
                 None => None,
                 Some(s) if coefficient == 1 => Some(s),
-                Some(s) => Some(self.b.ins().imul_imm_s(s, coefficient)),
+                Some(s) => Some(self.op_const(Bin::Mul, s, coefficient)),
             };
             let term = match (value, scale) {
-                (Some(v), Some(scale)) => self.b.ins().imul(v, scale),
+                (Some(v), Some(scale)) => self.b.binary(Bin::Mul, v, scale),
                 (Some(v), None) if coefficient == 1 => v,
                 (Some(v), None) if coefficient > 0 && coefficient.count_ones() == 1 => {
-                    self.b.ins().ishl_imm_u(v, i64::from(coefficient.trailing_zeros()))
+                    self.op_const(Bin::Shl, v, i64::from(coefficient.trailing_zeros()))
                 }
-                (Some(v), None) => self.b.ins().imul_imm_s(v, coefficient),
+                (Some(v), None) => self.op_const(Bin::Mul, v, coefficient),
                 (None, Some(scale)) => scale,
-                (None, None) => self.b.ins().iconst(types::I64, coefficient),
+                (None, None) => self.int64(coefficient),
             };
-            sum = self.b.ins().iadd(sum, term);
+            sum = self.b.binary(Bin::Add, sum, term);
         }
         let life = if dep.life == Life::Scope { Life::Scope } else { Life::Statement };
         let known = self.scopes.note(sum, Dep { life, ..dep });
@@ -252,14 +257,15 @@ impl Emitter<'_> {
         sum
     }
 
-    /// The address of one element, for all lanes or in the lane that is written out alone.
-    pub(super) fn scalar_address(&mut self, buffer: BufferId, index: &[ExprId]) -> Value {
+    /// The address and displacement of one element, for all lanes or in the lane that is written out alone.
+    pub(super) fn element(&mut self, buffer: BufferId, index: &[ExprId]) -> At<B::Value> {
         match self.place(buffer, index).0 {
-            Place::Strided { base, displacement, .. } => {
-                self.b.ins().iadd_imm_s(base, i64::from(displacement))
-            }
+            Place::Strided { base, displacement, .. } => self.at(buffer, base, displacement),
             // Only lanes scatter, and there are none here.
-            Place::Scattered => self.zero(types::I64),
+            Place::Scattered => {
+                let base = self.int64(0);
+                self.at(buffer, base, 0)
+            }
         }
     }
 }

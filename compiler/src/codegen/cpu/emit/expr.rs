@@ -1,25 +1,24 @@
 //! Expressions.
 
-use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value, types};
 use rooftile_artifact::{DType, Scalar};
 
-use super::emit::Emitter;
-use super::lanes::{Lanes, Val, scalar_type, vector_of};
+use super::super::ssa::{Bin, Cmp, Lane, Ssa};
+use super::Emitter;
+use super::lanes::{Lanes, Val, lane_of, scalar_of};
 use super::scope::{Binding, Dep};
 use crate::nest::ir::{BinaryOp, ExprId, ExprKind, Space};
 
 /// Bound on `|multiple of the lane counter|` and on the clamped rest in a comparison of indices in 32 bits.
 const SMALL: i64 = 1 << 28;
 
-impl Emitter<'_> {
+impl<B: Ssa> Emitter<'_, B> {
     /// The value of an expression here.
-    pub(super) fn eval(&mut self, e: ExprId) -> Val {
+    pub(super) fn eval(&mut self, e: ExprId) -> Val<B::Value> {
         self.eval_dep(e).0
     }
 
     /// The value of an expression here, and what it depends on.
-    pub(super) fn eval_dep(&mut self, e: ExprId) -> (Val, Dep) {
+    pub(super) fn eval_dep(&mut self, e: ExprId) -> (Val<B::Value>, Dep) {
         if let Some((v, dep)) = self.known[e.index()].as_ref().and_then(|k| self.scopes.recall(k)) {
             let v = v.clone();
             return self.in_mode(v, dep, e);
@@ -30,7 +29,7 @@ impl Emitter<'_> {
     }
 
     /// In a lane that is written out alone, the lane's scalar, which is good for that lane only.
-    fn in_mode(&mut self, v: Val, dep: Dep, e: ExprId) -> (Val, Dep) {
+    fn in_mode(&mut self, v: Val<B::Value>, dep: Dep, e: ExprId) -> (Val<B::Value>, Dep) {
         match (&v, self.lanes.as_ref().and_then(|l| l.only)) {
             (Val::Lanes(_), Some(l)) => {
                 let scalar = self.extract(&v, self.nest.exprs[e].dtype, l);
@@ -40,7 +39,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn compute(&mut self, e: ExprId) -> (Val, Dep) {
+    fn compute(&mut self, e: ExprId) -> (Val<B::Value>, Dep) {
         let nest = self.nest;
         let expr = &nest.exprs[e];
         let t = expr.dtype;
@@ -52,15 +51,15 @@ impl Emitter<'_> {
                 let (binding, dep) = self.bindings[v.index()].clone();
                 let value = match binding {
                     Binding::Value(v) => v,
-                    Binding::Const(c) => Val::Uniform(self.b.ins().iconst(types::I64, c)),
+                    Binding::Const(c) => Val::Uniform(self.int64(c)),
                     Binding::Lane => {
                         let values = self.lanes.as_ref().map(|l| l.values.clone()).unwrap_or_default();
                         let last = values.last().copied().unwrap_or(0);
                         let at = |l: usize| values.get(l).copied().unwrap_or(last);
-                        Val::Lanes(self.iota(types::I64, values.len(), at))
+                        Val::Lanes(self.iota(Lane::I64, values.len(), at))
                     }
                     // Verified nests bind before use.
-                    Binding::Unbound => Val::Uniform(self.zero(scalar_type(t))),
+                    Binding::Unbound => Val::Uniform(self.zero(scalar_of(t))),
                 };
                 (value, dep)
             }
@@ -100,30 +99,35 @@ impl Emitter<'_> {
         }
     }
 
-    fn literal(&mut self, v: Scalar, t: DType) -> Value {
+    fn literal(&mut self, v: Scalar, t: DType) -> B::Value {
+        let ty = scalar_of(t);
         match t {
-            DType::F64 | DType::F32 => self.float_const(scalar_type(t), v.as_f64()),
-            DType::F16 => self.int_const(types::I16, half::f16::from_f64(v.as_f64()).to_bits().into()),
-            DType::Bf16 => self.int_const(types::I16, half::bf16::from_f64(v.as_f64()).to_bits().into()),
-            _ => self.int_const(scalar_type(t), v.as_i64()),
+            DType::F64 | DType::F32 => self.b.float(ty, v.as_f64()),
+            DType::F16 => self.b.int(ty, half::f16::from_f64(v.as_f64()).to_bits().into()),
+            DType::Bf16 => self.b.int(ty, half::bf16::from_f64(v.as_f64()).to_bits().into()),
+            _ => self.b.int(ty, v.as_i64()),
         }
     }
 
     /// `Select(c, a, b)`.
-    pub(super) fn select(&mut self, c: &Val, a: &Val, b: &Val, t: DType) -> Val {
+    pub(super) fn select(
+        &mut self,
+        c: &Val<B::Value>,
+        a: &Val<B::Value>,
+        b: &Val<B::Value>,
+        t: DType,
+    ) -> Val<B::Value> {
         let ty = match (t, a, b) {
             (DType::Bool, Val::Lanes(l), _) | (DType::Bool, _, Val::Lanes(l)) => l.ty,
-            (DType::Bool, ..) => types::I32,
-            _ => scalar_type(t),
+            (DType::Bool, ..) => Lane::I32,
+            _ => lane_of(t),
         };
         match (c, a, b) {
-            (Val::Uniform(c), Val::Uniform(a), Val::Uniform(b)) => {
-                Val::Uniform(self.b.ins().select(*c, *a, *b))
-            }
+            (Val::Uniform(c), Val::Uniform(a), Val::Uniform(b)) => Val::Uniform(self.b.select(*c, *a, *b)),
             (Val::Uniform(c), ..) => {
                 let n = self.lane_count().unwrap_or(1);
                 let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
-                Val::Lanes(self.map2(&a, &b, ty, |e, a, b| e.b.ins().select(*c, a, b)))
+                Val::Lanes(self.map2(&a, &b, ty, |e, a, b| e.b.select(*c, a, b)))
             }
             (Val::Lanes(mask), ..) => {
                 let n = self.lane_count().unwrap_or(1);
@@ -134,25 +138,18 @@ impl Emitter<'_> {
                     ty
                 };
                 let (a, b) = (self.per_lane(a, t, ty, n), self.per_lane(b, t, ty, n));
-                let mask = self.mask_to(mask, super::lanes::as_int(ty), n);
+                let mask = self.mask_to(mask, ty.as_int(), n);
                 let chunks = (0..a.chunks.len())
-                    .map(|i| self.blend(mask.chunks[i], a.chunks[i], b.chunks[i]))
+                    .map(|i| self.b.blend(mask.chunks[i], a.chunks[i], b.chunks[i]))
                     .collect();
                 Val::Lanes(Lanes { ty, chunks })
             }
         }
     }
 
-    /// `a` where the mask is set, else `b`.
-    pub(super) fn blend(&mut self, mask: Value, a: Value, b: Value) -> Value {
-        let ty = self.b.func.dfg.value_type(a);
-        let mask = self.cast_bits(ty, mask);
-        self.b.ins().bitselect(mask, a, b)
-    }
-
     /// A comparison of indices that differ by a multiple of the lane counter, done in 32 bits: `c * lane` against
     /// the rest, which is clamped to a range that it need not leave.
-    fn compare_indices(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<(Lanes, Dep)> {
+    fn compare_indices(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<(Lanes<B::Value>, Dep)> {
         let lanes = self.lanes.as_ref().filter(|l| l.only.is_none())?;
         if !op.is_comparison() || self.nest.exprs[a].dtype != DType::I64 {
             return None;
@@ -164,28 +161,28 @@ impl Emitter<'_> {
         let multiples = multiples.filter(|_| difference.lane != 0 && self.is_index(a) && self.is_index(b))?;
         // lane part + rest < 0 is lane part < -rest.
         let mut dep = Dep { scope: self.lane_scope().max(difference.scope), ..Dep::default() };
-        let mut rest = self.b.ins().iconst(types::I64, difference.constant.wrapping_neg());
+        let mut rest = self.int64(difference.constant.wrapping_neg());
         for (e, c) in difference.terms {
             let (v, d) = self.eval_dep(e);
             dep = dep.and(d);
             let Val::Uniform(v) = v else { return None };
-            let term = self.b.ins().imul_imm_s(v, c.wrapping_neg());
-            rest = self.b.ins().iadd(rest, term);
+            let term = self.op_const(Bin::Mul, v, c.wrapping_neg());
+            rest = self.b.binary(Bin::Add, rest, term);
         }
-        let (low, high) = (self.int_const(types::I64, -SMALL), self.int_const(types::I64, SMALL));
-        let rest = self.b.ins().smax(rest, low);
-        let rest = self.b.ins().smin(rest, high);
-        let rest = self.b.ins().ireduce(types::I32, rest);
-        let rest = self.b.ins().splat(vector_of(types::I32), rest);
+        let (low, high) = (self.int64(-SMALL), self.int64(SMALL));
+        let rest = self.b.binary(Bin::SMax, rest, low);
+        let rest = self.b.binary(Bin::SMin, rest, high);
+        let rest = self.b.reduce(Lane::I32, rest);
+        let rest = self.b.splat(rest);
         let last = multiples.last().copied().unwrap_or(0);
-        let lane_part = self.iota(types::I32, values.len(), |l| multiples.get(l).copied().unwrap_or(last));
+        let lane_part = self.iota(Lane::I32, values.len(), |l| multiples.get(l).copied().unwrap_or(last));
         let condition = match op {
-            BinaryOp::Eq => IntCC::Equal,
-            BinaryOp::Ne => IntCC::NotEqual,
-            BinaryOp::Lt => IntCC::SignedLessThan,
-            _ => IntCC::SignedLessThanOrEqual,
+            BinaryOp::Eq => Cmp::Eq,
+            BinaryOp::Ne => Cmp::Ne,
+            BinaryOp::Lt => Cmp::Lt,
+            _ => Cmp::Le,
         };
-        let mask = self.map1(&lane_part, types::I32, |e, v| e.b.ins().icmp(condition, v, rest));
+        let mask = self.map1(&lane_part, Lane::I32, |e, v| e.b.compare(condition, v, rest));
         Some((mask, dep))
     }
 

@@ -1,30 +1,29 @@
-//! Register buffers: a variable per element, or per 128-bit chunk of the last dimension where lanes access it.
+//! Register buffers: a variable per element, or per vector of the last dimension where lanes access it.
 
-use cranelift_codegen::ir::{InstBuilder, Type, Value, types};
-use cranelift_frontend::Variable;
 use rooftile_artifact::DType;
 
-use super::emit::Emitter;
-use super::lanes::{Lanes, Val, per_chunk, scalar_type, vector_of};
+use super::super::ssa::{Bin, Lane, Ssa, Ty};
+use super::Emitter;
+use super::lanes::{Lanes, Val, lane_of, scalar_of};
 use super::scope::{Dep, Life};
 use crate::nest::affine::Affine;
 use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Phase, Space, Stmt, VarId};
 
 /// The variables of a register buffer.
 #[derive(Clone, Debug)]
-pub(super) struct RegisterFile {
+pub(super) struct RegisterFile<R> {
     /// Type of one element; of truth values in chunks, a mask of 8 bits.
-    ty: Type,
+    ty: Lane,
     /// Extents; the last one padded to whole chunks in `row`.
     extents: Vec<usize>,
     /// Elements of a row of the last dimension, padding included.
     row: usize,
     /// Elements per variable: 1, or those of a chunk.
     per: usize,
-    variables: Vec<Variable>,
+    variables: Vec<R>,
 }
 
-impl Emitter<'_> {
+impl<B: Ssa> Emitter<'_, B> {
     /// Makes the variables of every register buffer that a phase uses.
     pub(super) fn declare_registers(&mut self, phase: &Phase) {
         let in_lanes = self.buffers_in_lanes(&phase.body);
@@ -41,16 +40,20 @@ impl Emitter<'_> {
                     .iter()
                     .map(|&e| usize::try_from(nest.const_int(e).unwrap_or(0)).unwrap_or(0))
                     .collect();
-                let ty = scalar_type(buffer.dtype);
-                let per = if in_lanes[id.index()] { per_chunk(ty) } else { 1 };
+                let ty = lane_of(buffer.dtype);
+                let per = if in_lanes[id.index()] { self.per_chunk(ty) } else { 1 };
                 let last = extents.last().copied().unwrap_or(1);
                 let row = last.div_ceil(per) * per;
                 let rows: usize = extents.iter().rev().skip(1).product();
-                let var_ty = if per == 1 { ty } else { vector_of(ty) };
-                let variables = (0..rows * row / per).map(|_| self.b.declare_var(var_ty)).collect();
+                let var_ty = self.variable_type(ty, per);
+                let variables = (0..rows * row / per).map(|_| self.b.variable(var_ty)).collect();
                 Some(RegisterFile { ty, extents, row, per, variables })
             })
             .collect();
+    }
+
+    fn variable_type(&self, lane: Lane, per: usize) -> Ty {
+        if per == 1 { Ty::scalar(lane) } else { self.vector_of(lane) }
     }
 
     /// The register buffers that are indexed by a lane counter.
@@ -95,9 +98,9 @@ impl Emitter<'_> {
 
     /// Starts a chunk: nothing is carried over from the one before.
     pub(super) fn clear_registers(&mut self) {
-        let files: Vec<RegisterFile> = self.registers.iter().flatten().cloned().collect();
+        let files: Vec<RegisterFile<B::Variable>> = self.registers.iter().flatten().cloned().collect();
         for file in files {
-            let ty = if file.per == 1 { file.ty } else { vector_of(file.ty) };
+            let ty = self.variable_type(file.ty, file.per);
             if !file.variables.is_empty() {
                 let zero = self.zero(ty);
                 for v in file.variables {
@@ -108,7 +111,11 @@ impl Emitter<'_> {
     }
 
     /// Position of an access in the padded buffer, and whether it moves with the lane counter.
-    fn register_place(&self, buffer: BufferId, index: &[ExprId]) -> Option<(RegisterFile, usize, bool)> {
+    fn register_place(
+        &self,
+        buffer: BufferId,
+        index: &[ExprId],
+    ) -> Option<(RegisterFile<B::Variable>, usize, bool)> {
         let file = self.registers.get(buffer.index())?.clone()?;
         let mut position = 0i64;
         let mut moves = false;
@@ -127,11 +134,11 @@ impl Emitter<'_> {
     }
 
     /// Reads a register buffer.
-    pub(super) fn load_register(&mut self, buffer: BufferId, index: &[ExprId]) -> (Val, Dep) {
+    pub(super) fn load_register(&mut self, buffer: BufferId, index: &[ExprId]) -> (Val<B::Value>, Dep) {
         let dtype = self.nest.buffers[buffer].dtype;
         let dep = Dep { scope: self.scopes.innermost(), level: self.scopes.level, life: Life::Statement };
         let Some((file, at, moves)) = self.register_place(buffer, index) else {
-            let zero = self.zero(scalar_type(dtype));
+            let zero = self.zero(scalar_of(dtype));
             return (Val::Uniform(zero), dep);
         };
         let steps = self.lane_steps();
@@ -145,7 +152,7 @@ impl Emitter<'_> {
                 Val::Lanes(Lanes { ty: file.ty, chunks })
             }
             Some(n) => {
-                let scalars: Vec<Value> =
+                let scalars: Vec<B::Value> =
                     (0..n).map(|l| self.read_element(&file, at + l * steps, dtype)).collect();
                 Val::Lanes(self.build(dtype, &scalars))
             }
@@ -160,29 +167,29 @@ impl Emitter<'_> {
         }
     }
 
-    fn read_element(&mut self, file: &RegisterFile, at: usize, dtype: DType) -> Value {
+    fn read_element(&mut self, file: &RegisterFile<B::Variable>, at: usize, dtype: DType) -> B::Value {
         let v = self.b.use_var(file.variables[at / file.per]);
         if file.per == 1 {
             return v;
         }
-        let lane = self.b.ins().extractlane(v, (at % file.per) as u8);
+        let lane = self.b.extract(v, at % file.per);
         // Truth values in chunks are masks.
-        if dtype == DType::Bool { self.b.ins().band_imm_s(lane, 1) } else { lane }
+        if dtype == DType::Bool { self.op_const(Bin::And, lane, 1) } else { lane }
     }
 
-    fn write_element(&mut self, file: &RegisterFile, at: usize, v: Value, dtype: DType) {
+    fn write_element(&mut self, file: &RegisterFile<B::Variable>, at: usize, v: B::Value, dtype: DType) {
         let variable = file.variables[at / file.per];
         if file.per == 1 {
             return self.b.def_var(variable, v);
         }
-        let v = if dtype == DType::Bool { self.b.ins().bmask(types::I8, v) } else { v };
+        let v = if dtype == DType::Bool { self.b.mask(Lane::I8, v) } else { v };
         let chunk = self.b.use_var(variable);
-        let chunk = self.b.ins().insertlane(chunk, v, (at % file.per) as u8);
+        let chunk = self.b.insert(chunk, v, at % file.per);
         self.b.def_var(variable, chunk);
     }
 
     /// Writes a register buffer.
-    pub(super) fn store_register(&mut self, buffer: BufferId, index: &[ExprId], value: &Val) {
+    pub(super) fn store_register(&mut self, buffer: BufferId, index: &[ExprId], value: &Val<B::Value>) {
         let dtype = self.nest.buffers[buffer].dtype;
         let Some((file, at, moves)) = self.register_place(buffer, index) else { return };
         let steps = self.lane_steps();
@@ -209,8 +216,8 @@ impl Emitter<'_> {
                     } else {
                         let mut merged = self.b.use_var(variable);
                         for i in 0..used {
-                            let lane = self.b.ins().extractlane(chunk, i as u8);
-                            merged = self.b.ins().insertlane(merged, lane, i as u8);
+                            let lane = self.b.extract(chunk, i);
+                            merged = self.b.insert(merged, lane, i);
                         }
                         merged
                     };

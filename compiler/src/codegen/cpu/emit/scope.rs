@@ -118,7 +118,7 @@ impl Scopes {
 
 /// What a variable stands for.
 #[derive(Clone, Debug, Default)]
-pub(super) enum Binding {
+pub(super) enum Binding<V> {
     /// Nothing yet.
     #[default]
     Unbound,
@@ -127,5 +127,5 @@ pub(super) enum Binding {
     /// The counter of the current lane loop.
     Lane,
     /// A value.
-    Value(Val),
+    Value(Val<V>),
 }

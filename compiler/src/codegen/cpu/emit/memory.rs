@@ -1,0 +1,199 @@
+//! Loads and stores.
+
+use rooftile_artifact::DType;
+
+use super::super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
+use super::Emitter;
+use super::address::{LaneStep, Place};
+use super::lanes::{Lanes, Val, lane_of, scalar_of};
+use super::scope::{Dep, Life};
+use crate::nest::ir::{BufferId, ExprId, Space};
+
+/// A strided access, lane after lane.
+struct Walk<V> {
+    base: V,
+    /// Bytes from `base` to the lane at hand.
+    offset: i64,
+    step: LaneStep<V>,
+}
+
+impl<B: Ssa> Emitter<'_, B> {
+    /// Loads an element, or one per lane, of a buffer in memory.
+    pub(super) fn load_memory(&mut self, buffer: BufferId, index: &[ExprId]) -> (Val<B::Value>, Dep) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let ty = scalar_of(dtype);
+        let (place, dep) = self.place(buffer, index);
+        let dep = dep.and(Dep { life: Life::Memory, ..Dep::default() });
+        let dep = match self.lane_count() {
+            // A value per lane lives no longer than the lane loop.
+            Some(_) => dep.and(Dep { scope: self.lane_scope(), ..Dep::default() }),
+            None => dep,
+        };
+        let Some(n) = self.lane_count() else {
+            let v = match place {
+                Place::Strided { base, displacement, .. } => {
+                    self.b.load(ty, self.at(buffer, base, displacement))
+                }
+                // Only lanes scatter.
+                Place::Scattered => self.zero(ty),
+            };
+            return (Val::Uniform(v), dep);
+        };
+        let value = match place {
+            Place::Strided { base, displacement, step: LaneStep::Const(0) } => {
+                Val::Uniform(self.b.load(ty, self.at(buffer, base, displacement)))
+            }
+            Place::Strided { base, displacement, step: LaneStep::Const(step) }
+                if step == ty.bytes() as i64 =>
+            {
+                let lanes = self.load_lanes(ty.lane, n, self.at(buffer, base, displacement));
+                Val::Lanes(self.loaded(lanes, dtype))
+            }
+            Place::Strided { base, displacement, step } => {
+                let mut walk = Walk { base, offset: displacement.into(), step };
+                let mut scalars = Vec::with_capacity(n);
+                for l in 0..n {
+                    let at = self.walk(buffer, &mut walk, l);
+                    scalars.push(self.b.load(ty, at));
+                }
+                Val::Lanes(self.build(dtype, &scalars))
+            }
+            Place::Scattered => {
+                let load = |e: &mut Self| {
+                    let at = e.element(buffer, index);
+                    e.b.load(ty, at)
+                };
+                let scalars: Vec<B::Value> = (0..n).map(|l| self.in_lane(l, load)).collect();
+                Val::Lanes(self.build(dtype, &scalars))
+            }
+        };
+        (value, dep)
+    }
+
+    /// Index of the scope in which the lane counter is bound.
+    pub(super) fn lane_scope(&self) -> usize {
+        self.lanes.as_ref().map_or(0, |l| self.bindings[l.var.index()].1.scope)
+    }
+
+    /// An address in a buffer.
+    pub(super) fn at(&self, buffer: BufferId, base: B::Value, displacement: i32) -> At<B::Value> {
+        // Buffers of different slots overlap only if nobody writes them.
+        let number = match self.nest.buffers[buffer].space {
+            Space::Global(slot) => slot,
+            _ => u32::MAX - buffer.index() as u32,
+        };
+        At { base, displacement, region: Region::Numbered(number) }
+    }
+
+    /// The address of lane `l`, where that of the lane before was the last.
+    fn walk(&mut self, buffer: BufferId, walk: &mut Walk<B::Value>, l: usize) -> At<B::Value> {
+        if l > 0 {
+            match walk.step {
+                LaneStep::Const(c) => walk.offset += c,
+                LaneStep::Value(v) => walk.base = self.b.binary(Bin::Add, walk.base, v),
+            }
+        }
+        let displacement = i32::try_from(walk.offset).unwrap_or_else(|_| {
+            walk.base = self.op_const(Bin::Add, walk.base, walk.offset);
+            walk.offset = 0;
+            0
+        });
+        self.at(buffer, walk.base, displacement)
+    }
+
+    /// Bytes 0 and 1 become masks.
+    fn loaded(&mut self, lanes: Lanes<B::Value>, dtype: DType) -> Lanes<B::Value> {
+        if dtype != DType::Bool {
+            return lanes;
+        }
+        self.map1(&lanes, Lane::I8, |e, v| e.compare_const(Cmp::Ne, v, 0))
+    }
+
+    /// Neighbouring elements, of which only the `n` wanted are touched.
+    fn load_lanes(&mut self, lane: Lane, n: usize, at: At<B::Value>) -> Lanes<B::Value> {
+        let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
+        let chunks = (0..n.div_ceil(per))
+            .map(|c| {
+                let at = chunk_at(at, ty, c);
+                let used = n - c * per;
+                if used < per { self.b.load_part(ty, used, at) } else { self.b.load(ty, at) }
+            })
+            .collect();
+        Lanes { ty: lane, chunks }
+    }
+
+    /// Stores an element, or one per lane, to a buffer in memory.
+    pub(super) fn store_memory(&mut self, buffer: BufferId, index: &[ExprId], value: &Val<B::Value>) {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let lane = lane_of(dtype);
+        let Some(n) = self.lane_count() else {
+            let v = self.extract_current(value, dtype);
+            if let Place::Strided { base, displacement, .. } = self.place(buffer, index).0 {
+                self.b.store(v, self.at(buffer, base, displacement));
+            }
+            return;
+        };
+        match self.place(buffer, index).0 {
+            // One element for all lanes: the last one's value stays.
+            Place::Strided { base, displacement, step: LaneStep::Const(0) } => {
+                let v = self.extract(value, dtype, n - 1);
+                self.b.store(v, self.at(buffer, base, displacement));
+            }
+            Place::Strided { base, displacement, step: LaneStep::Const(step) }
+                if step == lane.bytes() as i64 =>
+            {
+                let lanes = self.per_lane(value, dtype, lane, n);
+                let lanes = self.bytes_of(lanes, dtype);
+                self.store_lanes(&lanes, n, self.at(buffer, base, displacement));
+            }
+            Place::Strided { base, displacement, step } => {
+                let mut walk = Walk { base, offset: displacement.into(), step };
+                for l in 0..n {
+                    let v = self.extract(value, dtype, l);
+                    let at = self.walk(buffer, &mut walk, l);
+                    self.b.store(v, at);
+                }
+            }
+            Place::Scattered => {
+                for l in 0..n {
+                    let v = self.extract(value, dtype, l);
+                    let at = self.in_lane(l, |e| e.element(buffer, index));
+                    self.b.store(v, at);
+                }
+            }
+        }
+    }
+
+    /// Masks become bytes 0 and 1.
+    fn bytes_of(&mut self, lanes: Lanes<B::Value>, dtype: DType) -> Lanes<B::Value> {
+        if dtype != DType::Bool {
+            return lanes;
+        }
+        self.map1(&lanes, Lane::I8, |e, v| e.op_const(Bin::And, v, 1))
+    }
+
+    /// Neighbouring elements, of which only the first `n` are touched.
+    fn store_lanes(&mut self, lanes: &Lanes<B::Value>, n: usize, at: At<B::Value>) {
+        let (ty, per) = (self.vector_of(lanes.ty), self.per_chunk(lanes.ty));
+        for (c, &chunk) in lanes.chunks.iter().enumerate() {
+            let at = chunk_at(at, ty, c);
+            let used = n - c * per;
+            if used < per {
+                self.b.store_part(chunk, used, at);
+            } else {
+                self.b.store(chunk, at);
+            }
+        }
+    }
+
+    /// The scalar in the lane that is written out alone, or the value for all.
+    pub(super) fn extract_current(&mut self, v: &Val<B::Value>, dtype: DType) -> B::Value {
+        let l = self.lanes.as_ref().and_then(|l| l.only).unwrap_or(0);
+        self.extract(v, dtype, l)
+    }
+}
+
+/// The address of the chunk after `c` others.
+fn chunk_at<V>(at: At<V>, ty: Ty, c: usize) -> At<V> {
+    At { displacement: at.displacement + (c * ty.bytes()) as i32, ..at }
+}

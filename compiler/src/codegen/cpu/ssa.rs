@@ -1,0 +1,296 @@
+//! What the writer of kernels writes with: values in single assignment, vectors of one width, blocks with parameters.
+//! Each code generator implements [`Ssa`]; what a nest means is said once, by the writer.
+
+/// The type of one lane. Integers have no sign; operators have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Lane {
+    I8,
+    I16,
+    I32,
+    I64,
+    F32,
+    F64,
+}
+
+impl Lane {
+    /// Bytes.
+    pub(super) fn bytes(self) -> usize {
+        match self {
+            Lane::I8 => 1,
+            Lane::I16 => 2,
+            Lane::I32 | Lane::F32 => 4,
+            Lane::I64 | Lane::F64 => 8,
+        }
+    }
+
+    /// Bits.
+    pub(super) fn bits(self) -> u32 {
+        8 * self.bytes() as u32
+    }
+
+    pub(super) fn is_float(self) -> bool {
+        matches!(self, Lane::F32 | Lane::F64)
+    }
+
+    /// The integer of its width.
+    pub(super) fn as_int(self) -> Lane {
+        Lane::int(self.bytes())
+    }
+
+    /// The integer of so many bytes: 1, 2, 4 or 8.
+    pub(super) fn int(bytes: usize) -> Lane {
+        match bytes {
+            1 => Lane::I8,
+            2 => Lane::I16,
+            4 => Lane::I32,
+            _ => Lane::I64,
+        }
+    }
+}
+
+/// A scalar, or a vector of the writer's width: `count` lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Ty {
+    pub(super) lane: Lane,
+    /// 1 for a scalar.
+    pub(super) count: u8,
+}
+
+impl Ty {
+    /// The scalar type of a lane.
+    pub(super) const fn scalar(lane: Lane) -> Ty {
+        Ty { lane, count: 1 }
+    }
+
+    /// Vectors of `bytes` bytes.
+    pub(super) fn vector(lane: Lane, bytes: usize) -> Ty {
+        Ty { lane, count: (bytes / lane.bytes()) as u8 }
+    }
+
+    pub(super) fn is_vector(self) -> bool {
+        self.count > 1
+    }
+
+    /// The same shape of integers of the lanes' width.
+    pub(super) fn as_int(self) -> Ty {
+        Ty { lane: self.lane.as_int(), ..self }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.lane.bytes() * usize::from(self.count)
+    }
+}
+
+/// Operators of one operand, on scalars; on vectors all but the last three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Un {
+    /// Integers and floats; of floats, the sign bit.
+    Neg,
+    /// Complement of integers.
+    Not,
+    /// Integers (wrapping) and floats.
+    Abs,
+    Floor,
+    Ceil,
+    /// To nearest, ties to even.
+    Nearest,
+    Trunc,
+    Sqrt,
+    /// Number of set bits.
+    Popcount,
+    /// The width for zero.
+    LeadingZeros,
+    ReverseBits,
+}
+
+/// Operators of two operands of one type, which is the result's. Those marked *scalar* take no vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Bin {
+    /// Integers wrap.
+    Add,
+    Sub,
+    /// Of integers, vectors of 16 to 64 bits.
+    Mul,
+    /// Floats.
+    Div,
+    /// *Scalar*; 32 and 64 bits; the divisor is not zero.
+    UDiv,
+    /// As `UDiv`.
+    URem,
+    /// As `UDiv`; nor -1 where the dividend may be the least integer.
+    SDiv,
+    And,
+    Or,
+    Xor,
+    /// Integers of 8 to 32 bits; scalars of 64 too.
+    SMin,
+    SMax,
+    UMin,
+    UMax,
+    /// The count is a scalar integer of any type, below the width, for all lanes.
+    Shl,
+    /// As `Shl`; the sign comes in.
+    SShr,
+    /// As `Shl`; zeros come in.
+    UShr,
+}
+
+/// Comparisons. Floats are compared ordered but for `Ne`, which holds of NaN; they know no `U..`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cmp {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    /// Unsigned.
+    ULt,
+    /// Unsigned.
+    ULe,
+    /// Floats: both numbers, and different.
+    OrderedNe,
+}
+
+/// What is done to a word of memory in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum AtomicOp {
+    Add,
+    And,
+    Or,
+    Xor,
+    SMin,
+    SMax,
+    UMin,
+    UMax,
+}
+
+/// The memory that an access is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Region {
+    /// Never written during the call; naturally aligned; may be read at any time.
+    Constant,
+    /// Memory with a number; different numbers do not overlap where one of them is written.
+    Numbered(u32),
+}
+
+/// An address: a 64-bit integer and a displacement in bytes. Accesses need not be aligned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct At<V> {
+    pub(super) base: V,
+    pub(super) displacement: i32,
+    pub(super) region: Region,
+}
+
+/// A function that is being written. Truth values of scalars are `I8`, 0 or 1; those of vectors are integer lanes, all
+/// bits set or none.
+pub(super) trait Ssa {
+    /// A value.
+    type Value: Copy + PartialEq + std::fmt::Debug;
+    /// A block of instructions.
+    type Block: Copy;
+    /// Something that is assigned several times.
+    type Variable: Copy + std::fmt::Debug;
+
+    /// Bytes of a vector.
+    fn vector_bytes(&self) -> usize;
+    /// Whether [`Ssa::fma`] has an instruction.
+    fn has_fma(&self) -> bool;
+    /// A value's type.
+    fn ty(&self, v: Self::Value) -> Ty;
+    /// The value of a scalar integer constant, with its sign.
+    fn known_int(&self, v: Self::Value) -> Option<i64>;
+
+    /// The function's parameters `args`, `phase`, `begin` and `end`, 64-bit integers. Called first, once; writing then
+    /// goes on in the first block.
+    fn entry(&mut self) -> [Self::Value; 4];
+    /// A block of its own.
+    fn block(&mut self) -> Self::Block;
+    /// A parameter of a block that nothing jumps to yet.
+    fn block_param(&mut self, block: Self::Block, ty: Ty) -> Self::Value;
+    /// Writing goes on in a block, after those that jump to it forward were written.
+    fn switch_to(&mut self, block: Self::Block);
+    /// All jumps to a block are written.
+    fn seal(&mut self, block: Self::Block);
+    /// Ends the current block.
+    fn jump(&mut self, to: Self::Block, args: &[Self::Value]);
+    /// Ends the current block: where `cond` is not 0, goes to the first block, else to the second.
+    fn branch(
+        &mut self,
+        cond: Self::Value,
+        then: (Self::Block, &[Self::Value]),
+        otherwise: (Self::Block, &[Self::Value]),
+    );
+    /// Ends the current block and the function.
+    fn ret(&mut self);
+
+    /// Something that is assigned several times.
+    fn variable(&mut self, ty: Ty) -> Self::Variable;
+    /// Assigns.
+    fn def_var(&mut self, var: Self::Variable, v: Self::Value);
+    /// The value last assigned, on whatever way.
+    fn use_var(&mut self, var: Self::Variable) -> Self::Value;
+
+    /// An integer in every lane, wrapped to the type's width.
+    fn int(&mut self, ty: Ty, v: i64) -> Self::Value;
+    /// A float in every lane, rounded to the type.
+    fn float(&mut self, ty: Ty, v: f64) -> Self::Value;
+    /// A vector of given bytes.
+    fn bytes(&mut self, ty: Ty, bytes: &[u8]) -> Self::Value;
+    /// One operand.
+    fn unary(&mut self, op: Un, a: Self::Value) -> Self::Value;
+    /// Two operands.
+    fn binary(&mut self, op: Bin, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a * b + c` with one rounding.
+    fn fma(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
+    /// A truth value, or one per lane.
+    fn compare(&mut self, cmp: Cmp, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a` where the scalar truth value holds, else `b`: scalars or vectors.
+    fn select(&mut self, cond: Self::Value, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `a` in lanes where the mask, of the lanes' width, is set, else `b`.
+    fn blend(&mut self, mask: Self::Value, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// The same bits as another type of the same width.
+    fn bitcast(&mut self, ty: Ty, v: Self::Value) -> Self::Value;
+    /// A scalar integer as a wider one.
+    fn extend(&mut self, lane: Lane, v: Self::Value, signed: bool) -> Self::Value;
+    /// A scalar integer as a narrower one.
+    fn reduce(&mut self, lane: Lane, v: Self::Value) -> Self::Value;
+    /// A truth value as an integer of all bits or none.
+    fn mask(&mut self, lane: Lane, v: Self::Value) -> Self::Value;
+    /// A float truncated toward zero and clamped, NaN as 0: scalars to 32 or 64 bits, vectors of f32 to 32.
+    fn to_int(&mut self, lane: Lane, signed: bool, v: Self::Value) -> Self::Value;
+    /// Rounded: scalars of 32 and 64 bits to any float, vectors of 32 bits to f32.
+    #[expect(clippy::wrong_self_convention, reason = "the builder is no integer")]
+    fn from_int(&mut self, lane: Lane, signed: bool, v: Self::Value) -> Self::Value;
+    /// A scalar f32 as f64.
+    fn promote(&mut self, v: Self::Value) -> Self::Value;
+    /// A scalar f64 as f32.
+    fn demote(&mut self, v: Self::Value) -> Self::Value;
+    /// A scalar in every lane.
+    fn splat(&mut self, v: Self::Value) -> Self::Value;
+    /// A scalar in lane 0, anything in the others.
+    fn lane_zero(&mut self, v: Self::Value) -> Self::Value;
+    /// Lane `l` of a vector.
+    fn extract(&mut self, v: Self::Value, l: usize) -> Self::Value;
+    /// The vector with lane `l` replaced.
+    fn insert(&mut self, v: Self::Value, s: Self::Value, l: usize) -> Self::Value;
+    /// The lower or upper half of the integer lanes, at twice the width.
+    fn widen(&mut self, v: Self::Value, signed: bool, upper: bool) -> Self::Value;
+    /// The integer lanes of two vectors, wrapped to half the width.
+    fn narrow(&mut self, low: Self::Value, high: Self::Value) -> Self::Value;
+    /// The lower or upper half of the lanes, f32 or signed 32-bit integers, as f64.
+    fn widen_to_f64(&mut self, v: Self::Value, upper: bool) -> Self::Value;
+    /// The f64 lanes of two vectors as f32; without `high` the upper half is anything.
+    fn narrow_f64(&mut self, low: Self::Value, high: Option<Self::Value>) -> Self::Value;
+    /// Whether every bit of an integer vector of masks is set, as a truth value.
+    fn all_true(&mut self, v: Self::Value) -> Self::Value;
+
+    /// A scalar or a whole vector.
+    fn load(&mut self, ty: Ty, at: At<Self::Value>) -> Self::Value;
+    /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched. The other lanes are anything.
+    fn load_part(&mut self, ty: Ty, n: usize, at: At<Self::Value>) -> Self::Value;
+    /// A scalar or a whole vector.
+    fn store(&mut self, v: Self::Value, at: At<Self::Value>);
+    /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched.
+    fn store_part(&mut self, v: Self::Value, n: usize, at: At<Self::Value>);
+    /// Changes a 32- or 64-bit word in one step; the value before.
+    fn atomic(&mut self, op: AtomicOp, v: Self::Value, at: At<Self::Value>) -> Self::Value;
+}
