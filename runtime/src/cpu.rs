@@ -98,15 +98,18 @@ fn detect() -> CpuTarget {
     let [l1d, l2, l3] = [1, 2, 3].map(cache);
     let l1 = l1d.unwrap_or(Cache { bytes: plain.l1d, line: plain.line });
     let l2 = l2.map_or(plain.l2, |c| c.bytes);
+    let features = features();
+    // What the compiler's generators make: vectors of 256 bits need all three.
+    let wide = cfg!(all(target_arch = "x86_64", unix)) && features.avx && features.avx2 && features.fma;
     CpuTarget {
-        features: features(),
+        features,
         threads: physical_cores(),
         l1d: l1.bytes,
         l2,
         // Without a third level, the second is the last.
         l3: l3.map_or(if cache(2).is_some() { l2 } else { plain.l3 }, |c| c.bytes),
         line: l1.line,
-        vector_bytes: 16,
+        vector_bytes: if wide { 32 } else { 16 },
     }
 }
 

@@ -50,8 +50,22 @@ fn run(module: Module, sizes: &[i64], inputs: &[Option<HostTensor>], threads: us
     run_for(&target, module, sizes, inputs, threads)
 }
 
-/// As [`run`], for a target that this machine includes.
+/// As [`run`], for a target that this machine includes, by every generator; they agree to the bit.
 fn run_for(
+    target: &CpuTarget,
+    module: Module,
+    sizes: &[i64],
+    inputs: &[Option<HostTensor>],
+    threads: usize,
+) -> Vec<HostTensor> {
+    let portable = run_by(Generator::Cranelift, target, module.clone(), sizes, inputs, threads);
+    let best = run_by(Generator::Best, target, module, sizes, inputs, threads);
+    assert_eq!(portable, best);
+    best
+}
+
+fn run_by(
+    generator: Generator,
     target: &CpuTarget,
     module: Module,
     sizes: &[i64],
@@ -60,7 +74,7 @@ fn run_for(
 ) -> Vec<HostTensor> {
     let verified = verify_module(module).expect("the nest keeps the rules");
     let device = open("cpu").expect("a CPU");
-    let program = cpu::compile(&verified, target, Generator::Cranelift).expect("code");
+    let program = cpu::compile(&verified, target, generator).expect("code");
     let loaded = device.load(&program).expect("loads");
     let bindings = Bindings { sizes: sizes.to_vec(), scalars: Vec::new() };
     let options = InstanceOptions { threads, guarded: true, poison: Some(7), ..InstanceOptions::default() };

@@ -5,6 +5,7 @@ mod cranelift;
 mod emit;
 mod kernel;
 mod ssa;
+mod vector;
 
 use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};
@@ -15,9 +16,26 @@ use crate::nest::{Verified, VerifiedModule};
 /// Which code generator makes the code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Generator {
-    /// Cranelift: 128-bit vectors, x86-64 (v2 and later) and aarch64.
+    /// The one that makes vectors of the target's width.
     #[default]
+    Best,
+    /// Our own: 256-bit vectors, x86-64 with AVX2 and FMA.
+    Vector,
+    /// Cranelift: 128-bit vectors, x86-64 (v2 and later) and aarch64.
     Cranelift,
+}
+
+impl Generator {
+    /// The generator that is meant for a target.
+    fn resolve(self, target: &CpuTarget) -> Generator {
+        match self {
+            Generator::Best if target.vector_bytes >= vector::VECTOR_BYTES && vector::is_for(target) => {
+                Generator::Vector
+            }
+            Generator::Best => Generator::Cranelift,
+            other => other,
+        }
+    }
 }
 
 /// Generates the code of every kernel of a module.
@@ -47,8 +65,9 @@ pub fn compile_nest(
     target: &CpuTarget,
     generator: Generator,
 ) -> Result<Kernel, CodegenError> {
-    match generator {
-        Generator::Cranelift => cranelift::compile(nest, target),
+    match generator.resolve(target) {
+        Generator::Vector => vector::compile(nest, target),
+        _ => cranelift::compile(nest, target),
     }
 }
 
@@ -60,10 +79,13 @@ pub fn emit_clif(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenE
     cranelift::clif(nest, target)
 }
 
-/// The nest's machine code as Cranelift lists it.
+/// The nest's machine code as a listing.
 ///
 /// # Errors
 /// [`CodegenError`].
 pub fn emit_asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
-    cranelift::asm(nest, target)
+    match Generator::Best.resolve(target) {
+        Generator::Vector => vector::asm(nest, target),
+        _ => cranelift::asm(nest, target),
+    }
 }

@@ -208,6 +208,10 @@ pub(super) trait Ssa {
     fn block_param(&mut self, block: Self::Block, ty: Ty) -> Self::Value;
     /// Writing goes on in a block, after those that jump to it forward were written.
     fn switch_to(&mut self, block: Self::Block);
+    /// As [`Ssa::switch_to`], of a block that is jumped to from its own end: a loop.
+    fn switch_to_loop(&mut self, block: Self::Block) {
+        self.switch_to(block);
+    }
     /// All jumps to a block are written.
     fn seal(&mut self, block: Self::Block);
     /// Ends the current block.

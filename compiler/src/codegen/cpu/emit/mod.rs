@@ -241,7 +241,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let chunk = self.b.block_param(body, Ty::scalar(Lane::I64));
         let any = self.b.compare(Cmp::Lt, begin, end);
         self.b.branch(any, (body, &[begin]), (exit, &[]));
-        self.b.switch_to(body);
+        self.b.switch_to_loop(body);
         self.scopes.push(true);
         self.scopes.level += 1;
         self.scopes.memory_written();

@@ -99,7 +99,7 @@ impl<B: Ssa> Emitter<'_, B> {
             let any = self.b.compare(Cmp::Lt, first, end);
             self.b.branch(any, (inside, &[first]), (exit, &[]));
         }
-        self.b.switch_to(inside);
+        self.b.switch_to_loop(inside);
         self.scopes.push(true);
         self.scopes.level += 1;
         if self.writes_memory(body) {

@@ -1,0 +1,506 @@
+//! Writes a [`Function`]: equal instructions once, each as far outside of loops as its operands allow.
+
+use std::collections::HashMap;
+
+use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Ssa, Ty, Un};
+use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
+
+/// Something that is assigned several times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in super::super) struct Variable(u32);
+
+/// The function so far and the place where writing goes on.
+#[derive(Debug)]
+pub(in super::super) struct Builder {
+    pub(super) f: Function,
+    vector_bytes: usize,
+    fma: bool,
+    current: Block,
+    known: HashMap<Inst, Value>,
+    variables: Vec<Ty>,
+    /// Last value of each variable at the end of each block, as far as known.
+    values: HashMap<(Variable, Block), Value>,
+    /// Parameters of blocks that are not sealed yet, for variables.
+    open: HashMap<Block, Vec<(Variable, Value)>>,
+    sealed: Vec<bool>,
+    written: Vec<bool>,
+    /// Loops around the blocks that loops are left to.
+    outside: HashMap<Block, u32>,
+}
+
+impl Builder {
+    /// Vectors of so many bytes, with or without fused multiply-add.
+    pub(super) fn new(vector_bytes: usize, fma: bool) -> Builder {
+        Builder {
+            f: Function::default(),
+            vector_bytes,
+            fma,
+            current: Block(0),
+            known: HashMap::new(),
+            variables: Vec::new(),
+            values: HashMap::new(),
+            open: HashMap::new(),
+            sealed: Vec::new(),
+            written: Vec::new(),
+            outside: HashMap::new(),
+        }
+    }
+
+    /// The function, without parameters of blocks that always have one value.
+    pub(super) fn finish(mut self) -> Function {
+        remove_trivial_params(&mut self.f);
+        self.f
+    }
+
+    fn push_block(&mut self) -> Block {
+        self.f.blocks.push(BlockData::default());
+        self.sealed.push(false);
+        self.written.push(false);
+        Block((self.f.blocks.len() - 1) as u32)
+    }
+
+    fn push_value(&mut self, inst: Inst, home: Block) -> Value {
+        self.f.insts.push(inst);
+        self.f.home.push(home);
+        Value((self.f.insts.len() - 1) as u32)
+    }
+
+    /// An instruction's value: that of an equal one that is known here, or a new one.
+    pub(super) fn inst(&mut self, op: Op, ty: Ty, args: &[Value]) -> Value {
+        let inst = Inst::new(op, ty, args);
+        if !op.is_pure() {
+            let v = self.push_value(inst, self.current);
+            self.f.blocks[self.current.index()].insts.push(v);
+            return v;
+        }
+        if let Some(&v) = self.known.get(&inst)
+            && (op.is_constant() || self.f.dominates(self.f.home[v.index()], self.current))
+        {
+            return v;
+        }
+        let home = if op.is_constant() { Block(0) } else { self.place(args) };
+        let v = self.push_value(inst, home);
+        if !op.is_constant() {
+            self.f.blocks[home.index()].insts.push(v);
+        }
+        self.known.insert(inst, v);
+        v
+    }
+
+    /// The block in the fewest loops, between the operands and here, and of those the nearest.
+    fn place(&self, args: &[Value]) -> Block {
+        let earliest = args
+            .iter()
+            .filter(|a| !self.f.inst(**a).op.is_constant())
+            .map(|a| self.f.home[a.index()])
+            .max_by_key(|b| self.f.block(*b).depth)
+            .unwrap_or(Block(0));
+        let (mut best, mut at) = (self.current, self.current);
+        while at != earliest {
+            let Some(up) = self.f.block(at).dominator else { break };
+            at = up;
+            if self.f.block(at).loops < self.f.block(best).loops {
+                best = at;
+            }
+        }
+        best
+    }
+
+    /// Goes on in a block, the head of `loops` loops.
+    fn start(&mut self, block: Block, loops: u32) {
+        let dominator = self.common_dominator(&self.f.block(block).preds);
+        let around = dominator.map_or(0, |d| self.f.block(d).loops);
+        let around = self.outside.get(&block).copied().unwrap_or(around);
+        let depth = dominator.map_or(0, |d| self.f.block(d).depth + 1);
+        let data = &mut self.f.blocks[block.index()];
+        (data.dominator, data.depth, data.loops) = (dominator, depth, around + loops);
+        self.f.order.push(block);
+        self.written[block.index()] = true;
+        self.current = block;
+    }
+
+    fn edge(&mut self, to: Block, args: &[Value]) -> Edge {
+        let from = self.current;
+        self.f.blocks[to.index()].preds.push(from);
+        Edge { to, args: args.to_vec() }
+    }
+
+    fn end(&mut self, end: End) {
+        self.f.blocks[self.current.index()].end = end;
+    }
+
+    /// The nearest block that all ways through `blocks` go through.
+    fn common_dominator(&self, blocks: &[Block]) -> Option<Block> {
+        let (first, rest) = blocks.split_first()?;
+        let mut at = *first;
+        for &other in rest {
+            while !self.f.dominates(at, other) {
+                at = self.f.block(at).dominator?;
+            }
+        }
+        Some(at)
+    }
+
+    fn value_in(&mut self, var: Variable, block: Block) -> Value {
+        let mut passed = Vec::new();
+        let mut at = block;
+        let found = loop {
+            if let Some(&v) = self.values.get(&(var, at)) {
+                break v;
+            }
+            passed.push(at);
+            let preds = &self.f.blocks[at.index()].preds;
+            match (self.sealed[at.index()], preds.as_slice()) {
+                (true, [one]) => at = *one,
+                (true, []) => {
+                    // Never assigned; the writer assigns before it reads.
+                    let ty = self.variables[var.0 as usize];
+                    break self.int(ty.as_int(), 0);
+                }
+                (sealed, _) => {
+                    let param = self.block_param(at, self.variables[var.0 as usize]);
+                    self.values.insert((var, at), param);
+                    if sealed {
+                        self.pass(var, at);
+                    } else {
+                        self.open.entry(at).or_default().push((var, param));
+                    }
+                    break param;
+                }
+            }
+        };
+        for b in passed {
+            self.values.insert((var, b), found);
+        }
+        found
+    }
+
+    /// Passes a variable's value to the last parameter that was added to a sealed block, from all blocks before it.
+    fn pass(&mut self, var: Variable, block: Block) {
+        for pred in self.f.blocks[block.index()].preds.clone() {
+            let v = self.value_in(var, pred);
+            self.hand_over(pred, block, v);
+        }
+    }
+
+    fn hand_over(&mut self, from: Block, to: Block, v: Value) {
+        // A branch with both ways to one block is in its list of predecessors twice: each time one edge is short.
+        let params = self.f.blocks[to.index()].params.len();
+        let edges = self.f.blocks[from.index()].end.edges_mut();
+        if let Some(edge) = edges.into_iter().find(|e| e.to == to && e.args.len() < params) {
+            edge.args.push(v);
+        }
+    }
+}
+
+/// Parameters that get one value on all ways, but for themselves, are that value.
+fn remove_trivial_params(f: &mut Function) {
+    let mut alias: HashMap<Value, Value> = HashMap::new();
+    let resolve = |alias: &HashMap<Value, Value>, mut v: Value| {
+        while let Some(&to) = alias.get(&v) {
+            v = to;
+        }
+        v
+    };
+    loop {
+        let mut changed = false;
+        for n in 0..f.blocks.len() {
+            let block = Block(n as u32);
+            let mut k = 0;
+            while k < f.blocks[n].params.len() {
+                let param = f.blocks[n].params[k];
+                let mut only: Option<Value> = None;
+                let mut trivial = true;
+                for pred in &f.blocks[n].preds {
+                    for edge in f.blocks[pred.index()].end.edges().filter(|e| e.to == block) {
+                        let v = resolve(&alias, edge.args[k]);
+                        if v != param && only.is_some_and(|o| o != v) {
+                            trivial = false;
+                        } else if v != param {
+                            only = Some(v);
+                        }
+                    }
+                }
+                match only.filter(|_| trivial) {
+                    Some(v) => {
+                        alias.insert(param, v);
+                        f.blocks[n].params.remove(k);
+                        let mut preds = f.blocks[n].preds.clone();
+                        preds.sort();
+                        preds.dedup();
+                        for pred in preds {
+                            for edge in f.blocks[pred.index()].end.edges_mut().filter(|e| e.to == block) {
+                                edge.args.remove(k);
+                            }
+                        }
+                        changed = true;
+                    }
+                    None => k += 1,
+                }
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    for inst in &mut f.insts {
+        inst.args_mut().iter_mut().for_each(|a| *a = resolve(&alias, *a));
+    }
+    for block in &mut f.blocks {
+        if let End::Branch(cond, ..) = &mut block.end {
+            *cond = resolve(&alias, *cond);
+        }
+        for edge in block.end.edges_mut() {
+            edge.args.iter_mut().for_each(|a| *a = resolve(&alias, *a));
+        }
+    }
+}
+
+impl Ssa for Builder {
+    type Value = Value;
+    type Block = Block;
+    type Variable = Variable;
+
+    fn vector_bytes(&self) -> usize {
+        self.vector_bytes
+    }
+    fn has_fma(&self) -> bool {
+        self.fma
+    }
+    fn ty(&self, v: Value) -> Ty {
+        self.f.ty(v)
+    }
+    fn known_int(&self, v: Value) -> Option<i64> {
+        match self.f.inst(v) {
+            Inst { op: Op::Int(c), ty, .. } if !ty.is_vector() => Some(*c),
+            _ => None,
+        }
+    }
+
+    fn entry(&mut self) -> [Value; 4] {
+        let entry = self.push_block();
+        self.sealed[entry.index()] = true;
+        self.start(entry, 0);
+        std::array::from_fn(|n| self.inst(Op::Arg(n as u8), Ty::scalar(Lane::I64), &[]))
+    }
+    fn block(&mut self) -> Block {
+        self.push_block()
+    }
+    fn block_param(&mut self, block: Block, ty: Ty) -> Value {
+        let v = self.push_value(Inst::new(Op::Param(block), ty, &[]), block);
+        self.f.blocks[block.index()].params.push(v);
+        v
+    }
+    fn switch_to(&mut self, block: Block) {
+        self.start(block, 0);
+    }
+    fn switch_to_loop(&mut self, block: Block) {
+        self.start(block, 1);
+    }
+    fn seal(&mut self, block: Block) {
+        self.sealed[block.index()] = true;
+        for (var, _) in self.open.remove(&block).unwrap_or_default() {
+            self.pass(var, block);
+        }
+    }
+    fn jump(&mut self, to: Block, args: &[Value]) {
+        let edge = self.edge(to, args);
+        self.end(End::Jump(edge));
+    }
+    fn branch(&mut self, cond: Value, then: (Block, &[Value]), otherwise: (Block, &[Value])) {
+        if self.written[then.0.index()] {
+            // The end of a loop: the other way leads out of it.
+            let around = self.f.block(then.0).loops.saturating_sub(1);
+            self.outside.insert(otherwise.0, around);
+        }
+        let (a, b) = (self.edge(then.0, then.1), self.edge(otherwise.0, otherwise.1));
+        self.end(End::Branch(cond, a, b));
+    }
+    fn ret(&mut self) {
+        self.end(End::Return);
+    }
+
+    fn variable(&mut self, ty: Ty) -> Variable {
+        self.variables.push(ty);
+        Variable((self.variables.len() - 1) as u32)
+    }
+    fn def_var(&mut self, var: Variable, v: Value) {
+        self.values.insert((var, self.current), v);
+    }
+    fn use_var(&mut self, var: Variable) -> Value {
+        self.value_in(var, self.current)
+    }
+
+    fn int(&mut self, ty: Ty, v: i64) -> Value {
+        self.inst(Op::Int(wrap(v, ty.lane)), ty, &[])
+    }
+    fn float(&mut self, ty: Ty, v: f64) -> Value {
+        let bits = if ty.lane == Lane::F32 { u64::from((v as f32).to_bits()) } else { v.to_bits() };
+        self.inst(Op::Float(bits), ty, &[])
+    }
+    fn bytes(&mut self, ty: Ty, bytes: &[u8]) -> Value {
+        let n = self.f.constant(bytes.to_vec());
+        self.inst(Op::Bytes(n), ty, &[])
+    }
+    fn unary(&mut self, op: Un, a: Value) -> Value {
+        self.write_unary(op, a)
+    }
+    fn binary(&mut self, op: Bin, a: Value, b: Value) -> Value {
+        self.write_binary(op, a, b)
+    }
+    fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        self.inst(Op::Fma, self.f.ty(a), &[a, b, c])
+    }
+    fn compare(&mut self, cmp: Cmp, a: Value, b: Value) -> Value {
+        self.write_compare(cmp, a, b)
+    }
+    fn select(&mut self, cond: Value, a: Value, b: Value) -> Value {
+        match self.known_int(cond) {
+            Some(0) => b,
+            Some(_) => a,
+            None if a == b => a,
+            None => self.inst(Op::Select, self.f.ty(a), &[cond, a, b]),
+        }
+    }
+    fn blend(&mut self, mask: Value, a: Value, b: Value) -> Value {
+        if a == b {
+            return a;
+        }
+        self.inst(Op::Blend, self.f.ty(a), &[mask, a, b])
+    }
+    fn bitcast(&mut self, ty: Ty, v: Value) -> Value {
+        if self.f.ty(v) == ty {
+            return v;
+        }
+        match self.f.inst(v).op {
+            // Back to what it was.
+            Op::Bitcast => {
+                let before = self.f.inst(v).args()[0];
+                self.bitcast(ty, before)
+            }
+            Op::Bytes(n) => self.inst(Op::Bytes(n), ty, &[]),
+            Op::Float(bits) if self.f.ty(v).lane.as_int() == ty.lane => self.int(ty, bits as i64),
+            _ => self.inst(Op::Bitcast, ty, &[v]),
+        }
+    }
+    fn extend(&mut self, lane: Lane, v: Value, signed: bool) -> Value {
+        if let Some(c) = self.known_int(v) {
+            let mask = (1i64 << self.f.ty(v).lane.bits().min(63)) - 1;
+            let c = if signed || self.f.ty(v).lane == Lane::I64 { c } else { c & mask };
+            return self.int(Ty::scalar(lane), c);
+        }
+        self.inst(Op::Extend { signed }, Ty::scalar(lane), &[v])
+    }
+    fn reduce(&mut self, lane: Lane, v: Value) -> Value {
+        if let Some(c) = self.known_int(v) {
+            return self.int(Ty::scalar(lane), c);
+        }
+        self.inst(Op::Reduce, Ty::scalar(lane), &[v])
+    }
+    fn mask(&mut self, lane: Lane, v: Value) -> Value {
+        if let Some(c) = self.known_int(v) {
+            return self.int(Ty::scalar(lane), -i64::from(c != 0));
+        }
+        self.inst(Op::Mask, Ty::scalar(lane), &[v])
+    }
+    fn to_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
+        self.write_to_int(lane, signed, v)
+    }
+    fn from_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
+        self.write_from_int(lane, signed, v)
+    }
+    fn promote(&mut self, v: Value) -> Value {
+        self.inst(Op::Promote, Ty::scalar(Lane::F64), &[v])
+    }
+    fn demote(&mut self, v: Value) -> Value {
+        self.inst(Op::Demote, Ty::scalar(Lane::F32), &[v])
+    }
+    fn splat(&mut self, v: Value) -> Value {
+        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes);
+        match self.f.inst(v).op {
+            Op::Int(c) => self.int(ty, c),
+            Op::Float(bits) => self.inst(Op::Float(bits), ty, &[]),
+            _ => self.inst(Op::Splat, ty, &[v]),
+        }
+    }
+    fn lane_zero(&mut self, v: Value) -> Value {
+        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes);
+        self.inst(Op::LaneZero, ty, &[v])
+    }
+    fn extract(&mut self, v: Value, l: usize) -> Value {
+        let ty = Ty::scalar(self.f.ty(v).lane);
+        match self.f.inst(v).op {
+            Op::Int(c) => self.int(ty, c),
+            Op::Float(bits) => self.inst(Op::Float(bits), ty, &[]),
+            Op::Splat => self.f.inst(v).args()[0],
+            Op::LaneZero if l == 0 => self.f.inst(v).args()[0],
+            Op::Bytes(n) => {
+                let size = ty.lane.bytes();
+                let mut word = [0u8; 8];
+                word[..size].copy_from_slice(&self.f.pool[n as usize][l * size..][..size]);
+                let bits = u64::from_le_bytes(word);
+                match ty.lane.is_float() {
+                    true => self.inst(Op::Float(bits), ty, &[]),
+                    false => self.int(ty, bits as i64),
+                }
+            }
+            _ => self.write_extract(v, l),
+        }
+    }
+    fn insert(&mut self, v: Value, s: Value, l: usize) -> Value {
+        self.inst(Op::Insert(l as u8), self.f.ty(v), &[v, s])
+    }
+    fn widen(&mut self, v: Value, signed: bool, upper: bool) -> Value {
+        let lane = Lane::int(2 * self.f.ty(v).lane.bytes());
+        self.inst(Op::Widen { signed, upper }, Ty::vector(lane, self.vector_bytes), &[v])
+    }
+    fn narrow(&mut self, low: Value, high: Value) -> Value {
+        let lane = Lane::int(self.f.ty(low).lane.bytes() / 2);
+        let ty = Ty::vector(lane, self.vector_bytes);
+        if lane == Lane::I32 {
+            return self.inst(Op::Narrow, ty, &[low, high]);
+        }
+        // The instructions saturate: without sign what fits stays.
+        let bits = self.int(self.f.ty(low), (1 << lane.bits()) - 1);
+        let (low, high) = (self.write_binary(Bin::And, low, bits), self.write_binary(Bin::And, high, bits));
+        self.inst(Op::Narrow, ty, &[low, high])
+    }
+    fn widen_to_f64(&mut self, v: Value, upper: bool) -> Value {
+        self.inst(Op::WidenToF64 { upper }, Ty::vector(Lane::F64, self.vector_bytes), &[v])
+    }
+    fn narrow_f64(&mut self, low: Value, high: Option<Value>) -> Value {
+        let ty = Ty::vector(Lane::F32, self.vector_bytes);
+        match high {
+            Some(high) => self.inst(Op::NarrowF64, ty, &[low, high]),
+            None => self.inst(Op::NarrowF64, ty, &[low]),
+        }
+    }
+    fn all_true(&mut self, v: Value) -> Value {
+        self.inst(Op::AllTrue, Ty::scalar(Lane::I8), &[v])
+    }
+
+    fn load(&mut self, ty: Ty, at: At<Value>) -> Value {
+        let At { base, displacement, region } = at;
+        self.inst(Op::Load { displacement, region }, ty, &[base])
+    }
+    fn load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
+        self.write_load_part(ty, n, at)
+    }
+    fn store(&mut self, v: Value, at: At<Value>) {
+        let At { base, displacement, region } = at;
+        self.inst(Op::Store { displacement, region }, self.f.ty(v), &[base, v]);
+    }
+    fn store_part(&mut self, v: Value, n: usize, at: At<Value>) {
+        self.write_store_part(v, n, at);
+    }
+    fn atomic(&mut self, op: AtomicOp, v: Value, at: At<Value>) -> Value {
+        let At { base, displacement, region } = at;
+        self.inst(Op::Atomic { op, displacement, region }, self.f.ty(v), &[base, v])
+    }
+}
+
+/// A number as the lane's width holds it, with its sign.
+pub(super) fn wrap(v: i64, lane: Lane) -> i64 {
+    let unused = 64 - lane.bits();
+    (v << unused) >> unused
+}

@@ -1,0 +1,327 @@
+//! Which instruction does what, on 256-bit vectors and on scalars in vector registers (AVX2 and FMA).
+
+use iced_x86::Code;
+
+use super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
+
+/// What the flags say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    E,
+    Ne,
+    L,
+    Ge,
+    Le,
+    G,
+    B,
+    Ae,
+    Be,
+    A,
+    S,
+    Ns,
+}
+
+/// An operator on floats, or on vectors of integers.
+pub(super) fn binary(op: Bin, ty: Ty) -> Option<Code> {
+    use Code as C;
+    use Lane as L;
+    Some(match (op, ty.lane, ty.is_vector()) {
+        (Bin::Add, L::F32, true) => C::VEX_Vaddps_ymm_ymm_ymmm256,
+        (Bin::Add, L::F64, true) => C::VEX_Vaddpd_ymm_ymm_ymmm256,
+        (Bin::Add, L::F32, false) => C::VEX_Vaddss_xmm_xmm_xmmm32,
+        (Bin::Add, L::F64, false) => C::VEX_Vaddsd_xmm_xmm_xmmm64,
+        (Bin::Sub, L::F32, true) => C::VEX_Vsubps_ymm_ymm_ymmm256,
+        (Bin::Sub, L::F64, true) => C::VEX_Vsubpd_ymm_ymm_ymmm256,
+        (Bin::Sub, L::F32, false) => C::VEX_Vsubss_xmm_xmm_xmmm32,
+        (Bin::Sub, L::F64, false) => C::VEX_Vsubsd_xmm_xmm_xmmm64,
+        (Bin::Mul, L::F32, true) => C::VEX_Vmulps_ymm_ymm_ymmm256,
+        (Bin::Mul, L::F64, true) => C::VEX_Vmulpd_ymm_ymm_ymmm256,
+        (Bin::Mul, L::F32, false) => C::VEX_Vmulss_xmm_xmm_xmmm32,
+        (Bin::Mul, L::F64, false) => C::VEX_Vmulsd_xmm_xmm_xmmm64,
+        (Bin::Div, L::F32, true) => C::VEX_Vdivps_ymm_ymm_ymmm256,
+        (Bin::Div, L::F64, true) => C::VEX_Vdivpd_ymm_ymm_ymmm256,
+        (Bin::Div, L::F32, false) => C::VEX_Vdivss_xmm_xmm_xmmm32,
+        (Bin::Div, L::F64, false) => C::VEX_Vdivsd_xmm_xmm_xmmm64,
+        (_, _, false) => return None,
+        (Bin::Add, L::I8, _) => C::VEX_Vpaddb_ymm_ymm_ymmm256,
+        (Bin::Add, L::I16, _) => C::VEX_Vpaddw_ymm_ymm_ymmm256,
+        (Bin::Add, L::I32, _) => C::VEX_Vpaddd_ymm_ymm_ymmm256,
+        (Bin::Add, L::I64, _) => C::VEX_Vpaddq_ymm_ymm_ymmm256,
+        (Bin::Sub, L::I8, _) => C::VEX_Vpsubb_ymm_ymm_ymmm256,
+        (Bin::Sub, L::I16, _) => C::VEX_Vpsubw_ymm_ymm_ymmm256,
+        (Bin::Sub, L::I32, _) => C::VEX_Vpsubd_ymm_ymm_ymmm256,
+        (Bin::Sub, L::I64, _) => C::VEX_Vpsubq_ymm_ymm_ymmm256,
+        (Bin::Mul, L::I16, _) => C::VEX_Vpmullw_ymm_ymm_ymmm256,
+        (Bin::Mul, L::I32, _) => C::VEX_Vpmulld_ymm_ymm_ymmm256,
+        (Bin::And, ..) => C::VEX_Vpand_ymm_ymm_ymmm256,
+        (Bin::Or, ..) => C::VEX_Vpor_ymm_ymm_ymmm256,
+        (Bin::Xor, ..) => C::VEX_Vpxor_ymm_ymm_ymmm256,
+        (Bin::SMin, L::I8, _) => C::VEX_Vpminsb_ymm_ymm_ymmm256,
+        (Bin::SMin, L::I16, _) => C::VEX_Vpminsw_ymm_ymm_ymmm256,
+        (Bin::SMin, L::I32, _) => C::VEX_Vpminsd_ymm_ymm_ymmm256,
+        (Bin::SMax, L::I8, _) => C::VEX_Vpmaxsb_ymm_ymm_ymmm256,
+        (Bin::SMax, L::I16, _) => C::VEX_Vpmaxsw_ymm_ymm_ymmm256,
+        (Bin::SMax, L::I32, _) => C::VEX_Vpmaxsd_ymm_ymm_ymmm256,
+        (Bin::UMin, L::I8, _) => C::VEX_Vpminub_ymm_ymm_ymmm256,
+        (Bin::UMin, L::I16, _) => C::VEX_Vpminuw_ymm_ymm_ymmm256,
+        (Bin::UMin, L::I32, _) => C::VEX_Vpminud_ymm_ymm_ymmm256,
+        (Bin::UMax, L::I8, _) => C::VEX_Vpmaxub_ymm_ymm_ymmm256,
+        (Bin::UMax, L::I16, _) => C::VEX_Vpmaxuw_ymm_ymm_ymmm256,
+        (Bin::UMax, L::I32, _) => C::VEX_Vpmaxud_ymm_ymm_ymmm256,
+        _ => return None,
+    })
+}
+
+/// A shift of vector lanes: by a constant, and by the low 64 bits of a vector register.
+pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
+    use Code as C;
+    Some(match (op, lane) {
+        (Bin::Shl, Lane::I16) => (C::VEX_Vpsllw_ymm_ymm_imm8, C::VEX_Vpsllw_ymm_ymm_xmmm128),
+        (Bin::Shl, Lane::I32) => (C::VEX_Vpslld_ymm_ymm_imm8, C::VEX_Vpslld_ymm_ymm_xmmm128),
+        (Bin::Shl, Lane::I64) => (C::VEX_Vpsllq_ymm_ymm_imm8, C::VEX_Vpsllq_ymm_ymm_xmmm128),
+        (Bin::UShr, Lane::I16) => (C::VEX_Vpsrlw_ymm_ymm_imm8, C::VEX_Vpsrlw_ymm_ymm_xmmm128),
+        (Bin::UShr, Lane::I32) => (C::VEX_Vpsrld_ymm_ymm_imm8, C::VEX_Vpsrld_ymm_ymm_xmmm128),
+        (Bin::UShr, Lane::I64) => (C::VEX_Vpsrlq_ymm_ymm_imm8, C::VEX_Vpsrlq_ymm_ymm_xmmm128),
+        (Bin::SShr, Lane::I16) => (C::VEX_Vpsraw_ymm_ymm_imm8, C::VEX_Vpsraw_ymm_ymm_xmmm128),
+        (Bin::SShr, Lane::I32) => (C::VEX_Vpsrad_ymm_ymm_imm8, C::VEX_Vpsrad_ymm_ymm_xmmm128),
+        _ => return None,
+    })
+}
+
+/// An operator on general registers: on 32 and 64 bits with a register or memory, and with a constant.
+pub(super) fn general(op: Bin, wide: bool) -> Option<(Code, Code)> {
+    use Code as C;
+    Some(match (op, wide) {
+        (Bin::Add, false) => (C::Add_r32_rm32, C::Add_rm32_imm32),
+        (Bin::Add, true) => (C::Add_r64_rm64, C::Add_rm64_imm32),
+        (Bin::Sub, false) => (C::Sub_r32_rm32, C::Sub_rm32_imm32),
+        (Bin::Sub, true) => (C::Sub_r64_rm64, C::Sub_rm64_imm32),
+        (Bin::And, false) => (C::And_r32_rm32, C::And_rm32_imm32),
+        (Bin::And, true) => (C::And_r64_rm64, C::And_rm64_imm32),
+        (Bin::Or, false) => (C::Or_r32_rm32, C::Or_rm32_imm32),
+        (Bin::Or, true) => (C::Or_r64_rm64, C::Or_rm64_imm32),
+        (Bin::Xor, false) => (C::Xor_r32_rm32, C::Xor_rm32_imm32),
+        (Bin::Xor, true) => (C::Xor_r64_rm64, C::Xor_rm64_imm32),
+        (Bin::Mul, false) => (C::Imul_r32_rm32, C::Imul_r32_rm32_imm32),
+        (Bin::Mul, true) => (C::Imul_r64_rm64, C::Imul_r64_rm64_imm32),
+        _ => return None,
+    })
+}
+
+/// A shift of a general register: by a constant and by `cl`.
+pub(super) fn general_shift(op: Bin, wide: bool) -> (Code, Code) {
+    use Code as C;
+    match (op, wide) {
+        (Bin::Shl, false) => (C::Shl_rm32_imm8, C::Shl_rm32_CL),
+        (Bin::Shl, true) => (C::Shl_rm64_imm8, C::Shl_rm64_CL),
+        (Bin::SShr, false) => (C::Sar_rm32_imm8, C::Sar_rm32_CL),
+        (Bin::SShr, true) => (C::Sar_rm64_imm8, C::Sar_rm64_CL),
+        (_, false) => (C::Shr_rm32_imm8, C::Shr_rm32_CL),
+        (_, true) => (C::Shr_rm64_imm8, C::Shr_rm64_CL),
+    }
+}
+
+/// The forms of `Fma`: the sum in the first operand (231), a factor there and the sum last (213), a factor there and a
+/// factor last (132).
+pub(super) fn fma(ty: Ty) -> [Code; 3] {
+    use Code as C;
+    match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => [
+            C::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
+            C::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
+            C::VEX_Vfmadd132ps_ymm_ymm_ymmm256,
+        ],
+        (Lane::F32, false) => [
+            C::VEX_Vfmadd231ss_xmm_xmm_xmmm32,
+            C::VEX_Vfmadd213ss_xmm_xmm_xmmm32,
+            C::VEX_Vfmadd132ss_xmm_xmm_xmmm32,
+        ],
+        (_, true) => [
+            C::VEX_Vfmadd231pd_ymm_ymm_ymmm256,
+            C::VEX_Vfmadd213pd_ymm_ymm_ymmm256,
+            C::VEX_Vfmadd132pd_ymm_ymm_ymmm256,
+        ],
+        (_, false) => [
+            C::VEX_Vfmadd231sd_xmm_xmm_xmmm64,
+            C::VEX_Vfmadd213sd_xmm_xmm_xmmm64,
+            C::VEX_Vfmadd132sd_xmm_xmm_xmmm64,
+        ],
+    }
+}
+
+/// Rounding to integers, with the instruction's constant; scalars take their operand twice.
+pub(super) fn round(op: Un, ty: Ty) -> Option<(Code, u8)> {
+    use Code as C;
+    let how = match op {
+        Un::Nearest => 8,
+        Un::Floor => 9,
+        Un::Ceil => 10,
+        Un::Trunc => 11,
+        _ => return None,
+    };
+    let code = match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => C::VEX_Vroundps_ymm_ymmm256_imm8,
+        (Lane::F32, false) => C::VEX_Vroundss_xmm_xmm_xmmm32_imm8,
+        (_, true) => C::VEX_Vroundpd_ymm_ymmm256_imm8,
+        (_, false) => C::VEX_Vroundsd_xmm_xmm_xmmm64_imm8,
+    };
+    Some((code, how))
+}
+
+pub(super) fn sqrt(ty: Ty) -> Code {
+    match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => Code::VEX_Vsqrtps_ymm_ymmm256,
+        (Lane::F32, false) => Code::VEX_Vsqrtss_xmm_xmm_xmmm32,
+        (_, true) => Code::VEX_Vsqrtpd_ymm_ymmm256,
+        (_, false) => Code::VEX_Vsqrtsd_xmm_xmm_xmmm64,
+    }
+}
+
+/// Absolute values of integer lanes.
+pub(super) fn abs(lane: Lane) -> Code {
+    match lane {
+        Lane::I8 => Code::VEX_Vpabsb_ymm_ymmm256,
+        Lane::I16 => Code::VEX_Vpabsw_ymm_ymmm256,
+        _ => Code::VEX_Vpabsd_ymm_ymmm256,
+    }
+}
+
+/// A comparison of floats as a mask, with the instruction's constant.
+pub(super) fn compare_floats(cmp: Cmp, ty: Ty) -> (Code, u8) {
+    use Code as C;
+    let how = match cmp {
+        Cmp::Eq => 0,
+        Cmp::Ne => 4,
+        Cmp::OrderedNe => 12,
+        // Quiet, as the others.
+        Cmp::Lt | Cmp::ULt => 17,
+        Cmp::Le | Cmp::ULe => 18,
+    };
+    let code = match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => C::VEX_Vcmpps_ymm_ymm_ymmm256_imm8,
+        (Lane::F32, false) => C::VEX_Vcmpss_xmm_xmm_xmmm32_imm8,
+        (_, true) => C::VEX_Vcmppd_ymm_ymm_ymmm256_imm8,
+        (_, false) => C::VEX_Vcmpsd_xmm_xmm_xmmm64_imm8,
+    };
+    (code, how)
+}
+
+/// Equality, and greater with sign, of integer lanes.
+pub(super) fn compare_lanes(lane: Lane) -> (Code, Code) {
+    use Code as C;
+    match lane {
+        Lane::I8 => (C::VEX_Vpcmpeqb_ymm_ymm_ymmm256, C::VEX_Vpcmpgtb_ymm_ymm_ymmm256),
+        Lane::I16 => (C::VEX_Vpcmpeqw_ymm_ymm_ymmm256, C::VEX_Vpcmpgtw_ymm_ymm_ymmm256),
+        Lane::I64 => (C::VEX_Vpcmpeqq_ymm_ymm_ymmm256, C::VEX_Vpcmpgtq_ymm_ymm_ymmm256),
+        _ => (C::VEX_Vpcmpeqd_ymm_ymm_ymmm256, C::VEX_Vpcmpgtd_ymm_ymm_ymmm256),
+    }
+}
+
+/// A comparison of general registers: with a register, and with a constant of 8 bits or of up to 32.
+pub(super) fn compare_general(lane: Lane) -> (Code, Code) {
+    match lane {
+        Lane::I8 => (Code::Cmp_r8_rm8, Code::Cmp_rm8_imm8),
+        Lane::I16 => (Code::Cmp_r16_rm16, Code::Cmp_rm16_imm16),
+        Lane::I64 => (Code::Cmp_r64_rm64, Code::Cmp_rm64_imm32),
+        _ => (Code::Cmp_r32_rm32, Code::Cmp_rm32_imm32),
+    }
+}
+
+/// What the flags say after integers were compared.
+pub(super) fn condition(cmp: Cmp) -> Condition {
+    match cmp {
+        Cmp::Eq => Condition::E,
+        Cmp::Ne | Cmp::OrderedNe => Condition::Ne,
+        Cmp::Lt => Condition::L,
+        Cmp::Le => Condition::Le,
+        Cmp::ULt => Condition::B,
+        Cmp::ULe => Condition::Be,
+    }
+}
+
+/// Instructions that depend on the flags: byte, 32-bit move, 64-bit move, jump.
+pub(super) fn conditional(cc: Condition) -> [Code; 4] {
+    use Code as C;
+    match cc {
+        Condition::E => [C::Sete_rm8, C::Cmove_r32_rm32, C::Cmove_r64_rm64, C::Je_rel32_64],
+        Condition::Ne => [C::Setne_rm8, C::Cmovne_r32_rm32, C::Cmovne_r64_rm64, C::Jne_rel32_64],
+        Condition::L => [C::Setl_rm8, C::Cmovl_r32_rm32, C::Cmovl_r64_rm64, C::Jl_rel32_64],
+        Condition::Le => [C::Setle_rm8, C::Cmovle_r32_rm32, C::Cmovle_r64_rm64, C::Jle_rel32_64],
+        Condition::G => [C::Setg_rm8, C::Cmovg_r32_rm32, C::Cmovg_r64_rm64, C::Jg_rel32_64],
+        Condition::Ge => [C::Setge_rm8, C::Cmovge_r32_rm32, C::Cmovge_r64_rm64, C::Jge_rel32_64],
+        Condition::B => [C::Setb_rm8, C::Cmovb_r32_rm32, C::Cmovb_r64_rm64, C::Jb_rel32_64],
+        Condition::Be => [C::Setbe_rm8, C::Cmovbe_r32_rm32, C::Cmovbe_r64_rm64, C::Jbe_rel32_64],
+        Condition::A => [C::Seta_rm8, C::Cmova_r32_rm32, C::Cmova_r64_rm64, C::Ja_rel32_64],
+        Condition::Ae => [C::Setae_rm8, C::Cmovae_r32_rm32, C::Cmovae_r64_rm64, C::Jae_rel32_64],
+        Condition::Ns => [C::Setns_rm8, C::Cmovns_r32_rm32, C::Cmovns_r64_rm64, C::Jns_rel32_64],
+        Condition::S => [C::Sets_rm8, C::Cmovs_r32_rm32, C::Cmovs_r64_rm64, C::Js_rel32_64],
+    }
+}
+
+/// The opposite.
+pub(super) fn opposite(cc: Condition) -> Condition {
+    use Condition as C;
+    match cc {
+        C::E => C::Ne,
+        C::Ne => C::E,
+        C::L => C::Ge,
+        C::Ge => C::L,
+        C::Le => C::G,
+        C::G => C::Le,
+        C::B => C::Ae,
+        C::Ae => C::B,
+        C::Be => C::A,
+        C::A => C::Be,
+        C::S => C::Ns,
+        C::Ns => C::S,
+    }
+}
+
+/// A lane of a register or of memory in every lane; integers from a vector register.
+pub(super) fn splat(lane: Lane) -> (Code, Code) {
+    use Code as C;
+    match lane {
+        Lane::F32 => (C::VEX_Vbroadcastss_ymm_xmm, C::VEX_Vbroadcastss_ymm_m32),
+        Lane::F64 => (C::VEX_Vbroadcastsd_ymm_xmm, C::VEX_Vbroadcastsd_ymm_m64),
+        Lane::I8 => (C::VEX_Vpbroadcastb_ymm_xmmm8, C::VEX_Vpbroadcastb_ymm_xmmm8),
+        Lane::I16 => (C::VEX_Vpbroadcastw_ymm_xmmm16, C::VEX_Vpbroadcastw_ymm_xmmm16),
+        Lane::I32 => (C::VEX_Vpbroadcastd_ymm_xmmm32, C::VEX_Vpbroadcastd_ymm_xmmm32),
+        Lane::I64 => (C::VEX_Vpbroadcastq_ymm_xmmm64, C::VEX_Vpbroadcastq_ymm_xmmm64),
+    }
+}
+
+/// The lower half of integer lanes at twice the width; `lane` is the narrow one.
+pub(super) fn widen(lane: Lane, signed: bool) -> Code {
+    use Code as C;
+    match (lane, signed) {
+        (Lane::I8, true) => C::VEX_Vpmovsxbw_ymm_xmmm128,
+        (Lane::I8, false) => C::VEX_Vpmovzxbw_ymm_xmmm128,
+        (Lane::I16, true) => C::VEX_Vpmovsxwd_ymm_xmmm128,
+        (Lane::I16, false) => C::VEX_Vpmovzxwd_ymm_xmmm128,
+        (_, true) => C::VEX_Vpmovsxdq_ymm_xmmm128,
+        (_, false) => C::VEX_Vpmovzxdq_ymm_xmmm128,
+    }
+}
+
+/// Lanes of one vector where the mask's are set.
+pub(super) fn blend(lane: Lane) -> Code {
+    match lane {
+        Lane::F32 | Lane::I32 => Code::VEX_Vblendvps_ymm_ymm_ymmm256_ymm,
+        Lane::F64 | Lane::I64 => Code::VEX_Vblendvpd_ymm_ymm_ymmm256_ymm,
+        Lane::I8 | Lane::I16 => Code::VEX_Vpblendvb_ymm_ymm_ymmm256_ymm,
+    }
+}
+
+/// A load and a store of a value; integers of 8 and 16 bits are extended by zeros.
+pub(super) fn moves(ty: Ty) -> (Code, Code) {
+    use Code as C;
+    match (ty.lane, ty.is_vector()) {
+        (_, true) => (C::VEX_Vmovups_ymm_ymmm256, C::VEX_Vmovups_ymmm256_ymm),
+        (Lane::F32, _) => (C::VEX_Vmovss_xmm_m32, C::VEX_Vmovss_m32_xmm),
+        (Lane::F64, _) => (C::VEX_Vmovsd_xmm_m64, C::VEX_Vmovsd_m64_xmm),
+        (Lane::I8, _) => (C::Movzx_r32_rm8, C::Mov_rm8_r8),
+        (Lane::I16, _) => (C::Movzx_r32_rm16, C::Mov_rm16_r16),
+        (Lane::I32, _) => (C::Mov_r32_rm32, C::Mov_rm32_r32),
+        (Lane::I64, _) => (C::Mov_r64_rm64, C::Mov_rm64_r64),
+    }
+}

@@ -1,0 +1,456 @@
+//! Registers and bytes.
+
+use std::collections::BTreeSet;
+
+use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
+use regalloc2::{Allocation, Edit, InstOrEdit, Output, RegClass, RegallocOptions};
+
+use super::codes;
+use super::mach::{Base, Form, Kind, Machine, Mem, Part, SAVED, registers};
+use super::select::Selected;
+
+/// Innermost loops begin where the processor fetches well.
+const LOOP_ALIGN: usize = 32;
+
+/// The bytes of a function: its code, then its constants.
+pub(super) struct Encoded {
+    pub(super) bytes: Vec<u8>,
+    /// Length of the code.
+    pub(super) code: usize,
+}
+
+/// Chooses registers and encodes.
+pub(super) fn encode(selected: &Selected, vectors: usize) -> Result<Encoded, String> {
+    let machine = &selected.machine;
+    let environment = registers(vectors);
+    let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
+    let output = regalloc2::run(machine, &environment, &options).map_err(|e| format!("registers: {e}"))?;
+    if cfg!(debug_assertions) {
+        let mut checker = regalloc2::checker::Checker::new(machine, &environment);
+        checker.prepare(&output);
+        checker.run().map_err(|e| format!("registers: {e:?}"))?;
+    }
+    let mut writer = Writer::new(selected, &output);
+    writer.function()?;
+    Ok(writer.finish())
+}
+
+/// The registers of an instruction's operands.
+type Allocs<'o> = &'o [Allocation];
+
+struct Writer<'s> {
+    selected: &'s Selected,
+    output: &'s Output,
+    encoder: Encoder,
+    bytes: Vec<u8>,
+    /// Where each block begins.
+    starts: Vec<usize>,
+    /// The block that is meant by each: blocks that only jump on are passed over.
+    meant: Vec<usize>,
+    /// Ends of 32-bit distances to blocks.
+    jumps: Vec<(usize, usize)>,
+    /// Places of 32-bit distances to constants, and the ends of their instructions.
+    constants: Vec<(usize, usize, u32)>,
+    saved: Vec<usize>,
+}
+
+impl<'s> Writer<'s> {
+    fn new(selected: &'s Selected, output: &'s Output) -> Writer<'s> {
+        let blocks = selected.machine.blocks.len();
+        let mut used = BTreeSet::new();
+        let moved = output.edits.iter().flat_map(|(_, Edit::Move { from, to })| [*from, *to]);
+        for register in output.allocs.iter().copied().chain(moved).filter_map(Allocation::as_reg) {
+            if register.class() == RegClass::Int {
+                used.insert(register.hw_enc());
+            }
+        }
+        Writer {
+            selected,
+            output,
+            encoder: Encoder::new(64),
+            bytes: Vec::new(),
+            starts: vec![0; blocks],
+            meant: (0..blocks).collect(),
+            jumps: Vec::new(),
+            constants: Vec::new(),
+            saved: SAVED.into_iter().filter(|n| used.contains(n)).collect(),
+        }
+    }
+
+    fn machine(&self) -> &'s Machine {
+        &self.selected.machine
+    }
+
+    fn function(&mut self) -> Result<(), String> {
+        let blocks = self.machine().blocks.len();
+        let contents: Vec<Vec<InstOrEdit<'s>>> = (0..blocks)
+            .map(|n| {
+                let block = regalloc2::Block::new(n);
+                self.output.block_insts_and_edits(self.machine(), block).collect()
+            })
+            .collect();
+        for (n, content) in contents.iter().enumerate() {
+            if let [InstOrEdit::Inst(i)] = content[..]
+                && self.machine().insts[i.index()].kind == Kind::Jump
+            {
+                self.meant[n] = self.machine().blocks[n].succs[0].index();
+            }
+        }
+        for n in 0..blocks {
+            let mut to = self.meant[n];
+            // A loop of nothing but jumps means itself.
+            for _ in 0..blocks {
+                to = self.meant[to];
+            }
+            self.meant[n] = to;
+        }
+        self.enter()?;
+        for (n, content) in contents.iter().enumerate() {
+            if self.machine().blocks[n].is_loop {
+                self.align();
+            }
+            self.starts[n] = self.bytes.len();
+            if self.meant[n] != n {
+                // Whatever would fall into it, jumps on.
+                if n > 0 && self.falls_into(n) {
+                    self.jump(Code::Jmp_rel32_64, self.meant[n])?;
+                }
+                continue;
+            }
+            for item in content {
+                match item {
+                    InstOrEdit::Edit(Edit::Move { from, to }) => self.copy(*from, *to)?,
+                    InstOrEdit::Inst(i) => {
+                        self.inst(n, &self.machine().insts[i.index()].kind, self.output.inst_allocs(*i))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the code before a block runs into it.
+    fn falls_into(&self, block: usize) -> bool {
+        let before = &self.machine().blocks[block - 1];
+        let last = &self.machine().insts[before.insts.1 as usize - 1].kind;
+        match last {
+            // The way that is not taken is written out as a jump where it does not lead to the next block.
+            Kind::Branch(_) => before.succs.iter().any(|s| s.index() == block),
+            _ => false,
+        }
+    }
+
+    fn finish(mut self) -> Encoded {
+        let code = self.bytes.len();
+        let size = self.machine().vector_bytes;
+        self.bytes.resize(code.next_multiple_of(size), 0xCC);
+        let first = self.bytes.len();
+        for constant in &self.selected.pool {
+            self.bytes.extend_from_slice(constant);
+        }
+        for &(end, block) in &self.jumps {
+            let distance = self.starts[block] as i64 - end as i64;
+            self.bytes[end - 4..end].copy_from_slice(&(distance as i32).to_le_bytes());
+        }
+        for &(place, end, n) in &self.constants {
+            let distance = (first + n as usize * size) as i64 - end as i64;
+            self.bytes[place..place + 4].copy_from_slice(&(distance as i32).to_le_bytes());
+        }
+        Encoded { bytes: self.bytes, code }
+    }
+
+    fn put(&mut self, instruction: &Instruction) -> Result<(), String> {
+        let at = self.bytes.len() as u64;
+        let length =
+            self.encoder.encode(instruction, at).map_err(|e| format!("{:?}: {e}", instruction.code()))?;
+        let mut bytes = self.encoder.take_buffer();
+        self.bytes.append(&mut bytes);
+        debug_assert_eq!(self.bytes.len() as u64, at + length as u64);
+        Ok(())
+    }
+
+    fn put_new(&mut self, instruction: Result<Instruction, iced_x86::IcedError>) -> Result<(), String> {
+        let instruction = instruction.map_err(|e| e.to_string())?;
+        self.put(&instruction)
+    }
+
+    fn jump(&mut self, code: Code, to: usize) -> Result<(), String> {
+        self.put_new(Instruction::with_branch(code, 0))?;
+        self.jumps.push((self.bytes.len(), to));
+        Ok(())
+    }
+
+    fn align(&mut self) {
+        const NOPS: [&[u8]; 8] = [
+            &[0x90],
+            &[0x66, 0x90],
+            &[0x0F, 0x1F, 0x00],
+            &[0x0F, 0x1F, 0x40, 0x00],
+            &[0x0F, 0x1F, 0x44, 0x00, 0x00],
+            &[0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00],
+            &[0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00],
+            &[0x0F, 0x1F, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        ];
+        let mut missing = self.bytes.len().next_multiple_of(LOOP_ALIGN) - self.bytes.len();
+        while missing > 0 {
+            let step = missing.min(NOPS.len());
+            self.bytes.extend_from_slice(NOPS[step - 1]);
+            missing -= step;
+        }
+    }
+
+    /// Bytes of spilled registers.
+    fn frame(&self) -> i32 {
+        let bytes = 8 * self.output.num_spillslots;
+        bytes.next_multiple_of(self.machine().vector_bytes) as i32
+    }
+
+    fn has_frame(&self) -> bool {
+        self.frame() > 0 || !self.saved.is_empty()
+    }
+
+    fn enter(&mut self) -> Result<(), String> {
+        if !self.has_frame() {
+            return Ok(());
+        }
+        use Register::{RBP, RSP};
+        self.put_new(Instruction::with1(Code::Push_r64, RBP))?;
+        self.put_new(Instruction::with2(Code::Mov_r64_rm64, RBP, RSP))?;
+        for n in self.saved.clone() {
+            self.put_new(Instruction::with1(Code::Push_r64, register(n, Form::R64)))?;
+        }
+        if self.frame() > 0 {
+            let align = -(self.machine().vector_bytes as i32);
+            self.put_new(Instruction::with2(Code::Sub_rm64_imm32, RSP, self.frame()))?;
+            self.put_new(Instruction::with2(Code::And_rm64_imm32, RSP, align))?;
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<(), String> {
+        use Register::{RBP, RSP};
+        self.put(&Instruction::with(Code::VEX_Vzeroupper))?;
+        if self.has_frame() {
+            let mut back = plain(Code::Lea_r64_m);
+            back.set_op0_register(RSP);
+            memory(&mut back, 1, RBP, None, -8 * self.saved.len() as i64);
+            self.put(&back)?;
+            for n in self.saved.clone().into_iter().rev() {
+                self.put_new(Instruction::with1(Code::Pop_r64, register(n, Form::R64)))?;
+            }
+            self.put_new(Instruction::with1(Code::Pop_r64, RBP))?;
+        }
+        self.put(&Instruction::with(Code::Retnq))
+    }
+
+    /// What the register allocator moves.
+    fn copy(&mut self, from: Allocation, to: Allocation) -> Result<(), String> {
+        let class = [from, to].into_iter().find_map(|a| a.as_reg()).map_or(RegClass::Int, |r| r.class());
+        let (load, store, form) = match class {
+            RegClass::Int => (Code::Mov_r64_rm64, Code::Mov_rm64_r64, Form::R64),
+            _ => (Code::VEX_Vmovaps_ymm_ymmm256, Code::VEX_Vmovaps_ymmm256_ymm, Form::Y),
+        };
+        let slot = |a: Allocation| a.as_stack().map_or(0, |s| 8 * s.index() as i64);
+        match (from.as_reg(), to.as_reg()) {
+            (Some(from), Some(to)) => {
+                let (from, to) = (register(from.hw_enc(), form), register(to.hw_enc(), form));
+                self.put_new(Instruction::with2(load, to, from))
+            }
+            (Some(from), None) => {
+                let mut instruction = plain(store);
+                memory(&mut instruction, 0, Register::RSP, None, slot(to));
+                instruction.set_op_kind(1, OpKind::Register);
+                instruction.set_op1_register(register(from.hw_enc(), form));
+                self.put(&instruction)
+            }
+            (None, Some(to)) => {
+                let mut instruction = plain(load);
+                instruction.set_op0_register(register(to.hw_enc(), form));
+                memory(&mut instruction, 1, Register::RSP, None, slot(from));
+                self.put(&instruction)
+            }
+            (None, None) => Err("a move from memory to memory".to_owned()),
+        }
+    }
+
+    fn inst(&mut self, block: usize, kind: &Kind, allocs: Allocs<'_>) -> Result<(), String> {
+        match kind {
+            Kind::Args => Ok(()),
+            Kind::Return => self.leave(),
+            Kind::Plain(code, parts) => self.plain(*code, parts, allocs, false),
+            Kind::Jump => {
+                let to = self.meant[self.machine().blocks[block].succs[0].index()];
+                if to == self.next(block) { Ok(()) } else { self.jump(Code::Jmp_rel32_64, to) }
+            }
+            Kind::Branch(cc) => {
+                let succs = &self.machine().blocks[block].succs;
+                let (then, otherwise) = (self.meant[succs[0].index()], self.meant[succs[1].index()]);
+                let next = self.next(block);
+                if then == next {
+                    let [.., jump] = codes::conditional(codes::opposite(*cc));
+                    return self.jump(jump, otherwise);
+                }
+                let [.., jump] = codes::conditional(*cc);
+                self.jump(jump, then)?;
+                if otherwise == next { Ok(()) } else { self.jump(Code::Jmp_rel32_64, otherwise) }
+            }
+            Kind::Divide { signed, wide } => {
+                use Register::{EDX, RDX};
+                let divisor = |form| allocated(allocs, 2, form);
+                match (signed, wide) {
+                    (true, true) => {
+                        self.put(&Instruction::with(Code::Cqo))?;
+                        self.put_new(Instruction::with1(Code::Idiv_rm64, divisor(Form::R64)))
+                    }
+                    (true, false) => {
+                        self.put(&Instruction::with(Code::Cdq))?;
+                        self.put_new(Instruction::with1(Code::Idiv_rm32, divisor(Form::R32)))
+                    }
+                    (false, wide) => {
+                        self.put_new(Instruction::with2(Code::Xor_r32_rm32, EDX, EDX))?;
+                        debug_assert_eq!(allocated(allocs, 1, Form::R64), RDX);
+                        let (code, form) =
+                            if *wide { (Code::Div_rm64, Form::R64) } else { (Code::Div_rm32, Form::R32) };
+                        self.put_new(Instruction::with1(code, divisor(form)))
+                    }
+                }
+            }
+            Kind::Exchange { op, cmov, wide, at } => self.exchange(*op, *cmov, *wide, *at, allocs),
+        }
+    }
+
+    /// The next block that has code.
+    fn next(&self, block: usize) -> usize {
+        let blocks = self.machine().blocks.len();
+        (block + 1..blocks).find(|n| self.meant[*n] == *n || self.falls_into(*n)).unwrap_or(blocks)
+    }
+
+    fn exchange(
+        &mut self,
+        op: Code,
+        cmov: Option<Code>,
+        wide: bool,
+        at: Mem,
+        allocs: Allocs<'_>,
+    ) -> Result<(), String> {
+        let form = if wide { Form::R64 } else { Form::R32 };
+        let (found, new, value) = (0, 1, 2);
+        let (load, copy, swap) = match wide {
+            true => (Code::Mov_r64_rm64, Code::Mov_r64_rm64, Code::Cmpxchg_rm64_r64),
+            false => (Code::Mov_r32_rm32, Code::Mov_r32_rm32, Code::Cmpxchg_rm32_r32),
+        };
+        self.plain(load, &[Part::Reg(found, form), Part::Mem(at)], allocs, false)?;
+        let again = self.bytes.len();
+        self.plain(copy, &[Part::Reg(new, form), Part::Reg(found, form)], allocs, false)?;
+        match cmov {
+            None => self.plain(op, &[Part::Reg(new, form), Part::Reg(value, form)], allocs, false)?,
+            Some(cmov) => {
+                self.plain(op, &[Part::Reg(value, form), Part::Reg(new, form)], allocs, false)?;
+                self.plain(cmov, &[Part::Reg(new, form), Part::Reg(value, form)], allocs, false)?;
+            }
+        }
+        self.plain(swap, &[Part::Mem(at), Part::Reg(new, form)], allocs, true)?;
+        self.put_new(Instruction::with_branch(Code::Jne_rel8_64, again as u64))
+    }
+
+    fn plain(&mut self, code: Code, parts: &[Part], allocs: Allocs<'_>, lock: bool) -> Result<(), String> {
+        let mut instruction = plain(code);
+        let locked = lock || matches!(code, Code::Xadd_rm32_r32 | Code::Xadd_rm64_r64);
+        instruction.set_has_lock_prefix(locked);
+        let mut constant = None;
+        for (n, part) in parts.iter().enumerate() {
+            let n = n as u32;
+            let mut kind = |kind| instruction.set_op_kind(n, kind);
+            match *part {
+                Part::Reg(operand, form) => {
+                    kind(OpKind::Register);
+                    instruction.set_op_register(n, allocated(allocs, operand, form));
+                }
+                Part::Cl => {
+                    kind(OpKind::Register);
+                    instruction.set_op_register(n, Register::CL);
+                }
+                Part::Imm8(v) => {
+                    kind(OpKind::Immediate8);
+                    instruction.set_immediate8(v);
+                }
+                Part::Imm32(v, Form::R64) => {
+                    kind(OpKind::Immediate32to64);
+                    instruction.set_immediate32to64(v.into());
+                }
+                Part::Imm32(v, _) => {
+                    kind(OpKind::Immediate32);
+                    instruction.set_immediate32(v as u32);
+                }
+                Part::Imm64(v) => {
+                    kind(OpKind::Immediate64);
+                    instruction.set_immediate64(v as u64);
+                }
+                Part::Mem(Mem { base: Base::Pool(pool), .. }) => {
+                    memory(&mut instruction, n, Register::RIP, None, 0);
+                    constant = Some(pool);
+                }
+                Part::Mem(Mem { base: Base::Operand(base), index, displacement }) => {
+                    let base = allocated(allocs, base, Form::R64);
+                    let index = index.map(|(i, scale)| (allocated(allocs, i, Form::R64), u32::from(scale)));
+                    memory(&mut instruction, n, base, index, displacement.into());
+                }
+            }
+        }
+        let start = self.bytes.len();
+        self.put(&instruction)?;
+        if let Some(pool) = constant {
+            let place = start + self.encoder.get_constant_offsets().displacement_offset();
+            self.constants.push((place, self.bytes.len(), pool));
+        }
+        Ok(())
+    }
+}
+
+fn plain(code: Code) -> Instruction {
+    let mut instruction = Instruction::default();
+    instruction.set_code(code);
+    instruction
+}
+
+fn memory(
+    instruction: &mut Instruction,
+    n: u32,
+    base: Register,
+    index: Option<(Register, u32)>,
+    displacement: i64,
+) {
+    instruction.set_op_kind(n, OpKind::Memory);
+    instruction.set_memory_base(base);
+    if let Some((index, scale)) = index {
+        instruction.set_memory_index(index);
+        instruction.set_memory_index_scale(scale);
+    }
+    instruction.set_memory_displacement64(displacement as u64);
+    let size = match (base, displacement) {
+        (Register::RIP, _) => 8,
+        (_, 0) => 0,
+        _ => 1,
+    };
+    instruction.set_memory_displ_size(size);
+}
+
+/// An operand's register.
+fn allocated(allocs: Allocs<'_>, operand: u8, form: Form) -> Register {
+    let register_number = allocs.get(usize::from(operand)).and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc());
+    register(register_number, form)
+}
+
+/// A register by its number in instructions.
+fn register(n: usize, form: Form) -> Register {
+    let n = n as u32;
+    match form {
+        Form::R8 if n < 4 => Register::AL + n,
+        Form::R8 => Register::SPL + (n - 4),
+        Form::R16 => Register::AX + n,
+        Form::R32 => Register::EAX + n,
+        Form::R64 => Register::RAX + n,
+        Form::X => Register::XMM0 + n,
+        Form::Y => Register::YMM0 + n,
+    }
+}

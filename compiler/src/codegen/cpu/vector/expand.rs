@@ -1,0 +1,379 @@
+//! What has no instruction of its own, by others; arithmetic on constants.
+
+use super::super::ssa::{At, Bin, Cmp, Lane, Ssa, Ty, Un};
+use super::build::{Builder, wrap};
+use super::ir::{Op, Value};
+
+impl Builder {
+    pub(super) fn write_unary(&mut self, op: Un, a: Value) -> Value {
+        let ty = self.f.ty(a);
+        if let Some(c) = self.known_int(a) {
+            let folded = match op {
+                Un::Neg => Some(c.wrapping_neg()),
+                Un::Not => Some(!c),
+                _ => None,
+            };
+            if let Some(c) = folded {
+                return self.int(ty, c);
+            }
+        }
+        let float = ty.lane.is_float();
+        match op {
+            Un::Neg if float && ty.is_vector() => self.with_bits(Bin::Xor, a, sign_bit(ty.lane)),
+            Un::Abs if float && ty.is_vector() => self.with_bits(Bin::And, a, !sign_bit(ty.lane)),
+            Un::Neg if ty.is_vector() => {
+                let zero = self.int(ty, 0);
+                self.write_binary(Bin::Sub, zero, a)
+            }
+            Un::Not if ty.is_vector() => {
+                let ones = self.int(ty, -1);
+                self.write_binary(Bin::Xor, a, ones)
+            }
+            Un::Abs if ty == Ty::vector(Lane::I64, self.vector_bytes()) => {
+                let zero = self.int(ty, 0);
+                let sign = self.write_compare(Cmp::Lt, a, zero);
+                let flipped = self.write_binary(Bin::Xor, a, sign);
+                self.write_binary(Bin::Sub, flipped, sign)
+            }
+            Un::Abs if !ty.is_vector() && ty.lane.bits() < 32 => {
+                let wide = self.extend(Lane::I32, a, true);
+                let wide = self.inst(Op::Un(Un::Abs), Ty::scalar(Lane::I32), &[wide]);
+                self.reduce(ty.lane, wide)
+            }
+            Un::Popcount | Un::LeadingZeros if ty.lane.bits() < 32 => {
+                let wide = self.extend(Lane::I32, a, false);
+                let count = self.inst(Op::Un(op), Ty::scalar(Lane::I32), &[wide]);
+                let above = if op == Un::LeadingZeros { 32 - ty.lane.bits() } else { 0 };
+                let above = self.int(Ty::scalar(Lane::I32), above.into());
+                let count = self.write_binary(Bin::Sub, count, above);
+                self.reduce(ty.lane, count)
+            }
+            Un::ReverseBits => self.reverse_bits(a),
+            _ => self.inst(Op::Un(op), ty, &[a]),
+        }
+    }
+
+    /// A float's bits with a constant.
+    fn with_bits(&mut self, op: Bin, a: Value, bits: i64) -> Value {
+        let ty = self.f.ty(a);
+        let int = self.bitcast(ty.as_int(), a);
+        let bits = self.int(ty.as_int(), bits);
+        let done = self.write_binary(op, int, bits);
+        self.bitcast(ty, done)
+    }
+
+    /// Neighbouring groups of 1, 2, 4, .. bits exchanged.
+    fn reverse_bits(&mut self, a: Value) -> Value {
+        let ty = self.f.ty(a);
+        // Narrow shifts to the right are done in 32 bits; what is above the width falls off at the end.
+        let mut v = a;
+        let mut group = 1;
+        while group < ty.lane.bits() {
+            let mask = u64::MAX / ((1u64 << group) + 1);
+            let mask = self.int(ty, mask as i64);
+            let count = self.int(Ty::scalar(Lane::I32), i64::from(group));
+            let upper = self.write_binary(Bin::UShr, v, count);
+            let upper = self.write_binary(Bin::And, upper, mask);
+            let lower = self.write_binary(Bin::And, v, mask);
+            let lower = self.write_binary(Bin::Shl, lower, count);
+            v = self.write_binary(Bin::Or, upper, lower);
+            group *= 2;
+        }
+        v
+    }
+
+    pub(super) fn write_binary(&mut self, op: Bin, a: Value, b: Value) -> Value {
+        if let Some(v) = self.fold_binary(op, a, b) {
+            return v;
+        }
+        let ty = self.f.ty(a);
+        match op {
+            Bin::Shl | Bin::SShr | Bin::UShr => self.shift(op, a, b),
+            Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 => self.multiply_64(a, b),
+            Bin::SMin | Bin::SMax | Bin::UMin | Bin::UMax if !ty.is_vector() && ty.lane.bits() < 32 => {
+                let signed = matches!(op, Bin::SMin | Bin::SMax);
+                let (x, y) = (self.extend(Lane::I32, a, signed), self.extend(Lane::I32, b, signed));
+                let wide = self.inst(Op::Bin(op), Ty::scalar(Lane::I32), &[x, y]);
+                self.reduce(ty.lane, wide)
+            }
+            _ => {
+                // Constants on the right, where they may be in memory or in the instruction.
+                let swap = is_commutative(op) && self.f.inst(a).op.is_constant();
+                let args = if swap { [b, a] } else { [a, b] };
+                self.inst(Op::Bin(op), ty, &args)
+            }
+        }
+    }
+
+    /// What is known without an instruction.
+    fn fold_binary(&mut self, op: Bin, a: Value, b: Value) -> Option<Value> {
+        let ty = self.f.ty(a);
+        if ty.lane.is_float() || ty.is_vector() {
+            return None;
+        }
+        let (x, y) = (self.known_int(a), self.known_int(b));
+        if let (Some(x), Some(y)) = (x, y) {
+            let result = match op {
+                Bin::Add => x.wrapping_add(y),
+                Bin::Sub => x.wrapping_sub(y),
+                Bin::Mul => x.wrapping_mul(y),
+                Bin::And => x & y,
+                Bin::Or => x | y,
+                Bin::Xor => x ^ y,
+                Bin::Shl => x.wrapping_shl(y as u32),
+                Bin::SMin => x.min(y),
+                Bin::SMax => x.max(y),
+                _ => return None,
+            };
+            return Some(self.int(ty, result));
+        }
+        match (op, x, y) {
+            (Bin::Add | Bin::Sub | Bin::Or | Bin::Xor | Bin::Shl | Bin::SShr | Bin::UShr, _, Some(0))
+            | (Bin::Mul | Bin::UDiv | Bin::SDiv, _, Some(1))
+            | (Bin::And, _, Some(-1)) => Some(a),
+            (Bin::Add | Bin::Or | Bin::Xor, Some(0), _) | (Bin::Mul, Some(1), _) => Some(b),
+            (Bin::Mul | Bin::And, _, Some(0)) => Some(self.int(ty, 0)),
+            (Bin::Mul | Bin::And, Some(0), _) => Some(self.int(ty, 0)),
+            (Bin::Mul, _, Some(c)) | (Bin::UDiv, _, Some(c)) if c > 0 && c.count_ones() == 1 => {
+                let count = self.int(Ty::scalar(Lane::I32), c.trailing_zeros().into());
+                let op = if op == Bin::Mul { Bin::Shl } else { Bin::UShr };
+                Some(self.write_binary(op, a, count))
+            }
+            (Bin::Mul, Some(_), _) => Some(self.write_binary(op, b, a)),
+            // A sum of a constant and a constant.
+            (Bin::Add | Bin::Sub, _, Some(c)) => {
+                let inner = *self.f.inst(a);
+                let Op::Bin(Bin::Add) = inner.op else { return None };
+                let first = self.known_int(inner.args()[1])?;
+                let c = if op == Bin::Add { c } else { c.wrapping_neg() };
+                let sum = self.int(ty, first.wrapping_add(c));
+                Some(self.write_binary(Bin::Add, inner.args()[0], sum))
+            }
+            _ => None,
+        }
+    }
+
+    fn shift(&mut self, op: Bin, v: Value, count: Value) -> Value {
+        let ty = self.f.ty(v);
+        let scalar = Ty::scalar(ty.lane);
+        if !ty.is_vector() {
+            if ty.lane.bits() >= 32 || op == Bin::Shl {
+                return self.inst(Op::Bin(op), ty, &[v, count]);
+            }
+            let wide = self.extend(Lane::I32, v, op == Bin::SShr);
+            let wide = self.inst(Op::Bin(op), Ty::scalar(Lane::I32), &[wide, count]);
+            return self.reduce(ty.lane, wide);
+        }
+        match (op, ty.lane) {
+            // Zeros came in instead of signs: with the sign's bit flipped and taken off again they become signs.
+            (Bin::SShr, Lane::I8 | Lane::I64) => {
+                let shifted = self.shift(Bin::UShr, v, count);
+                let sign = self.int(scalar, 1 << (ty.lane.bits() - 1));
+                let sign = self.write_binary(Bin::UShr, sign, count);
+                let sign = self.splat(sign);
+                let flipped = self.write_binary(Bin::Xor, shifted, sign);
+                self.write_binary(Bin::Sub, flipped, sign)
+            }
+            // In lanes of 16 bits, less what came over from the neighbour.
+            (_, Lane::I8) => {
+                let pairs = self.bitcast(Ty::vector(Lane::I16, self.vector_bytes()), v);
+                let pairs = self.shift(op, pairs, count);
+                let shifted = self.bitcast(ty, pairs);
+                let own = self.int(scalar, 0xFF);
+                let own = self.write_binary(op, own, count);
+                let own = self.splat(own);
+                self.write_binary(Bin::And, shifted, own)
+            }
+            _ => self.inst(Op::Bin(op), ty, &[v, count]),
+        }
+    }
+
+    /// From products of 32 bits.
+    fn multiply_64(&mut self, a: Value, b: Value) -> Value {
+        let ty = self.f.ty(a);
+        let count = self.int(Ty::scalar(Lane::I32), 32);
+        let (a_high, b_high) = (self.shift(Bin::UShr, a, count), self.shift(Bin::UShr, b, count));
+        let low = self.inst(Op::MulEven, ty, &[a, b]);
+        let (x, y) = (self.inst(Op::MulEven, ty, &[a_high, b]), self.inst(Op::MulEven, ty, &[a, b_high]));
+        let cross = self.write_binary(Bin::Add, x, y);
+        let cross = self.shift(Bin::Shl, cross, count);
+        self.write_binary(Bin::Add, low, cross)
+    }
+
+    pub(super) fn write_compare(&mut self, cmp: Cmp, a: Value, b: Value) -> Value {
+        let ty = self.f.ty(a);
+        if !ty.is_vector() {
+            return self.inst(Op::Cmp(cmp), Ty::scalar(Lane::I8), &[a, b]);
+        }
+        let mask = ty.as_int();
+        if ty.lane.is_float() {
+            return self.inst(Op::Cmp(cmp), mask, &[a, b]);
+        }
+        match cmp {
+            Cmp::Eq | Cmp::Lt => self.inst(Op::Cmp(cmp), mask, &[a, b]),
+            Cmp::Ne | Cmp::OrderedNe => {
+                let equal = self.inst(Op::Cmp(Cmp::Eq), mask, &[a, b]);
+                self.write_unary(Un::Not, equal)
+            }
+            Cmp::Le => {
+                let greater = self.inst(Op::Cmp(Cmp::Lt), mask, &[b, a]);
+                self.write_unary(Un::Not, greater)
+            }
+            // Without sign: with it, after the sign's bit is flipped.
+            Cmp::ULt | Cmp::ULe => {
+                let sign = self.int(ty, sign_bit(ty.lane));
+                let (x, y) = (self.write_binary(Bin::Xor, a, sign), self.write_binary(Bin::Xor, b, sign));
+                let signed = if cmp == Cmp::ULt { Cmp::Lt } else { Cmp::Le };
+                self.write_compare(signed, x, y)
+            }
+        }
+    }
+
+    /// The instruction gives the least integer for what is out of range.
+    pub(super) fn write_to_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
+        let ty = self.f.ty(v);
+        let to = Ty { lane, ..ty };
+        let bits = lane.bits() as i32;
+        if signed {
+            let least = self.inst(Op::Truncate, to, &[v]);
+            let end = self.float(ty, 2f64.powi(bits - 1));
+            let large = self.write_compare(Cmp::Le, end, v);
+            let number = self.write_compare(Cmp::Eq, v, v);
+            return if ty.is_vector() {
+                // All bits of the least integer flipped are the greatest one.
+                let clamped = self.write_binary(Bin::Xor, least, large);
+                self.write_binary(Bin::And, clamped, number)
+            } else {
+                let (greatest, zero) = (self.int(to, lane_max(lane)), self.int(to, 0));
+                let clamped = self.select(large, greatest, least);
+                self.select(number, clamped, zero)
+            };
+        }
+        // Positive ones only; then those with the upper bit set, moved down and up again.
+        let zero = self.float(ty, 0.0);
+        let positive = self.write_compare(Cmp::Lt, zero, v);
+        let half = self.float(ty, 2f64.powi(bits - 1));
+        let end = self.float(ty, 2f64.powi(bits));
+        let upper = self.write_compare(Cmp::Le, half, v);
+        let large = self.write_compare(Cmp::Le, end, v);
+        let moved = self.inst(Op::Bin(Bin::Sub), ty, &[v, half]);
+        let (low, high) = (self.inst(Op::Truncate, to, &[v]), self.inst(Op::Truncate, to, &[moved]));
+        let bit = self.int(to, sign_bit(lane));
+        let high = self.write_binary(Bin::Xor, high, bit);
+        let (ones, none) = (self.int(to, -1), self.int(to, 0));
+        if ty.is_vector() {
+            let value = self.blend(upper, high, low);
+            let value = self.write_binary(Bin::Or, value, large);
+            return self.write_binary(Bin::And, value, positive);
+        }
+        let value = self.select(upper, high, low);
+        let value = self.select(large, ones, value);
+        self.select(positive, value, none)
+    }
+
+    pub(super) fn write_from_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
+        let ty = self.f.ty(v);
+        let to = Ty { lane, ..ty };
+        if signed {
+            return self.inst(Op::FromInt, to, &[v]);
+        }
+        if ty.is_vector() {
+            // Both halves are exact, and so is the product; the sum rounds once.
+            let count = self.int(Ty::scalar(Lane::I32), 16);
+            let low = self.int(ty, 0xFFFF);
+            let (high, low) = (self.shift(Bin::UShr, v, count), self.write_binary(Bin::And, v, low));
+            let (high, low) = (self.inst(Op::FromInt, to, &[high]), self.inst(Op::FromInt, to, &[low]));
+            let scale = self.float(to, 65536.0);
+            let high = self.inst(Op::Bin(Bin::Mul), to, &[high, scale]);
+            return self.inst(Op::Bin(Bin::Add), to, &[high, low]);
+        }
+        if ty.lane == Lane::I32 {
+            let wide = self.extend(Lane::I64, v, false);
+            return self.inst(Op::FromInt, to, &[wide]);
+        }
+        // With the upper bit: half of it, the bit that falls off kept for the rounding, and twice the result.
+        let one = self.int(ty, 1);
+        let count = self.int(Ty::scalar(Lane::I32), 1);
+        let (half, odd) = (self.shift(Bin::UShr, v, count), self.write_binary(Bin::And, v, one));
+        let half = self.write_binary(Bin::Or, half, odd);
+        let half = self.inst(Op::FromInt, to, &[half]);
+        let twice = self.inst(Op::Bin(Bin::Add), to, &[half, half]);
+        let plain = self.inst(Op::FromInt, to, &[v]);
+        let zero = self.int(ty, 0);
+        let large = self.write_compare(Cmp::Lt, v, zero);
+        self.select(large, twice, plain)
+    }
+
+    /// A lane of the upper 128 bits is one of the lower after they are moved down.
+    pub(super) fn write_extract(&mut self, v: Value, l: usize) -> Value {
+        let ty = self.f.ty(v);
+        let half = 16 / ty.lane.bytes();
+        if l >= half {
+            let moved = self.inst(Op::UpperHalf, ty, &[v]);
+            return self.write_extract(moved, l - half);
+        }
+        self.inst(Op::Extract(l as u8), Ty::scalar(ty.lane), &[v])
+    }
+
+    pub(super) fn write_load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
+        let At { base, displacement, region } = at;
+        let size = ty.lane.bytes();
+        let word = match n * size {
+            16 => return self.inst(Op::LoadHalf { displacement, region }, ty, &[base]),
+            8 => Some(Lane::F64),
+            4 => Some(Lane::F32),
+            _ => None,
+        };
+        if let Some(lane) = word {
+            let loaded = self.load(Ty::scalar(lane), at);
+            let vector = self.lane_zero(loaded);
+            return self.bitcast(ty, vector);
+        }
+        if size >= 4 {
+            let bytes = (0..ty.bytes()).map(|i| if i < n * size { 0xFF } else { 0 }).collect();
+            let mask = self.f.constant(bytes);
+            return self.inst(Op::LoadMasked { displacement, region, mask }, ty, &[base]);
+        }
+        let mut vector = self.int(ty, 0);
+        for l in 0..n {
+            let displacement = displacement + (l * size) as i32;
+            let lane = self.load(Ty::scalar(ty.lane), At { displacement, ..at });
+            vector = self.insert(vector, lane, l);
+        }
+        vector
+    }
+
+    pub(super) fn write_store_part(&mut self, v: Value, n: usize, at: At<Value>) {
+        let At { base, displacement, region } = at;
+        let int = Ty::vector(Lane::I8, self.vector_bytes());
+        let mut rest = self.bitcast(int, v);
+        let (mut done, bytes) = (0, n * self.f.ty(v).lane.bytes());
+        while done < bytes {
+            let step = [16, 8, 4, 2, 1].into_iter().find(|s| *s <= bytes - done).unwrap_or(1);
+            let displacement = displacement + done as i32;
+            let op = Op::StoreLow { displacement, region, bytes: step as u8 };
+            self.inst(op, int, &[base, rest]);
+            done += step;
+            if done < bytes {
+                rest = match step {
+                    16 => self.inst(Op::UpperHalf, int, &[rest]),
+                    _ => self.inst(Op::BytesDown(step as u8), int, &[rest]),
+                };
+            }
+        }
+    }
+}
+
+fn is_commutative(op: Bin) -> bool {
+    use Bin as B;
+    matches!(op, B::Add | B::Mul | B::And | B::Or | B::Xor | B::SMin | B::SMax | B::UMin | B::UMax)
+}
+
+/// The upper bit of a lane, and all above it.
+fn sign_bit(lane: Lane) -> i64 {
+    i64::MIN >> (64 - lane.bits())
+}
+
+fn lane_max(lane: Lane) -> i64 {
+    wrap(!sign_bit(lane), lane)
+}

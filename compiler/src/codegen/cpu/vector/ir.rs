@@ -1,0 +1,267 @@
+//! The function between the writer and the machine: instructions in single assignment, in blocks.
+
+use super::super::ssa::{AtomicOp, Bin, Cmp, Region, Ty, Un};
+
+/// An instruction and its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in super::super) struct Value(pub(super) u32);
+
+/// A block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(in super::super) struct Block(pub(super) u32);
+
+impl Value {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Block {
+    pub(super) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What an instruction does; operands are in [`Inst::args`], types in [`Inst::ty`] and in the operands'.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Op {
+    /// A parameter of a block.
+    Param(Block),
+    /// A parameter of the function.
+    Arg(u8),
+    /// An integer in every lane, sign-extended from the lane.
+    Int(i64),
+    /// The bits of a float in every lane.
+    Float(u64),
+    /// A vector of the pool of constants.
+    Bytes(u32),
+    Un(Un),
+    Bin(Bin),
+    Fma,
+    Cmp(Cmp),
+    Select,
+    Blend,
+    Bitcast,
+    Extend {
+        signed: bool,
+    },
+    Reduce,
+    Mask,
+    /// Truncation to signed integers; out of range, the least integer.
+    Truncate,
+    /// From signed integers.
+    FromInt,
+    Promote,
+    Demote,
+    Splat,
+    LaneZero,
+    Extract(u8),
+    Insert(u8),
+    Widen {
+        signed: bool,
+        upper: bool,
+    },
+    Narrow,
+    WidenToF64 {
+        upper: bool,
+    },
+    /// One operand or two.
+    NarrowF64,
+    AllTrue,
+    /// Products of the even 32-bit lanes, without sign, in 64 bits.
+    MulEven,
+    /// All bytes moved down by so many within each half of 128 bits, zeros coming in.
+    BytesDown(u8),
+    /// The upper 128 bits moved down; the upper ones are anything.
+    UpperHalf,
+    /// `args[0]` is the address's base.
+    Load {
+        displacement: i32,
+        region: Region,
+    },
+    /// The first lanes, by a mask of the pool of constants; the others are zero.
+    LoadMasked {
+        displacement: i32,
+        region: Region,
+        mask: u32,
+    },
+    /// The first 16 bytes; the others are zero.
+    LoadHalf {
+        displacement: i32,
+        region: Region,
+    },
+    /// `args[0]` is the base, `args[1]` what is stored.
+    Store {
+        displacement: i32,
+        region: Region,
+    },
+    /// The first bytes of a vector: 1, 2, 4, 8 or 16.
+    StoreLow {
+        displacement: i32,
+        region: Region,
+        bytes: u8,
+    },
+    /// As `Store`.
+    Atomic {
+        op: AtomicOp,
+        displacement: i32,
+        region: Region,
+    },
+}
+
+impl Op {
+    /// The memory that an instruction reads or writes, and whether it writes.
+    pub(super) fn memory(self) -> Option<(Region, bool)> {
+        match self {
+            Op::Load { region, .. } | Op::LoadMasked { region, .. } | Op::LoadHalf { region, .. } => {
+                Some((region, false))
+            }
+            Op::Store { region, .. } | Op::StoreLow { region, .. } | Op::Atomic { region, .. } => {
+                Some((region, true))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it may be done anywhere, any number of times.
+    pub(super) fn is_pure(self) -> bool {
+        match self {
+            Op::Param(_) | Op::Arg(_) => false,
+            _ => self.memory().is_none_or(|(region, writes)| region == Region::Constant && !writes),
+        }
+    }
+
+    /// Whether it is made where it is used.
+    pub(super) fn is_constant(self) -> bool {
+        matches!(self, Op::Int(_) | Op::Float(_) | Op::Bytes(_))
+    }
+}
+
+/// An instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Inst {
+    pub(super) op: Op,
+    /// Of its value; of a store, of what is stored.
+    pub(super) ty: Ty,
+    args: [Value; 3],
+    count: u8,
+}
+
+impl Inst {
+    pub(super) fn new(op: Op, ty: Ty, args: &[Value]) -> Inst {
+        let mut all = [Value(u32::MAX); 3];
+        all[..args.len()].copy_from_slice(args);
+        Inst { op, ty, args: all, count: args.len() as u8 }
+    }
+
+    pub(super) fn args(&self) -> &[Value] {
+        &self.args[..usize::from(self.count)]
+    }
+
+    pub(super) fn args_mut(&mut self) -> &mut [Value] {
+        &mut self.args[..usize::from(self.count)]
+    }
+}
+
+/// A jump's target and what its parameters become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Edge {
+    pub(super) to: Block,
+    pub(super) args: Vec<Value>,
+}
+
+/// How a block ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum End {
+    /// Nothing was written yet.
+    #[default]
+    Open,
+    Jump(Edge),
+    /// To the first where the truth value is not 0.
+    Branch(Value, Edge, Edge),
+    Return,
+}
+
+impl End {
+    pub(super) fn edges(&self) -> impl Iterator<Item = &Edge> {
+        let [a, b] = match self {
+            End::Open | End::Return => [None, None],
+            End::Jump(edge) => [Some(edge), None],
+            End::Branch(_, a, b) => [Some(a), Some(b)],
+        };
+        a.into_iter().chain(b)
+    }
+
+    pub(super) fn edges_mut(&mut self) -> impl Iterator<Item = &mut Edge> {
+        let [a, b] = match self {
+            End::Open | End::Return => [None, None],
+            End::Jump(edge) => [Some(edge), None],
+            End::Branch(_, a, b) => [Some(a), Some(b)],
+        };
+        a.into_iter().chain(b)
+    }
+}
+
+/// Instructions that run one after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BlockData {
+    pub(super) params: Vec<Value>,
+    pub(super) insts: Vec<Value>,
+    pub(super) end: End,
+    pub(super) preds: Vec<Block>,
+    /// The nearest block that every way here goes through.
+    pub(super) dominator: Option<Block>,
+    /// Blocks that every way here goes through.
+    pub(super) depth: u32,
+    /// Loops around it.
+    pub(super) loops: u32,
+}
+
+/// A whole function.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Function {
+    pub(super) insts: Vec<Inst>,
+    /// The block of each instruction; of constants, the first one.
+    pub(super) home: Vec<Block>,
+    pub(super) blocks: Vec<BlockData>,
+    /// Blocks in the order of the code.
+    pub(super) order: Vec<Block>,
+    /// Constant vectors.
+    pub(super) pool: Vec<Vec<u8>>,
+}
+
+impl Function {
+    pub(super) fn inst(&self, v: Value) -> &Inst {
+        &self.insts[v.index()]
+    }
+
+    pub(super) fn ty(&self, v: Value) -> Ty {
+        self.insts[v.index()].ty
+    }
+
+    pub(super) fn block(&self, b: Block) -> &BlockData {
+        &self.blocks[b.index()]
+    }
+
+    /// Whether every way to `b` goes through `a`.
+    pub(super) fn dominates(&self, a: Block, b: Block) -> bool {
+        let depth = self.block(a).depth;
+        let mut at = b;
+        while self.block(at).depth > depth {
+            match self.block(at).dominator {
+                Some(up) => at = up,
+                None => return false,
+            }
+        }
+        at == a
+    }
+
+    /// The number of a constant vector.
+    pub(super) fn constant(&mut self, bytes: Vec<u8>) -> u32 {
+        let found = self.pool.iter().position(|b| *b == bytes);
+        found.unwrap_or_else(|| {
+            self.pool.push(bytes);
+            self.pool.len() - 1
+        }) as u32
+    }
+}

@@ -1,0 +1,485 @@
+//! Instructions on vector registers: vectors and scalar floats.
+
+use iced_x86::Code;
+use regalloc2::{RegClass, VReg};
+
+use super::super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
+use super::super::codes;
+use super::super::ir::{Inst, Op, Value};
+use super::super::mach::{Form, Part};
+use super::super::needs::root;
+use super::{Draft, Select, class};
+
+impl Select<'_> {
+    /// A float or a vector, or an integer of such.
+    pub(super) fn vector(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let (ty, args) = (inst.ty, inst.args());
+        let form = Self::form(ty);
+        match inst.op {
+            Op::Un(op) => self.vector_unary(op, v),
+            Op::Bin(op @ (Bin::Shl | Bin::SShr | Bin::UShr)) => self.vector_shift(op, v),
+            Op::Bin(op) => self.vector_binary(op, v),
+            Op::MulEven => self.two(v, Code::VEX_Vpmuludq_ymm_ymm_ymmm256, args[0], args[1]),
+            Op::Fma => self.fma(v),
+            Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
+            Op::Cmp(_) => {
+                let truth = self.compared(v);
+                self.registers[v.index()] = Some(truth);
+            }
+            Op::Select => {
+                let mask = self.select_mask(args[0], ty);
+                self.blend(v, mask, args[1], args[2]);
+            }
+            Op::Blend => {
+                let mask = self.register(args[0]);
+                self.blend(v, mask, args[1], args[2]);
+            }
+            Op::Bitcast => self.cross(v, args[0]),
+            Op::Truncate => self.truncate(v),
+            Op::FromInt => self.from_int(v),
+            Op::Promote | Op::Demote => {
+                let code = match inst.op {
+                    Op::Promote => Code::VEX_Vcvtss2sd_xmm_xmm_xmmm32,
+                    _ => Code::VEX_Vcvtsd2ss_xmm_xmm_xmmm64,
+                };
+                self.two(v, code, args[0], args[0]);
+            }
+            Op::Splat => {
+                let register = self.splat(args[0], true);
+                self.registers[v.index()] = Some(register);
+            }
+            Op::LaneZero => self.cross(v, args[0]),
+            Op::Extract(l) => self.extract(v, l),
+            Op::Insert(l) => self.insert(v, l),
+            Op::Widen { signed, upper } => {
+                let code = codes::widen(self.f.ty(args[0]).lane, signed);
+                let from = self.half(args[0], upper);
+                let to = self.define(v);
+                self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
+            }
+            Op::WidenToF64 { upper } => {
+                let code = match self.f.ty(args[0]).lane.is_float() {
+                    true => Code::VEX_Vcvtps2pd_ymm_xmmm128,
+                    false => Code::VEX_Vcvtdq2pd_ymm_xmmm128,
+                };
+                let from = self.half(args[0], upper);
+                let to = self.define(v);
+                self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
+            }
+            Op::Narrow => self.narrow(v),
+            Op::NarrowF64 => self.narrow_f64(v),
+            Op::AllTrue => {
+                let from = self.register(args[0]);
+                let (bits, to) = (self.fresh_int(), self.define(v));
+                let draft = Draft::new(Code::VEX_Vpmovmskb_r32_ymm).def(bits, Form::R32);
+                self.push(draft.use_(from, Form::Y));
+                let draft = Draft::new(Code::Cmp_rm32_imm32).use_(bits, Form::R32);
+                self.push(draft.part(Part::Imm32(-1, Form::R32)));
+                self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
+            }
+            Op::BytesDown(n) => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                let draft = Draft::new(Code::VEX_Vpsrldq_ymm_ymm_imm8).def(to, form).use_(from, form);
+                self.push(draft.imm8(n));
+            }
+            Op::UpperHalf => {
+                let from = self.half(args[0], true);
+                self.registers[v.index()] = Some(from);
+            }
+            // All others are of general registers, or constants.
+            _ => {}
+        }
+    }
+
+    /// One instruction of two operands, the second from memory if it is there.
+    fn two(&mut self, v: Value, code: Code, a: Value, b: Value) {
+        let form = Self::form(self.f.ty(a));
+        let first = self.register(a);
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, form).use_(first, form);
+        let draft = self.last(draft, b);
+        self.push(draft);
+    }
+
+    fn vector_binary(&mut self, op: Bin, v: Value) {
+        let inst = *self.f.inst(v);
+        let (mut a, mut b) = (inst.args()[0], inst.args()[1]);
+        let Some(code) = codes::binary(op, inst.ty) else { return };
+        let commutes = matches!(op, Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor);
+        if commutes && self.needs.inside[root(self.f, a).index()] {
+            std::mem::swap(&mut a, &mut b);
+        }
+        self.two(v, code, a, b);
+    }
+
+    fn vector_unary(&mut self, op: Un, v: Value) {
+        let inst = *self.f.inst(v);
+        let (ty, a) = (inst.ty, inst.args()[0]);
+        let form = Self::form(ty);
+        if let Some((code, how)) = codes::round(op, ty) {
+            let from = self.register(a);
+            let to = self.define(v);
+            let draft = Draft::new(code).def(to, form).use_(from, form);
+            let draft = if ty.is_vector() { draft } else { draft.use_(from, form) };
+            return self.push(draft.imm8(how));
+        }
+        match op {
+            Un::Sqrt if ty.is_vector() => {
+                let to = self.define(v);
+                let draft = Draft::new(codes::sqrt(ty)).def(to, form);
+                let draft = self.last(draft, a);
+                self.push(draft);
+            }
+            Un::Sqrt => self.two(v, codes::sqrt(ty), a, a),
+            // Scalar floats; those of vectors were written as operators on bits.
+            Un::Neg | Un::Abs if ty.lane.is_float() => {
+                let sign = 1u64 << (ty.lane.bits() - 1);
+                let (code, bits) = match op {
+                    Un::Neg => (Code::VEX_Vxorps_xmm_xmm_xmmm128, sign),
+                    _ => (Code::VEX_Vandps_xmm_xmm_xmmm128, sign - 1),
+                };
+                let word = bits.to_le_bytes();
+                let lane = ty.lane.bytes();
+                let place = self.pool_place((0..self.vector_bytes).map(|i| word[i % lane]).collect());
+                let from = self.register(a);
+                let to = self.define(v);
+                self.push(Draft::new(code).def(to, form).use_(from, form).part(place));
+            }
+            _ => {
+                let from = self.register(a);
+                let to = self.define(v);
+                self.push(Draft::new(codes::abs(ty.lane)).def(to, form).use_(from, form));
+            }
+        }
+    }
+
+    fn vector_shift(&mut self, op: Bin, v: Value) {
+        let inst = *self.f.inst(v);
+        let args = inst.args();
+        let Some((by_constant, by_register)) = codes::shift(op, inst.ty.lane) else { return };
+        let from = self.register(args[0]);
+        if let Op::Int(c) = self.f.inst(args[1]).op {
+            let to = self.define(v);
+            return self.push(Draft::new(by_constant).def(to, Form::Y).use_(from, Form::Y).imm8(c as u8));
+        }
+        let (count, lane) = (self.register(args[1]), self.f.ty(args[1]).lane);
+        // All 64 bits of the count are looked at.
+        let count = match lane {
+            Lane::I8 | Lane::I16 => {
+                let (code, form) = match lane {
+                    Lane::I8 => (Code::Movzx_r32_rm8, Form::R8),
+                    _ => (Code::Movzx_r32_rm16, Form::R16),
+                };
+                let wide = self.fresh_int();
+                self.push(Draft::new(code).def(wide, Form::R32).use_(count, form));
+                wide
+            }
+            _ => count,
+        };
+        let moved = self.to_vector(count, lane == Lane::I64);
+        let to = self.define(v);
+        self.push(Draft::new(by_register).def(to, Form::Y).use_(from, Form::Y).use_(moved, Form::X));
+    }
+
+    /// A general register in the low bits of a vector register; the others become zero.
+    fn to_vector(&mut self, from: VReg, wide: bool) -> VReg {
+        let to = self.fresh_vector();
+        let (code, form) = match wide {
+            true => (Code::VEX_Vmovq_xmm_rm64, Form::R64),
+            false => (Code::VEX_Vmovd_xmm_rm32, Form::R32),
+        };
+        self.push(Draft::new(code).def(to, Form::X).use_(from, form));
+        to
+    }
+
+    /// Scalars between both kinds of registers.
+    fn cross(&mut self, v: Value, from: Value) {
+        let wide = self.f.ty(from).lane.bytes() == 8;
+        let source = self.register(from);
+        if class(self.f.ty(v)) == RegClass::Float {
+            let to = self.to_vector(source, wide);
+            self.registers[v.index()] = Some(to);
+            return;
+        }
+        let to = self.define(v);
+        let (code, form) = match wide {
+            true => (Code::VEX_Vmovq_rm64_xmm, Form::R64),
+            false => (Code::VEX_Vmovd_rm32_xmm, Form::R32),
+        };
+        self.push(Draft::new(code).def(to, form).use_(source, Form::X));
+    }
+
+    fn fma(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let form = Self::form(inst.ty);
+        let [sum, product_sum_last, product_factor_last] = codes::fma(inst.ty);
+        let (mut a, mut b, c) = (inst.args()[0], inst.args()[1], inst.args()[2]);
+        let from_memory = |s: &Self, v: Value| {
+            let v = root(s.f, v);
+            s.f.inst(v).op.is_constant() || s.needs.inside[v.index()]
+        };
+        if from_memory(self, a) {
+            std::mem::swap(&mut a, &mut b);
+        }
+        let once = |s: &Self, v: Value| s.needs.uses[v.index()] == 1;
+        // The register that is written over is best one that nobody else reads.
+        let (code, over, middle, last) = if from_memory(self, c) && !from_memory(self, b) {
+            let (over, other) = if once(self, b) && !once(self, a) { (b, a) } else { (a, b) };
+            (product_sum_last, over, other, c)
+        } else if once(self, c) || from_memory(self, c) {
+            (sum, c, a, b)
+        } else if from_memory(self, b) {
+            (product_factor_last, a, c, b)
+        } else if once(self, a) {
+            (product_sum_last, a, b, c)
+        } else if once(self, b) {
+            (product_sum_last, b, a, c)
+        } else {
+            (sum, c, a, b)
+        };
+        let (over, middle) = (self.register(over), self.register(middle));
+        let to = self.define(v);
+        let draft = Draft::new(code).change(to, over, form).use_(middle, form);
+        let draft = self.last(draft, last);
+        self.push(draft);
+    }
+
+    /// A comparison of scalar floats as a mask.
+    pub(super) fn float_mask(&mut self, v: Value) -> VReg {
+        let inst = *self.f.inst(v);
+        let Op::Cmp(cmp) = inst.op else { return self.fresh_vector() };
+        let (a, b) = (inst.args()[0], inst.args()[1]);
+        let (code, how) = codes::compare_floats(cmp, self.f.ty(a));
+        let (a, b) = (self.register(a), self.register(b));
+        let to = self.fresh_vector();
+        self.push(Draft::new(code).def(to, Form::X).use_(a, Form::X).use_(b, Form::X).imm8(how));
+        to
+    }
+
+    fn vector_compare(&mut self, cmp: Cmp, v: Value) {
+        let inst = *self.f.inst(v);
+        let (a, b) = (inst.args()[0], inst.args()[1]);
+        let ty = self.f.ty(a);
+        if ty.lane.is_float() {
+            let (code, how) = codes::compare_floats(cmp, ty);
+            let first = self.register(a);
+            let to = self.define(v);
+            let draft = Draft::new(code).def(to, Form::Y).use_(first, Form::Y);
+            let draft = self.last(draft, b);
+            return self.push(draft.imm8(how));
+        }
+        let (equal, greater) = codes::compare_lanes(ty.lane);
+        match cmp {
+            Cmp::Eq => self.two(v, equal, a, b),
+            _ => {
+                // Less is greater the other way around.
+                let (left, right) = (self.register(b), self.register(a));
+                let to = self.define(v);
+                self.push(Draft::new(greater).def(to, Form::Y).use_(left, Form::Y).use_(right, Form::Y));
+            }
+        }
+    }
+
+    /// A mask for all lanes of a type, from a scalar truth value.
+    fn select_mask(&mut self, cond: Value, ty: Ty) -> VReg {
+        let compared = self.f.inst(cond);
+        if self.needs.inside[cond.index()]
+            && !ty.is_vector()
+            && matches!(compared.op, Op::Cmp(_))
+            && self.f.ty(compared.args()[0]) == ty
+        {
+            return self.float_mask(cond);
+        }
+        let truth = self.register(cond);
+        let wide = ty.lane == Lane::F64;
+        let mask = self.mask_of(truth, wide);
+        let mask = self.to_vector(mask, wide);
+        if !ty.is_vector() {
+            return mask;
+        }
+        let all = self.fresh_vector();
+        let (code, _) = codes::splat(if wide { Lane::I64 } else { Lane::I32 });
+        self.push(Draft::new(code).def(all, Form::Y).use_(mask, Form::X));
+        all
+    }
+
+    /// Scalars are blended as the vectors that they are the first lanes of.
+    fn blend(&mut self, v: Value, mask: VReg, a: Value, b: Value) {
+        let code = codes::blend(self.f.ty(v).lane);
+        let (a, b) = (self.register(a), self.register(b));
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, Form::Y).use_(b, Form::Y).use_(a, Form::Y);
+        self.push(draft.use_(mask, Form::Y));
+    }
+
+    fn truncate(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let from = self.f.ty(inst.args()[0]);
+        let source = self.register(inst.args()[0]);
+        let to = self.define(v);
+        let code = match (from.is_vector(), from.lane, inst.ty.lane) {
+            (true, ..) => Code::VEX_Vcvttps2dq_ymm_ymmm256,
+            (_, Lane::F32, Lane::I32) => Code::VEX_Vcvttss2si_r32_xmmm32,
+            (_, Lane::F32, _) => Code::VEX_Vcvttss2si_r64_xmmm32,
+            (_, _, Lane::I32) => Code::VEX_Vcvttsd2si_r32_xmmm64,
+            _ => Code::VEX_Vcvttsd2si_r64_xmmm64,
+        };
+        self.push(Draft::new(code).def(to, Self::form(inst.ty)).use_(source, Self::form(from)));
+    }
+
+    fn from_int(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let from = self.f.ty(inst.args()[0]);
+        let source = self.register(inst.args()[0]);
+        if from.is_vector() {
+            let to = self.define(v);
+            let code = Code::VEX_Vcvtdq2ps_ymm_ymmm256;
+            return self.push(Draft::new(code).def(to, Form::Y).use_(source, Form::Y));
+        }
+        let code = match (from.lane, inst.ty.lane) {
+            (Lane::I64, Lane::F32) => Code::VEX_Vcvtsi2ss_xmm_xmm_rm64,
+            (Lane::I64, _) => Code::VEX_Vcvtsi2sd_xmm_xmm_rm64,
+            (_, Lane::F32) => Code::VEX_Vcvtsi2ss_xmm_xmm_rm32,
+            _ => Code::VEX_Vcvtsi2sd_xmm_xmm_rm32,
+        };
+        // The upper lanes come from a register that nothing has to be waited for.
+        let zero = self.fresh_vector();
+        self.zero(zero);
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, Form::X).use_(zero, Form::X);
+        self.push(draft.use_(source, Self::form(from)));
+    }
+
+    /// A scalar in all lanes of a new register; with `memory`, from there if it is there.
+    fn splat(&mut self, v: Value, memory: bool) -> VReg {
+        let ty = self.f.ty(v);
+        let (from_register, from_memory) = codes::splat(ty.lane);
+        let source = root(self.f, v);
+        if memory && self.needs.inside[source.index()] && matches!(self.f.inst(source).op, Op::Load { .. }) {
+            let to = self.fresh_vector();
+            let mut draft = Draft::new(from_memory).def(to, Form::Y);
+            let place = self.place(&mut draft, source, regalloc2::Operand::reg_use);
+            self.push(draft.part(Part::Mem(place)));
+            return to;
+        }
+        let register = self.register(v);
+        let low = match class(ty) {
+            RegClass::Float => register,
+            _ => self.to_vector(register, ty.lane == Lane::I64),
+        };
+        let to = self.fresh_vector();
+        self.push(Draft::new(from_register).def(to, Form::Y).use_(low, Form::X));
+        to
+    }
+
+    /// The lower or upper 128 bits, in the low bits of a register.
+    fn half(&mut self, v: Value, upper: bool) -> VReg {
+        let from = self.register(v);
+        self.half_of(from, upper)
+    }
+
+    fn half_of(&mut self, from: VReg, upper: bool) -> VReg {
+        if !upper {
+            return from;
+        }
+        let to = self.fresh_vector();
+        let draft = Draft::new(Code::VEX_Vextracti128_xmmm128_ymm_imm8).def(to, Form::X);
+        self.push(draft.use_(from, Form::Y).imm8(1));
+        to
+    }
+
+    /// A lane of the lower 128 bits.
+    fn extract(&mut self, v: Value, l: u8) {
+        let inst = *self.f.inst(v);
+        let from = self.register(inst.args()[0]);
+        let to = self.define(v);
+        let (code, form) = match (inst.ty.lane, l) {
+            (Lane::I32, 0) => {
+                let draft = Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32);
+                return self.push(draft.use_(from, Form::X));
+            }
+            (Lane::I64, 0) => {
+                let draft = Draft::new(Code::VEX_Vmovq_rm64_xmm).def(to, Form::R64);
+                return self.push(draft.use_(from, Form::X));
+            }
+            (Lane::F32, _) => (Code::VEX_Vpermilps_xmm_xmmm128_imm8, Form::X),
+            (Lane::F64, _) => (Code::VEX_Vpermilpd_xmm_xmmm128_imm8, Form::X),
+            (Lane::I8, _) => (Code::VEX_Vpextrb_r32m8_xmm_imm8, Form::R32),
+            (Lane::I16, _) => (Code::VEX_Vpextrw_r32_xmm_imm8, Form::R32),
+            (Lane::I32, _) => (Code::VEX_Vpextrd_rm32_xmm_imm8, Form::R32),
+            (Lane::I64, _) => (Code::VEX_Vpextrq_rm64_xmm_imm8, Form::R64),
+        };
+        self.push(Draft::new(code).def(to, form).use_(from, Form::X).imm8(l));
+    }
+
+    fn insert(&mut self, v: Value, l: u8) {
+        let Inst { ty, .. } = *self.f.inst(v);
+        let (vector, scalar) = (self.f.inst(v).args()[0], self.f.inst(v).args()[1]);
+        let whole = self.register(vector);
+        if ty.lane.bytes() >= 4 {
+            let all = self.splat(scalar, true);
+            let to = self.define(v);
+            let code = match ty.lane.bytes() {
+                4 => Code::VEX_Vblendps_ymm_ymm_ymmm256_imm8,
+                _ => Code::VEX_Vblendpd_ymm_ymm_ymmm256_imm8,
+            };
+            let draft = Draft::new(code).def(to, Form::Y).use_(whole, Form::Y).use_(all, Form::Y);
+            return self.push(draft.imm8(1 << l));
+        }
+        let per = (16 / ty.lane.bytes()) as u8;
+        let half = self.half_of(whole, l >= per);
+        let number = self.register(scalar);
+        let changed = self.fresh_vector();
+        let code = match ty.lane {
+            Lane::I8 => Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8,
+            _ => Code::VEX_Vpinsrw_xmm_xmm_r32m16_imm8,
+        };
+        let draft = Draft::new(code).def(changed, Form::X).use_(half, Form::X);
+        self.push(draft.use_(number, Form::R32).imm8(l % per));
+        let to = self.define(v);
+        let draft = Draft::new(Code::VEX_Vinserti128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
+        self.push(draft.use_(whole, Form::Y).use_(changed, Form::X).imm8(l / per));
+    }
+
+    fn narrow(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let (low, high) = (self.register(inst.args()[0]), self.register(inst.args()[1]));
+        let packed = self.fresh_vector();
+        let (code, how) = match inst.ty.lane {
+            Lane::I8 => (Code::VEX_Vpackuswb_ymm_ymm_ymmm256, None),
+            Lane::I16 => (Code::VEX_Vpackusdw_ymm_ymm_ymmm256, None),
+            // Lanes 0 and 2 of both.
+            _ => (Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8, Some(0x88)),
+        };
+        let draft = Draft::new(code).def(packed, Form::Y).use_(low, Form::Y).use_(high, Form::Y);
+        self.push(match how {
+            Some(how) => draft.imm8(how),
+            None => draft,
+        });
+        // Each half of 128 bits was packed on its own.
+        let to = self.define(v);
+        let draft = Draft::new(Code::VEX_Vpermq_ymm_ymmm256_imm8).def(to, Form::Y);
+        self.push(draft.use_(packed, Form::Y).imm8(0xD8));
+    }
+
+    fn narrow_f64(&mut self, v: Value) {
+        let args = *self.f.inst(v);
+        let mut halves = Vec::new();
+        for &arg in args.args() {
+            let (from, to) = (self.register(arg), self.fresh_vector());
+            let draft = Draft::new(Code::VEX_Vcvtpd2ps_xmm_ymmm256).def(to, Form::X);
+            self.push(draft.use_(from, Form::Y));
+            halves.push(to);
+        }
+        match halves[..] {
+            [low, high] => {
+                let to = self.define(v);
+                let draft = Draft::new(Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
+                self.push(draft.use_(low, Form::Y).use_(high, Form::X).imm8(1));
+            }
+            _ => self.registers[v.index()] = halves.first().copied(),
+        }
+    }
+}
