@@ -30,6 +30,14 @@ impl CpuDevice {
         CpuDevice { target: cpu.clone().into(), cpu, pools: Arc::default() }
     }
 
+    /// The device for code with vectors of `bytes` bytes and no wider ones.
+    #[must_use]
+    pub fn with_vectors(bytes: usize) -> CpuDevice {
+        let cpu = detect();
+        let cpu = CpuTarget { vector_bytes: cpu.vector_bytes.min(bytes), ..cpu };
+        CpuDevice { target: cpu.clone().into(), cpu, pools: Arc::default() }
+    }
+
     /// What code for it may use, as [`Device::target`], of the type that only a processor has.
     #[must_use]
     pub fn cpu(&self) -> &CpuTarget {

@@ -119,10 +119,50 @@ impl<'a> Fuser<'a> {
     /// The tree of the kernel.
     ///
     /// # Errors
-    /// E0504 when a `fold` or a loop cannot be placed inside the loops that its bounds depend on.
+    /// E0504 when a `fold` or a loop cannot be placed inside the loops that its bounds depend on, or loops by threads do not
+    /// nest.
     pub(crate) fn tree(&mut self) -> Result<Vec<Tree>, Diagnostic> {
         let items: Vec<&Item> = self.form.items.iter().collect();
-        self.build(&items, &mut Vec::new())
+        let trees = self.build(&items, &mut Vec::new())?;
+        self.check_threads(&trees, None)?;
+        Ok(trees)
+    }
+
+    /// Loops by threads nest without anything in between. `around` is the innermost of them, and whether the trees are all
+    /// that it runs, and one.
+    fn check_threads(&self, trees: &[Tree], around: Option<(LevelId, bool)>) -> Result<(), Diagnostic> {
+        for tree in trees {
+            let between = around.map(|(level, _)| (level, false));
+            match tree {
+                Tree::Leaf(_) => {}
+                Tree::Loop { level, lanes: true, body, .. } if self.levels.is_threads(*level) => {
+                    if let Some((outer, false)) = around {
+                        return Err(self.threads_apart(outer, *level));
+                    }
+                    self.check_threads(body, Some((*level, body.len() == 1)))?;
+                }
+                Tree::Loop { body, .. } | Tree::Seq { body, .. } => self.check_threads(body, between)?,
+                Tree::If { then, otherwise, .. } => {
+                    self.check_threads(then, between)?;
+                    self.check_threads(otherwise, between)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn threads_apart(&self, outer: LevelId, inner: LevelId) -> Diagnostic {
+        let axis = |l: LevelId| &self.form.func.axes[self.levels.all[l].axis];
+        let (outer, inner) = (axis(outer), axis(inner));
+        Diagnostic::error(
+            Code::Illegal,
+            inner.span,
+            format!(
+                "threads along `{}` would lie inside those along `{}` with something in order between them",
+                inner.name, outer.name
+            ),
+        )
+        .help("give one of the two no threads, or put what runs in order outside with `order`")
     }
 
     fn node(&mut self) -> NodeId {
@@ -372,16 +412,8 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Whether the points of a level run by threads, each on its own: so may those of all levels of threads around it, since
-    /// such loops nest without anything in between.
+    /// Whether the points of a level may run by threads, each on its own.
     fn by_threads(&self, s: StmtId, level: LevelId) -> bool {
-        let place = self.levels.position(level);
-        let around = self.stmt_levels[s.index()].iter().copied();
-        let mut around = around.filter(|l| self.levels.is_threads(*l) && self.levels.position(*l) < place);
-        self.may_run_by_threads(s, level) && around.all(|l| self.may_run_by_threads(s, l))
-    }
-
-    fn may_run_by_threads(&self, s: StmtId, level: LevelId) -> bool {
         let shares_bytes = match &self.form.stmts[s].action {
             Action::Store { tensor, .. } => self.form.func.tensors[*tensor].packed.is_some(),
             Action::Append { .. } => true,

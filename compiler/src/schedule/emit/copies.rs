@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use rooftile_artifact::DType;
 
 use super::{AxisState, Emitter};
-use crate::diag::Diagnostic;
+use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::AxisId;
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::form::{Action, StmtId};
@@ -34,6 +34,13 @@ impl Emitter<'_> {
         }
         let Some(copy) = self.copy_of(tree) else { return Ok(false) };
         let Action::Set { value, .. } = self.form.stmts[copy.stmt].action else { return Ok(false) };
+        if let Some(around) = self.axes.iter().position(|a| a.thread.is_some()) {
+            let value = &self.form.func.values[value];
+            let axis = self.form.func.axes.iter().nth(around).map_or("", |(_, a)| &a.name);
+            let message = format!("the copy `{}` would lie inside the threads along `{axis}`", value.name);
+            return Err(Diagnostic::error(Code::Illegal, value.span, message)
+                .help("copy at a loop outside of the threads, or give the axis none"));
+        }
         let mut order: Vec<AxisId> = copy.axes.keys().copied().collect();
         let dims = &self.form.func.values[value].axes;
         order.sort_by_key(|a| dims.iter().position(|d| d == a));
