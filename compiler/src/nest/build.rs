@@ -17,6 +17,8 @@ pub struct Builder {
     nest: Nest,
     /// For lookup only; never iterated.
     interned: HashMap<Key, ExprId>,
+    /// Float products that are added to something are rounded with the sum.
+    contracts: bool,
 }
 
 /// An expression as a key: constants by their bits.
@@ -66,14 +68,19 @@ impl Builder {
     /// An empty nest.
     #[must_use]
     pub fn new(name: &str) -> Builder {
-        Builder { nest: Nest { name: name.to_owned(), ..Nest::default() }, interned: HashMap::new() }
+        Builder { nest: Nest { name: name.to_owned(), ..Nest::default() }, ..Builder::default() }
     }
 
     /// Goes on with a nest that exists.
     #[must_use]
     pub fn from_nest(nest: Nest) -> Builder {
         let interned = nest.exprs.iter().map(|(id, e)| (Key::of(&e.kind, e.dtype), id)).collect();
-        Builder { nest, interned }
+        Builder { nest, interned, contracts: false }
+    }
+
+    /// From now on a sum of a float product and something is one operation with one rounding, if `contracts` is set.
+    pub fn contract(&mut self, contracts: bool) {
+        self.contracts = contracts;
     }
 
     /// The nest so far.
@@ -225,9 +232,26 @@ impl Builder {
         let simpler = match dtype {
             DType::Bool => self.simplify_bool(op, a, b),
             DType::Int { .. } => self.simplify_int(op, a, b, dtype),
-            _ => None,
+            _ => self.contracted(op, a, b, dtype),
         };
         simpler.unwrap_or_else(|| self.raw(ExprKind::Binary(op, a, b), result))
+    }
+
+    /// A sum one of whose operands is a product.
+    fn contracted(&mut self, op: BinaryOp, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
+        if !self.contracts || op != BinaryOp::Add || !matches!(dtype, DType::F32 | DType::F64) {
+            return None;
+        }
+        let product = |e: ExprId| match self.nest.exprs[e].kind {
+            ExprKind::Binary(BinaryOp::Mul, x, y) => Some((x, y)),
+            _ => None,
+        };
+        let ((x, y), rest) = match (product(a), product(b)) {
+            (_, Some(factors)) => (factors, a),
+            (Some(factors), None) => (factors, b),
+            (None, None) => return None,
+        };
+        Some(self.fma(x, y, rest))
     }
 
     fn simplify_bool(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<ExprId> {

@@ -6,7 +6,7 @@ use rooftile_artifact::{GpuTarget, Target};
 use super::Allow;
 use super::form::Form;
 use super::fuse::Policy;
-use super::kernel::{GroupLimits, Setup};
+use super::kernel::{GroupLimits, Setup, contracts};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
@@ -49,6 +49,7 @@ pub(crate) fn apply(
         stages: Vec::new(),
         products: Vec::new(),
         allow,
+        contract: target.cpu().is_some_and(|cpu| contracts(allow, cpu)),
         group: GroupLimits::of(target),
         spread: false,
     };

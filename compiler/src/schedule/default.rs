@@ -86,7 +86,7 @@ fn propose(
     }
     let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
     if let Some(c) = &contraction {
-        block_contraction(form, target, c, &shared, &mut specs, &mut setup);
+        block_contraction(form, (target, allow), c, &shared, &mut specs, &mut setup);
     }
     for a in &shared {
         let spec = &mut specs[a.index()];
@@ -127,7 +127,7 @@ pub(super) struct Contraction {
 /// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
 fn block_contraction(
     form: &Form,
-    target: &CpuTarget,
+    (target, allow): (&CpuTarget, Allow),
     c: &Contraction,
     shared: &[AxisId],
     specs: &mut [AxisSpec],
@@ -137,8 +137,13 @@ fn block_contraction(
     let lanes = specs[c.columns.index()].lanes.unwrap_or(8);
     let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
     let vectors = (lanes / per).max(1);
-    // Room for the columns, as many products, and a broadcast.
-    let rows = (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, 12);
+    let rows = if kernel::contracts(allow, target) {
+        // Room for the columns and a broadcast; products have no registers of their own.
+        ((registers - vectors - 1) / vectors).clamp(2, 14)
+    } else {
+        // Room for the columns, as many products, and a broadcast.
+        (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, 12)
+    };
     specs[c.rows.index()].unroll = Some(rows);
     let Some(panel) = c.panel else { return };
     let (kc, bytes) = (256, 4);

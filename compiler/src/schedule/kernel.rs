@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::{DType, Target};
+use rooftile_artifact::{CpuTarget, DType, Target};
 
 use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
@@ -31,10 +31,18 @@ pub(crate) struct Setup {
     pub(crate) products: Vec<mma::Product>,
     /// What the task allows.
     pub(crate) allow: Allow,
+    /// Sums of products are rounded once.
+    pub(crate) contract: bool,
     /// What a group of threads may have; nothing on a processor.
     pub(crate) group: GroupLimits,
     /// Every outermost loop whose passes are independent is shared out.
     pub(crate) spread: bool,
+}
+
+/// Whether sums of products are rounded once: where the task allows it, and the generator of the target's vectors has an
+/// instruction that adds in place.
+pub(crate) fn contracts(allow: Allow, target: &CpuTarget) -> bool {
+    allow.contract && target.features.fma && target.vector_bytes >= 32
 }
 
 /// What a group of threads may have.
@@ -185,6 +193,7 @@ fn lower_copied(
     let homes = storage::homes(&mut form, &levels, &accesses, (&bodies, &groups), setup.group.shared_bytes)?;
 
     let mut b = Builder::new(&form.func.name);
+    b.contract(setup.contract);
     for (_, size) in form.func.sizes.iter() {
         b.add_size(&size.name);
     }

@@ -120,6 +120,7 @@ pub fn lower(
                 stages: Vec::new(),
                 products: Vec::new(),
                 allow: Allow::default(),
+                contract: false,
                 group: GroupLimits::default(),
                 spread: target.gpu().is_some(),
             },

@@ -274,6 +274,14 @@ pub(super) trait Ssa {
     fn lane_zero(&mut self, v: Self::Value) -> Self::Value;
     /// Lane `l` of a vector.
     fn extract(&mut self, v: Self::Value, l: usize) -> Self::Value;
+    /// Scalars, one or more, as the first lanes of a vector; the other lanes are anything.
+    fn build(&mut self, scalars: &[Self::Value]) -> Self::Value {
+        let mut vector = self.lane_zero(scalars[0]);
+        for (l, &s) in scalars.iter().enumerate().skip(1) {
+            vector = self.insert(vector, s, l);
+        }
+        vector
+    }
     /// The vector with lane `l` replaced.
     fn insert(&mut self, v: Self::Value, s: Self::Value, l: usize) -> Self::Value;
     /// The lower or upper half of the integer lanes, at twice the width.

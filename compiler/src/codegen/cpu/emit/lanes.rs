@@ -96,15 +96,11 @@ impl<B: Ssa> Emitter<'_, B> {
         let chunks = scalars
             .chunks(per)
             .map(|group| {
-                let mut chunk = None;
-                for (i, &v) in group.iter().enumerate() {
-                    let v = if dtype == DType::Bool { self.b.mask(ty, v) } else { v };
-                    chunk = Some(match chunk {
-                        None => self.b.lane_zero(v),
-                        Some(chunk) => self.b.insert(chunk, v, i),
-                    });
-                }
-                chunk.unwrap_or_else(|| self.zero(self.vector_of(ty)))
+                let lanes: Vec<B::Value> = match dtype {
+                    DType::Bool => group.iter().map(|v| self.b.mask(ty, *v)).collect(),
+                    _ => group.to_vec(),
+                };
+                self.b.build(&lanes)
             })
             .collect();
         Lanes { ty, chunks }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Ssa, Ty, Un};
+use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
 use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
 
 /// Something that is assigned several times.
@@ -17,6 +17,14 @@ pub(in super::super) struct Builder {
     fma: bool,
     current: Block,
     known: HashMap<Inst, Value>,
+    /// Loads, with the state of their memory when they were made.
+    loads: HashMap<Inst, (Value, u32)>,
+    /// Counts changes of memory.
+    changes: u32,
+    /// When any memory may last have changed: by an atomic operation, or where a loop begins whose end is not known yet.
+    changed_at: u32,
+    /// When each region was last written, counted so.
+    written_at: HashMap<Region, u32>,
     variables: Vec<Ty>,
     /// Last value of each variable at the end of each block, as far as known.
     values: HashMap<(Variable, Block), Value>,
@@ -37,6 +45,10 @@ impl Builder {
             fma,
             current: Block(0),
             known: HashMap::new(),
+            loads: HashMap::new(),
+            changes: 0,
+            changed_at: 0,
+            written_at: HashMap::new(),
             variables: Vec::new(),
             values: HashMap::new(),
             open: HashMap::new(),
@@ -69,8 +81,12 @@ impl Builder {
     pub(super) fn inst(&mut self, op: Op, ty: Ty, args: &[Value]) -> Value {
         let inst = Inst::new(op, ty, args);
         if !op.is_pure() {
+            if let Some(v) = self.known_load(inst) {
+                return v;
+            }
             let v = self.push_value(inst, self.current);
             self.f.blocks[self.current.index()].insts.push(v);
+            self.note_access(inst, v);
             return v;
         }
         if let Some(&v) = self.known.get(&inst)
@@ -85,6 +101,30 @@ impl Builder {
         }
         self.known.insert(inst, v);
         v
+    }
+
+    /// An equal load, since which its memory was not written.
+    fn known_load(&self, inst: Inst) -> Option<Value> {
+        let (region, false) = inst.op.memory()? else { return None };
+        let &(v, at) = self.loads.get(&inst)?;
+        let written = self.written_at.get(&region).copied().unwrap_or(0).max(self.changed_at);
+        (at >= written && self.f.dominates(self.f.home[v.index()], self.current)).then_some(v)
+    }
+
+    fn note_access(&mut self, inst: Inst, v: Value) {
+        match inst.op.memory() {
+            Some((_, false)) => {
+                self.loads.insert(inst, (v, self.changes));
+            }
+            Some((region, true)) => {
+                self.changes += 1;
+                self.written_at.insert(region, self.changes);
+                if matches!(inst.op, Op::Atomic { .. }) {
+                    self.changed_at = self.changes;
+                }
+            }
+            None => {}
+        }
     }
 
     /// The block in the fewest loops, between the operands and here, and of those the nearest.
@@ -112,6 +152,10 @@ impl Builder {
         let around = dominator.map_or(0, |d| self.f.block(d).loops);
         let around = self.outside.get(&block).copied().unwrap_or(around);
         let depth = dominator.map_or(0, |d| self.f.block(d).depth + 1);
+        if loops > 0 {
+            self.changes += 1;
+            self.changed_at = self.changes;
+        }
         let data = &mut self.f.blocks[block.index()];
         (data.dominator, data.depth, data.loops) = (dominator, depth, around + loops);
         self.f.order.push(block);
@@ -446,6 +490,9 @@ impl Ssa for Builder {
             }
             _ => self.write_extract(v, l),
         }
+    }
+    fn build(&mut self, scalars: &[Value]) -> Value {
+        self.write_build(scalars)
     }
     fn insert(&mut self, v: Value, s: Value, l: usize) -> Value {
         self.inst(Op::Insert(l as u8), self.f.ty(v), &[v, s])

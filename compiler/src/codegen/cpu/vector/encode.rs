@@ -106,17 +106,14 @@ impl<'s> Writer<'s> {
         }
         self.enter()?;
         for (n, content) in contents.iter().enumerate() {
+            // All that would go to a block that only jumps goes on.
+            if self.meant[n] != n && n > 0 {
+                continue;
+            }
             if self.machine().blocks[n].is_loop {
                 self.align();
             }
             self.starts[n] = self.bytes.len();
-            if self.meant[n] != n {
-                // Whatever would fall into it, jumps on.
-                if n > 0 && self.falls_into(n) {
-                    self.jump(Code::Jmp_rel32_64, self.meant[n])?;
-                }
-                continue;
-            }
             for item in content {
                 match item {
                     InstOrEdit::Edit(Edit::Move { from, to }) => self.copy(*from, *to)?,
@@ -127,17 +124,6 @@ impl<'s> Writer<'s> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the code before a block runs into it.
-    fn falls_into(&self, block: usize) -> bool {
-        let before = &self.machine().blocks[block - 1];
-        let last = &self.machine().insts[before.insts.1 as usize - 1].kind;
-        match last {
-            // The way that is not taken is written out as a jump where it does not lead to the next block.
-            Kind::Branch(_) => before.succs.iter().any(|s| s.index() == block),
-            _ => false,
-        }
     }
 
     fn finish(mut self) -> Encoded {
@@ -322,7 +308,7 @@ impl<'s> Writer<'s> {
     /// The next block that has code.
     fn next(&self, block: usize) -> usize {
         let blocks = self.machine().blocks.len();
-        (block + 1..blocks).find(|n| self.meant[*n] == *n || self.falls_into(*n)).unwrap_or(blocks)
+        (block + 1..blocks).find(|n| self.meant[*n] == *n).unwrap_or(blocks)
     }
 
     fn exchange(

@@ -315,6 +315,28 @@ impl Builder {
         self.inst(Op::Extract(l as u8), Ty::scalar(ty.lane), &[v])
     }
 
+    /// Each half of 128 bits on its own.
+    pub(super) fn write_build(&mut self, scalars: &[Value]) -> Value {
+        let ty = Ty::vector(self.f.ty(scalars[0]).lane, self.vector_bytes());
+        if scalars.iter().all(|s| *s == scalars[0]) {
+            return self.splat(scalars[0]);
+        }
+        let halves: Vec<Value> = scalars
+            .chunks(16 / ty.lane.bytes())
+            .map(|half| {
+                let mut vector = self.lane_zero(half[0]);
+                for (l, &s) in half.iter().enumerate().skip(1) {
+                    vector = self.inst(Op::InsertLow(l as u8), ty, &[vector, s]);
+                }
+                vector
+            })
+            .collect();
+        match halves[..] {
+            [low, high] => self.inst(Op::Join, ty, &[low, high]),
+            _ => halves[0],
+        }
+    }
+
     pub(super) fn write_load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
         let At { base, displacement, region } = at;
         let size = ty.lane.bytes();

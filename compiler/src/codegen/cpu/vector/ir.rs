@@ -57,6 +57,10 @@ pub(super) enum Op {
     LaneZero,
     Extract(u8),
     Insert(u8),
+    /// As `Insert`, of a lane of the lower 128 bits; the upper ones are anything.
+    InsertLow(u8),
+    /// The lower 128 bits of two vectors.
+    Join,
     Widen {
         signed: bool,
         upper: bool,

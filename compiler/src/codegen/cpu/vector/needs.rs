@@ -85,6 +85,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
         Op::Fma => vec![args[2], args[1], args[0]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
+        Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
         Op::Un(super::super::ssa::Un::Sqrt) if vector => vec![args[0]],
         Op::Cmp(_) if f.ty(args[0]).is_vector() => vec![args[1]],
         _ => Vec::new(),
@@ -149,7 +150,8 @@ impl Needs {
                 let load = root(f, v);
                 let Op::Load { region, .. } = f.inst(load).op else { return false };
                 let size = f.ty(v).bytes() == f.ty(load).bytes() && f.ty(load).lane.bytes() >= 4
-                    || matches!(f.inst(user).op, Op::Splat | Op::Insert(_)) && f.ty(v) == f.ty(load);
+                    || matches!(f.inst(user).op, Op::Splat | Op::Insert(_) | Op::InsertLow(_))
+                        && f.ty(v) == f.ty(load);
                 let alone = self.chain_is_alone(f, v);
                 // An operand of a scalar operator is a float in memory only.
                 size && alone

@@ -52,6 +52,11 @@ impl Select<'_> {
             Op::LaneZero => self.cross(v, args[0]),
             Op::Extract(l) => self.extract(v, l),
             Op::Insert(l) => self.insert(v, l),
+            Op::InsertLow(l) => self.insert_low(v, l),
+            Op::Join => {
+                let (low, high) = (self.register(args[0]), self.register(args[1]));
+                self.join(v, low, high);
+            }
             Op::Widen { signed, upper } => {
                 let code = codes::widen(self.f.ty(args[0]).lane, signed);
                 let from = self.half(args[0], upper);
@@ -443,6 +448,38 @@ impl Select<'_> {
         self.push(draft.use_(whole, Form::Y).use_(changed, Form::X).imm8(l / per));
     }
 
+    fn insert_low(&mut self, v: Value, l: u8) {
+        let inst = *self.f.inst(v);
+        let (vector, scalar) = (self.register(inst.args()[0]), inst.args()[1]);
+        let (code, form, how) = match inst.ty.lane {
+            Lane::F32 => {
+                let to = self.define(v);
+                let draft = Draft::new(Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8).def(to, Form::X);
+                let draft = self.last(draft.use_(vector, Form::X), scalar);
+                return self.push(draft.imm8(l << 4));
+            }
+            Lane::F64 => (Code::VEX_Vunpcklpd_xmm_xmm_xmmm128, Form::X, None),
+            Lane::I8 => (Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8, Form::R32, Some(l)),
+            Lane::I16 => (Code::VEX_Vpinsrw_xmm_xmm_r32m16_imm8, Form::R32, Some(l)),
+            Lane::I32 => (Code::VEX_Vpinsrd_xmm_xmm_rm32_imm8, Form::R32, Some(l)),
+            Lane::I64 => (Code::VEX_Vpinsrq_xmm_xmm_rm64_imm8, Form::R64, Some(l)),
+        };
+        let scalar = self.register(scalar);
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, Form::X).use_(vector, Form::X).use_(scalar, form);
+        self.push(match how {
+            Some(how) => draft.imm8(how),
+            None => draft,
+        });
+    }
+
+    /// Two halves of 128 bits.
+    fn join(&mut self, v: Value, low: VReg, high: VReg) {
+        let to = self.define(v);
+        let draft = Draft::new(Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
+        self.push(draft.use_(low, Form::Y).use_(high, Form::X).imm8(1));
+    }
+
     fn narrow(&mut self, v: Value) {
         let inst = *self.f.inst(v);
         let (low, high) = (self.register(inst.args()[0]), self.register(inst.args()[1]));
@@ -474,11 +511,7 @@ impl Select<'_> {
             halves.push(to);
         }
         match halves[..] {
-            [low, high] => {
-                let to = self.define(v);
-                let draft = Draft::new(Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
-                self.push(draft.use_(low, Form::Y).use_(high, Form::X).imm8(1));
-            }
+            [low, high] => self.join(v, low, high),
             _ => self.registers[v.index()] = halves.first().copied(),
         }
     }
