@@ -226,7 +226,8 @@ fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) 
         }
     }
     let per = target.vector_bytes.max(16) / widest;
-    let n = if contraction { 2 * per } else { 4 * per };
+    // What does not fill a block runs point by point: wide vectors make shorter blocks.
+    let n = if contraction || target.vector_bytes >= 32 { 2 * per } else { 4 * per };
     i64::try_from(n).unwrap_or(8).clamp(2, 64)
 }
 
