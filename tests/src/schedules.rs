@@ -41,8 +41,9 @@ pub fn written(entry: Entry, target: &Target) -> Option<Choice> {
     let schedule = entry.subject.checked.schedule(entry.id, target.name(), &Sizes::new())?;
     let plan = schedule.plan.clone();
     let allow = match entry.subject.checked.task(entry.id) {
-        // What is written needs some permission or other, and there is no task that could give it.
-        None => Allow { contract: true, reassoc: true, online: true, atomics: false },
+        // What is written needs some permission or other, and there is no task that could give it. Another rounding may
+        // change which particles are in a list.
+        None => Allow { contract: continuous(entry), reassoc: true, online: true, atomics: false },
         Some(_) => allowed(entry),
     };
     Some(Choice::Planned { plan, assignment: assignment(entry, target), allow })

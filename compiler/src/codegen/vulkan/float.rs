@@ -43,7 +43,7 @@ impl Emitter<'_> {
             UnaryOp::Abs => glsl::ABS,
             UnaryOp::Floor => glsl::FLOOR,
             UnaryOp::Ceil => glsl::CEIL,
-            UnaryOp::Round => glsl::ROUND_EVEN,
+            UnaryOp::Round => return self.round_even(v, bits),
             UnaryOp::Trunc => glsl::TRUNC,
             UnaryOp::Sqrt => glsl::SQRT,
             UnaryOp::Neg | UnaryOp::Not => return self.float_op(Op::FNegate, bits, &[v]),
@@ -51,6 +51,35 @@ impl Emitter<'_> {
             UnaryOp::Popcount | UnaryOp::LeadingZeros | UnaryOp::ReverseBits => return v,
         };
         self.float_fn(function, bits, &[v])
+    }
+
+    /// To the nearest integer, halves to the even one.
+    fn round_even(&mut self, v: Word, bits: u32) -> Word {
+        if bits != 64 {
+            return self.float_fn(glsl::ROUND_EVEN, bits, &[v]);
+        }
+        // Mesa's software driver, with vectors of 256 bits, gives 3 for 3.5 in binary64: what was cut off decides.
+        let cut = self.float_fn(glsl::TRUNC, bits, &[v]);
+        let off = self.float_op(Op::FSub, bits, &[v, cut]);
+        let off = self.float_fn(glsl::ABS, bits, &[off]);
+        let half = self.code.module.float_const(bits, 0.5);
+        let halved = self.float_op(Op::FMul, bits, &[cut, half]);
+        let even = self.float_fn(glsl::TRUNC, bits, &[halved]);
+        let (more, just) =
+            (self.float_test(Op::FOrdLessThan, half, off), self.float_test(Op::FOrdEqual, half, off));
+        let odd = self.float_test(Op::FOrdNotEqual, even, halved);
+        let truth = self.code.module.bool();
+        let just = self.code.value(Op::LogicalAnd, truth, &[just, odd]);
+        let away = self.code.value(Op::LogicalOr, truth, &[more, just]);
+        let (zero, one, minus) = (
+            self.code.module.float_const(bits, 0.0),
+            self.code.module.float_const(bits, 1.0),
+            self.code.module.float_const(bits, -1.0),
+        );
+        let negative = self.float_test(Op::FOrdLessThan, v, zero);
+        let step = self.float_op(Op::Select, bits, &[negative, minus, one]);
+        let next = self.float_op(Op::FAdd, bits, &[cut, step]);
+        self.float_op(Op::Select, bits, &[away, next, cut])
     }
 
     /// `op(a, b)`.
@@ -139,7 +168,7 @@ impl Machine for Ops<'_, '_> {
         self.e.float_fn(glsl::SQRT, self.bits, &[a])
     }
     fn round(&mut self, a: Word) -> Word {
-        self.e.float_fn(glsl::ROUND_EVEN, self.bits, &[a])
+        self.e.round_even(a, self.bits)
     }
     fn trunc(&mut self, a: Word) -> Word {
         self.e.float_fn(glsl::TRUNC, self.bits, &[a])

@@ -37,7 +37,7 @@ impl Select<'_> {
             }
             Op::Bitcast => self.cross(v, args[0]),
             Op::Truncate => self.truncate(v),
-            Op::FromInt => self.from_int(v),
+            Op::FromInt => self.converted_int(v),
             Op::Promote | Op::Demote => {
                 let code = match inst.op {
                     Op::Promote => Code::VEX_Vcvtss2sd_xmm_xmm_xmmm32,
@@ -183,13 +183,13 @@ impl Select<'_> {
             }
             _ => count,
         };
-        let moved = self.to_vector(count, lane == Lane::I64);
+        let moved = self.moved_to_vector(count, lane == Lane::I64);
         let to = self.define(v);
         self.push(Draft::new(by_register).def(to, Form::Y).use_(from, Form::Y).use_(moved, Form::X));
     }
 
     /// A general register in the low bits of a vector register; the others become zero.
-    fn to_vector(&mut self, from: VReg, wide: bool) -> VReg {
+    fn moved_to_vector(&mut self, from: VReg, wide: bool) -> VReg {
         let to = self.fresh_vector();
         let (code, form) = match wide {
             true => (Code::VEX_Vmovq_xmm_rm64, Form::R64),
@@ -204,7 +204,7 @@ impl Select<'_> {
         let wide = self.f.ty(from).lane.bytes() == 8;
         let source = self.register(from);
         if class(self.f.ty(v)) == RegClass::Float {
-            let to = self.to_vector(source, wide);
+            let to = self.moved_to_vector(source, wide);
             self.registers[v.index()] = Some(to);
             return;
         }
@@ -300,7 +300,7 @@ impl Select<'_> {
         let truth = self.register(cond);
         let wide = ty.lane == Lane::F64;
         let mask = self.mask_of(truth, wide);
-        let mask = self.to_vector(mask, wide);
+        let mask = self.moved_to_vector(mask, wide);
         if !ty.is_vector() {
             return mask;
         }
@@ -334,7 +334,7 @@ impl Select<'_> {
         self.push(Draft::new(code).def(to, Self::form(inst.ty)).use_(source, Self::form(from)));
     }
 
-    fn from_int(&mut self, v: Value) {
+    fn converted_int(&mut self, v: Value) {
         let inst = *self.f.inst(v);
         let from = self.f.ty(inst.args()[0]);
         let source = self.register(inst.args()[0]);
@@ -372,7 +372,7 @@ impl Select<'_> {
         let register = self.register(v);
         let low = match class(ty) {
             RegClass::Float => register,
-            _ => self.to_vector(register, ty.lane == Lane::I64),
+            _ => self.moved_to_vector(register, ty.lane == Lane::I64),
         };
         let to = self.fresh_vector();
         self.push(Draft::new(from_register).def(to, Form::Y).use_(low, Form::X));
