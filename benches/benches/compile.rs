@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use rooftile_artifact::{GpuTarget, Target};
 use rooftile_benches::{checked, default_choice, examples, module, program};
+use rooftile_compiler::codegen::cpu::{self, Generator};
 use rooftile_compiler::codegen::vulkan::compile_nest;
 use rooftile_compiler::schedule::{Choice, lower};
 use rooftile_compiler::{driver, hir, nest, syntax};
@@ -33,6 +34,10 @@ fn stages(c: &mut Criterion) {
             b.iter_batched(|| lowered.clone(), nest::verify_module, criterion::BatchSize::SmallInput);
         });
         group.bench_function("code", |b| b.iter(|| program(black_box(&verified), target)));
+        let cpu_target = device.cpu();
+        group.bench_function("code by cranelift", |b| {
+            b.iter(|| cpu::compile(black_box(&verified), cpu_target, Generator::Cranelift));
+        });
         group.bench_function("code of naive", |b| b.iter(|| program(black_box(&naive), target)));
         group.finish();
     }

@@ -403,12 +403,18 @@ impl Ssa for Builder {
             Some(0) => b,
             Some(_) => a,
             None if a == b => a,
-            None => self.inst(Op::Select, self.f.ty(a), &[cond, a, b]),
+            None => match self.extreme(cond, a, b) {
+                Some(v) => v,
+                None => self.inst(Op::Select, self.f.ty(a), &[cond, a, b]),
+            },
         }
     }
     fn blend(&mut self, mask: Value, a: Value, b: Value) -> Value {
         if a == b {
             return a;
+        }
+        if let Some(v) = self.extreme(mask, a, b) {
+            return v;
         }
         self.inst(Op::Blend, self.f.ty(a), &[mask, a, b])
     }

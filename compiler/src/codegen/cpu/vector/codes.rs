@@ -72,6 +72,21 @@ pub(super) fn binary(op: Bin, ty: Ty) -> Option<Code> {
     })
 }
 
+/// `a < b ? a : b`, and with `greater` `b < a ? a : b`.
+pub(super) fn extreme(greater: bool, ty: Ty) -> Code {
+    use Code as C;
+    match (greater, ty.lane, ty.is_vector()) {
+        (false, Lane::F32, true) => C::VEX_Vminps_ymm_ymm_ymmm256,
+        (false, Lane::F32, false) => C::VEX_Vminss_xmm_xmm_xmmm32,
+        (false, _, true) => C::VEX_Vminpd_ymm_ymm_ymmm256,
+        (false, _, false) => C::VEX_Vminsd_xmm_xmm_xmmm64,
+        (true, Lane::F32, true) => C::VEX_Vmaxps_ymm_ymm_ymmm256,
+        (true, Lane::F32, false) => C::VEX_Vmaxss_xmm_xmm_xmmm32,
+        (true, _, true) => C::VEX_Vmaxpd_ymm_ymm_ymmm256,
+        (true, _, false) => C::VEX_Vmaxsd_xmm_xmm_xmmm64,
+    }
+}
+
 /// A shift of vector lanes: by a constant, and by the low 64 bits of a vector register.
 pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     use Code as C;

@@ -229,6 +229,21 @@ impl Builder {
         }
     }
 
+    /// A choice between what was compared, of floats: the instructions choose exactly so, of NaN and zeros too.
+    pub(super) fn extreme(&mut self, cond: Value, a: Value, b: Value) -> Option<Value> {
+        let compared = *self.f.inst(cond);
+        let (Op::Cmp(Cmp::Lt), &[x, y]) = (compared.op, compared.args()) else { return None };
+        let ty = self.f.ty(a);
+        if !ty.lane.is_float() || self.f.ty(x) != ty {
+            return None;
+        }
+        match (a == x && b == y, a == y && b == x) {
+            (true, _) => Some(self.inst(Op::Lesser, ty, &[a, b])),
+            (_, true) => Some(self.inst(Op::Greater, ty, &[a, b])),
+            _ => None,
+        }
+    }
+
     /// The instruction gives the least integer for what is out of range.
     pub(super) fn write_to_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
         let ty = self.f.ty(v);

@@ -38,6 +38,10 @@ pub(super) enum Op {
     Un(Un),
     Bin(Bin),
     Fma,
+    /// `a < b ? a : b` of floats, as the instruction has it.
+    Lesser,
+    /// `b < a ? a : b` of floats, as the instruction has it.
+    Greater,
     Cmp(Cmp),
     Select,
     Blend,

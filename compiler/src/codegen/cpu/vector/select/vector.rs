@@ -22,6 +22,10 @@ impl Select<'_> {
             Op::Bin(op) => self.vector_binary(op, v),
             Op::MulEven => self.two(v, Code::VEX_Vpmuludq_ymm_ymm_ymmm256, args[0], args[1]),
             Op::Fma => self.fma(v),
+            Op::Lesser | Op::Greater => {
+                let code = codes::extreme(inst.op == Op::Greater, ty);
+                self.two(v, code, args[0], args[1]);
+            }
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
                 let truth = self.compared(v);
