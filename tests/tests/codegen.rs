@@ -301,7 +301,14 @@ fn listings_show_the_kernel() {
         assert!(asm.contains("mulps") && !asm.contains("vmulps"), "{asm}");
         // One element of `A` for all lanes is repeated by the load itself.
         let features = CpuFeatures { avx: true, avx2: true, ..target.features };
-        let asm = cpu::emit_asm(&nest, &CpuTarget { features, ..target }).expect("compiles");
+        let asm = cpu::emit_asm(&nest, &CpuTarget { features, ..target.clone() }).expect("compiles");
         assert!(asm.contains("vbroadcastss (") && !asm.contains("vbroadcastss %"), "{asm}");
+        // So it is in vectors of 256 bits, whose sums stay in registers: nothing is spilled to the frame.
+        let features = CpuFeatures { fma: true, ..features };
+        let wide = CpuTarget { features, vector_bytes: 32, ..target };
+        let asm = cpu::emit_asm(&nest, &wide).expect("compiles");
+        assert!(asm.contains("vbroadcastss ymm") && asm.contains("vmulps ymm"), "{asm}");
+        let spilled = asm.lines().any(|l| l.contains("ymm") && l.contains("[rsp"));
+        assert!(!spilled, "{asm}");
     }
 }
