@@ -22,6 +22,14 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
+    /// Bytes of the widest vectors that the compiler makes code with for such a processor: 32 where it has AVX2 and fused
+    /// multiply-add and keeps the System V convention, else 16.
+    #[must_use]
+    pub fn vector_bytes(self) -> usize {
+        let wide = cfg!(all(target_arch = "x86_64", unix)) && self.avx && self.avx2 && self.fma;
+        if wide { 32 } else { 16 }
+    }
+
     /// Whether a processor with features `self` can run code that uses `needed`.
     #[must_use]
     pub fn covers(self, needed: CpuFeatures) -> bool {

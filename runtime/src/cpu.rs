@@ -26,8 +26,7 @@ impl CpuDevice {
     /// The device, with one thread per physical core as the default of its target.
     #[must_use]
     pub fn new() -> CpuDevice {
-        let cpu = detect();
-        CpuDevice { target: cpu.clone().into(), cpu, pools: Arc::default() }
+        CpuDevice::with_vectors(usize::MAX)
     }
 
     /// The device for code with vectors of `bytes` bytes and no wider ones.
@@ -107,8 +106,6 @@ fn detect() -> CpuTarget {
     let l1 = l1d.unwrap_or(Cache { bytes: plain.l1d, line: plain.line });
     let l2 = l2.map_or(plain.l2, |c| c.bytes);
     let features = features();
-    // What the compiler's generators make: vectors of 256 bits need all three.
-    let wide = cfg!(all(target_arch = "x86_64", unix)) && features.avx && features.avx2 && features.fma;
     CpuTarget {
         features,
         threads: physical_cores(),
@@ -117,7 +114,7 @@ fn detect() -> CpuTarget {
         // Without a third level, the second is the last.
         l3: l3.map_or(if cache(2).is_some() { l2 } else { plain.l3 }, |c| c.bytes),
         line: l1.line,
-        vector_bytes: if wide { 32 } else { 16 },
+        vector_bytes: features.vector_bytes(),
     }
 }
 

@@ -135,6 +135,14 @@ pub(super) enum Bin {
     UShr,
 }
 
+impl Bin {
+    /// Whether the operands may change places.
+    pub(super) fn commutes(self) -> bool {
+        use Bin as B;
+        matches!(self, B::Add | B::Mul | B::And | B::Or | B::Xor | B::SMin | B::SMax | B::UMin | B::UMax)
+    }
+}
+
 /// Comparisons. Floats are compared ordered but for `Ne`, which holds of NaN; they know no `U..`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Cmp {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use rooftile_artifact::scalar::wrap;
+
 use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
 use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
 
@@ -105,25 +107,22 @@ impl Builder {
 
     /// An equal load, since which its memory was not written.
     fn known_load(&self, inst: Inst) -> Option<Value> {
-        let (region, false) = inst.op.memory()? else { return None };
+        let access = inst.op.memory().filter(|a| !a.writes)?;
         let &(v, at) = self.loads.get(&inst)?;
-        let written = self.written_at.get(&region).copied().unwrap_or(0).max(self.changed_at);
+        let written = self.written_at.get(&access.region).copied().unwrap_or(0).max(self.changed_at);
         (at >= written && self.f.dominates(self.f.home[v.index()], self.current)).then_some(v)
     }
 
     fn note_access(&mut self, inst: Inst, v: Value) {
-        match inst.op.memory() {
-            Some((_, false)) => {
-                self.loads.insert(inst, (v, self.changes));
-            }
-            Some((region, true)) => {
-                self.changes += 1;
-                self.written_at.insert(region, self.changes);
-                if matches!(inst.op, Op::Atomic { .. }) {
-                    self.changed_at = self.changes;
-                }
-            }
-            None => {}
+        let Some(access) = inst.op.memory() else { return };
+        if !access.writes {
+            self.loads.insert(inst, (v, self.changes));
+            return;
+        }
+        self.changes += 1;
+        self.written_at.insert(access.region, self.changes);
+        if matches!(inst.op, Op::Atomic { .. }) {
+            self.changed_at = self.changes;
         }
     }
 
@@ -253,34 +252,20 @@ fn remove_trivial_params(f: &mut Function) {
             let mut k = 0;
             while k < f.blocks[n].params.len() {
                 let param = f.blocks[n].params[k];
-                let mut only: Option<Value> = None;
-                let mut trivial = true;
-                for pred in &f.blocks[n].preds {
-                    for edge in f.blocks[pred.index()].end.edges().filter(|e| e.to == block) {
-                        let v = resolve(&alias, edge.args[k]);
-                        if v != param && only.is_some_and(|o| o != v) {
-                            trivial = false;
-                        } else if v != param {
-                            only = Some(v);
-                        }
-                    }
-                }
-                match only.filter(|_| trivial) {
-                    Some(v) => {
-                        alias.insert(param, v);
-                        f.blocks[n].params.remove(k);
-                        let mut preds = f.blocks[n].preds.clone();
-                        preds.sort();
-                        preds.dedup();
-                        for pred in preds {
-                            for edge in f.blocks[pred.index()].end.edges_mut().filter(|e| e.to == block) {
-                                edge.args.remove(k);
-                            }
-                        }
-                        changed = true;
-                    }
-                    None => k += 1,
-                }
+                let edges = f.blocks[n].preds.iter().flat_map(|p| f.block(*p).end.edges());
+                let mut values = edges
+                    .filter(|e| e.to == block)
+                    .map(|e| resolve(&alias, e.args[k]))
+                    .filter(|v| *v != param);
+                let only = values.next().filter(|first| values.all(|v| v == *first));
+                drop(values);
+                let Some(only) = only else {
+                    k += 1;
+                    continue;
+                };
+                alias.insert(param, only);
+                remove_param(f, block, k);
+                changed = true;
             }
         }
         if !changed {
@@ -296,6 +281,19 @@ fn remove_trivial_params(f: &mut Function) {
         }
         for edge in block.end.edges_mut() {
             edge.args.iter_mut().for_each(|a| *a = resolve(&alias, *a));
+        }
+    }
+}
+
+/// Takes a parameter from a block, and its values from all jumps there.
+fn remove_param(f: &mut Function, block: Block, k: usize) {
+    f.blocks[block.index()].params.remove(k);
+    let mut preds = f.blocks[block.index()].preds.clone();
+    preds.sort();
+    preds.dedup();
+    for pred in preds {
+        for edge in f.blocks[pred.index()].end.edges_mut().filter(|e| e.to == block) {
+            edge.args.remove(k);
         }
     }
 }
@@ -376,7 +374,7 @@ impl Ssa for Builder {
     }
 
     fn int(&mut self, ty: Ty, v: i64) -> Value {
-        self.inst(Op::Int(wrap(v, ty.lane)), ty, &[])
+        self.inst(Op::Int(wrap(v, true, ty.lane.bits() as u8)), ty, &[])
     }
     fn float(&mut self, ty: Ty, v: f64) -> Value {
         let bits = if ty.lane == Lane::F32 { u64::from((v as f32).to_bits()) } else { v.to_bits() };
@@ -550,10 +548,4 @@ impl Ssa for Builder {
         let At { base, displacement, region } = at;
         self.inst(Op::Atomic { op, displacement, region }, self.f.ty(v), &[base, v])
     }
-}
-
-/// A number as the lane's width holds it, with its sign.
-pub(super) fn wrap(v: i64, lane: Lane) -> i64 {
-    let unused = 64 - lane.bits();
-    (v << unused) >> unused
 }

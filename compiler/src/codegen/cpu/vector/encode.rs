@@ -9,7 +9,7 @@ use super::codes;
 use super::mach::{Base, Form, Kind, Machine, Mem, Part, SAVED, registers};
 use super::select::Selected;
 
-/// Innermost loops begin where the processor fetches well.
+/// Loops begin where the processor fetches well.
 const LOOP_ALIGN: usize = 32;
 
 /// The bytes of a function: its code, then its constants.

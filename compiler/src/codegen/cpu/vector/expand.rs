@@ -1,7 +1,7 @@
 //! What has no instruction of its own, by others; arithmetic on constants.
 
 use super::super::ssa::{At, Bin, Cmp, Lane, Ssa, Ty, Un};
-use super::build::{Builder, wrap};
+use super::build::Builder;
 use super::ir::{Op, Value};
 
 impl Builder {
@@ -98,7 +98,7 @@ impl Builder {
             }
             _ => {
                 // Constants on the right, where they may be in memory or in the instruction.
-                let swap = is_commutative(op) && self.f.inst(a).op.is_constant();
+                let swap = op.commutes() && self.f.inst(a).op.is_constant();
                 let args = if swap { [b, a] } else { [a, b] };
                 self.inst(Op::Bin(op), ty, &args)
             }
@@ -401,16 +401,11 @@ impl Builder {
     }
 }
 
-fn is_commutative(op: Bin) -> bool {
-    use Bin as B;
-    matches!(op, B::Add | B::Mul | B::And | B::Or | B::Xor | B::SMin | B::SMax | B::UMin | B::UMax)
-}
-
 /// The upper bit of a lane, and all above it.
 fn sign_bit(lane: Lane) -> i64 {
     i64::MIN >> (64 - lane.bits())
 }
 
 fn lane_max(lane: Lane) -> i64 {
-    wrap(!sign_bit(lane), lane)
+    !sign_bit(lane)
 }

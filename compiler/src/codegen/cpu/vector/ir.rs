@@ -1,5 +1,7 @@
 //! The function between the writer and the machine: instructions in single assignment, in blocks.
 
+use indexmap::IndexSet;
+
 use super::super::ssa::{AtomicOp, Bin, Cmp, Region, Ty, Un};
 
 /// An instruction and its value.
@@ -117,25 +119,39 @@ pub(super) enum Op {
     },
 }
 
+/// How an instruction touches memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Access {
+    /// Bytes from the base.
+    pub(super) displacement: i32,
+    pub(super) region: Region,
+    pub(super) writes: bool,
+}
+
 impl Op {
-    /// The memory that an instruction reads or writes, and whether it writes.
-    pub(super) fn memory(self) -> Option<(Region, bool)> {
+    /// The memory that an instruction reads or writes; `args[0]` is the address's base.
+    pub(super) fn memory(self) -> Option<Access> {
         match self {
-            Op::Load { region, .. } | Op::LoadMasked { region, .. } | Op::LoadHalf { region, .. } => {
-                Some((region, false))
-            }
-            Op::Store { region, .. } | Op::StoreLow { region, .. } | Op::Atomic { region, .. } => {
-                Some((region, true))
-            }
+            Op::Load { displacement, region }
+            | Op::LoadMasked { displacement, region, .. }
+            | Op::LoadHalf { displacement, region } => Some(Access { displacement, region, writes: false }),
+            Op::Store { displacement, region }
+            | Op::StoreLow { displacement, region, .. }
+            | Op::Atomic { displacement, region, .. } => Some(Access { displacement, region, writes: true }),
             _ => None,
         }
+    }
+
+    /// Whether it changes memory.
+    pub(super) fn writes(self) -> bool {
+        self.memory().is_some_and(|access| access.writes)
     }
 
     /// Whether it may be done anywhere, any number of times.
     pub(super) fn is_pure(self) -> bool {
         match self {
             Op::Param(_) | Op::Arg(_) => false,
-            _ => self.memory().is_none_or(|(region, writes)| region == Region::Constant && !writes),
+            _ => self.memory().is_none_or(|a| a.region == Region::Constant && !a.writes),
         }
     }
 
@@ -235,7 +251,7 @@ pub(super) struct Function {
     /// Blocks in the order of the code.
     pub(super) order: Vec<Block>,
     /// Constant vectors.
-    pub(super) pool: Vec<Vec<u8>>,
+    pub(super) pool: IndexSet<Vec<u8>>,
 }
 
 impl Function {
@@ -266,10 +282,6 @@ impl Function {
 
     /// The number of a constant vector.
     pub(super) fn constant(&mut self, bytes: Vec<u8>) -> u32 {
-        let found = self.pool.iter().position(|b| *b == bytes);
-        found.unwrap_or_else(|| {
-            self.pool.push(bytes);
-            self.pool.len() - 1
-        }) as u32
+        self.pool.insert_full(bytes).0 as u32
     }
 }

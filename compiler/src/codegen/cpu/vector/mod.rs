@@ -29,8 +29,7 @@ const VECTOR_REGISTERS: usize = 16;
 
 /// Whether the target can run what this generator makes.
 pub(super) fn is_for(target: &CpuTarget) -> bool {
-    let f = target.features;
-    cfg!(all(target_arch = "x86_64", unix)) && f.avx && f.avx2 && f.fma
+    target.features.vector_bytes() >= VECTOR_BYTES
 }
 
 /// Compiles a nest to a kernel.

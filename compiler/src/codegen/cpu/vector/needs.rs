@@ -1,7 +1,9 @@
 //! What of a function is computed, and where: how often each value is used, which loads and comparisons become part of
 //! the one instruction that uses them.
 
-use super::super::ssa::{Bin, Lane};
+use std::collections::HashMap;
+
+use super::super::ssa::{Bin, Cmp, Lane, Un};
 use super::ir::{Block, End, Function, Op, Value};
 
 /// The outcome.
@@ -62,10 +64,9 @@ pub(super) fn root(f: &Function, mut v: Value) -> Value {
 /// Whether a value is in its operand's register as it is.
 pub(super) fn is_alias(f: &Function, v: Value) -> bool {
     let inst = f.inst(v);
-    let from = |n: usize| f.ty(inst.args()[n]);
     match inst.op {
         Op::Reduce => true,
-        Op::Bitcast => inst.ty.is_vector() || inst.ty.lane.is_float() == from(0).lane.is_float(),
+        Op::Bitcast => inst.ty.is_vector() || inst.ty.lane.is_float() == f.ty(inst.args()[0]).lane.is_float(),
         Op::LaneZero => inst.ty.lane.is_float(),
         Op::Extract(0) => inst.ty.lane.is_float(),
         _ => false,
@@ -78,16 +79,17 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
     let args = inst.args();
     let vector = inst.ty.is_vector();
     match inst.op {
-        Op::Bin(Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor) if vector => vec![args[1], args[0]],
-        Op::Bin(Bin::Add | Bin::Mul) if inst.ty.lane.is_float() => vec![args[1], args[0]],
         Op::Bin(Bin::Shl | Bin::SShr | Bin::UShr) => Vec::new(),
-        Op::Bin(_) if vector || inst.ty.lane.is_float() => vec![args[1]],
+        Op::Bin(op) if vector || inst.ty.lane.is_float() => match op.commutes() {
+            true => vec![args[1], args[0]],
+            false => vec![args[1]],
+        },
         Op::Fma => vec![args[2], args[1], args[0]],
         Op::Lesser | Op::Greater => vec![args[1]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
         Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
-        Op::Un(super::super::ssa::Un::Sqrt) if vector => vec![args[0]],
+        Op::Un(Un::Sqrt) if vector => vec![args[0]],
         Op::Cmp(_) if f.ty(args[0]).is_vector() => vec![args[1]],
         _ => Vec::new(),
     }
@@ -115,8 +117,7 @@ impl Needs {
         }
         for &v in data.insts.iter().rev() {
             let inst = f.inst(v);
-            let writes = inst.op.memory().is_some_and(|(_, writes)| writes);
-            if self.uses[v.index()] == 0 && !writes && !matches!(inst.op, Op::Arg(_)) {
+            if self.uses[v.index()] == 0 && !inst.op.writes() && !matches!(inst.op, Op::Arg(_)) {
                 continue;
             }
             match access(f, block, v) {
@@ -136,8 +137,7 @@ impl Needs {
 
     fn choose(&mut self, f: &Function, block: Block) {
         let data = f.block(block);
-        let position: std::collections::HashMap<Value, usize> =
-            data.insts.iter().enumerate().map(|(n, v)| (*v, n)).collect();
+        let position: HashMap<Value, usize> = data.insts.iter().enumerate().map(|(n, v)| (*v, n)).collect();
         for (n, &user) in data.insts.iter().enumerate() {
             if self.uses[user.index()] == 0 {
                 continue;
@@ -150,20 +150,17 @@ impl Needs {
             let found = from_memory(f, user).into_iter().find(|&v| {
                 let load = root(f, v);
                 let Op::Load { region, .. } = f.inst(load).op else { return false };
-                let size = f.ty(v).bytes() == f.ty(load).bytes() && f.ty(load).lane.bytes() >= 4
-                    || matches!(f.inst(user).op, Op::Splat | Op::Insert(_) | Op::InsertLow(_))
-                        && f.ty(v) == f.ty(load);
-                let alone = self.chain_is_alone(f, v);
-                // An operand of a scalar operator is a float in memory only.
-                size && alone
-                    && position.get(&load).is_some_and(|&at| {
-                        data.insts[at + 1..n].iter().all(|w| match f.inst(*w).op.memory() {
-                            Some((other, true)) => {
-                                other != region && !matches!(f.inst(*w).op, Op::Atomic { .. })
-                            }
-                            _ => true,
-                        })
-                    })
+                let (here, loaded) = (f.ty(v), f.ty(load));
+                let by_lane = matches!(f.inst(user).op, Op::Splat | Op::Insert(_) | Op::InsertLow(_));
+                let fits =
+                    here.bytes() == loaded.bytes() && loaded.lane.bytes() >= 4 || by_lane && here == loaded;
+                let changes = |w: &Value| {
+                    let op = f.inst(*w).op;
+                    matches!(op, Op::Atomic { .. })
+                        || op.writes() && op.memory().is_some_and(|a| a.region == region)
+                };
+                let unchanged = |at: &usize| !data.insts[at + 1..n].iter().any(changes);
+                fits && self.chain_is_alone(f, v) && position.get(&load).is_some_and(unchanged)
             });
             if let Some(v) = found {
                 self.inside[root(f, v).index()] = true;
@@ -187,29 +184,18 @@ impl Needs {
 
     /// A comparison that only the flags of, or a mask, are wanted of. With `any`, of floats by any operator.
     fn is_lone_comparison(&self, f: &Function, v: Value, any: bool) -> bool {
-        use super::super::ssa::Cmp;
         let inst = f.inst(v);
         let Op::Cmp(cmp) = inst.op else { return false };
         let lane = f.ty(inst.args()[0]).lane;
         let by_flags = !lane.is_float() || matches!(cmp, Cmp::Lt | Cmp::Le);
-        self.uses[v.index()] == 1
-            && !f.ty(inst.args()[0]).is_vector()
-            && (by_flags || any && lane != Lane::I8)
+        self.uses[v.index()] == 1 && !f.ty(inst.args()[0]).is_vector() && (by_flags || any)
     }
 }
 
 /// The address of an access to memory, and its other operands.
 pub(super) fn access(f: &Function, block: Block, v: Value) -> Option<(Address, &[Value])> {
     let inst = f.inst(v);
-    let displacement = match inst.op {
-        Op::Load { displacement, .. }
-        | Op::LoadMasked { displacement, .. }
-        | Op::LoadHalf { displacement, .. }
-        | Op::Store { displacement, .. }
-        | Op::StoreLow { displacement, .. }
-        | Op::Atomic { displacement, .. } => displacement,
-        _ => return None,
-    };
+    let displacement = inst.op.memory()?.displacement;
     let (base, rest) = inst.args().split_first()?;
     Some((address(f, block, *base, displacement), rest))
 }

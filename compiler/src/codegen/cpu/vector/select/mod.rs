@@ -5,6 +5,7 @@ mod memory;
 mod vector;
 
 use iced_x86::Code;
+use indexmap::IndexSet;
 use regalloc2::{Operand, PReg, RegClass, VReg};
 
 use super::super::ssa::{Cmp, Ty};
@@ -18,7 +19,7 @@ use super::needs::{Needs, is_alias, root};
 pub(super) struct Selected {
     pub(super) machine: Machine,
     /// Constant vectors, [`Base::Pool`] indexes them.
-    pub(super) pool: Vec<Vec<u8>>,
+    pub(super) pool: IndexSet<Vec<u8>>,
 }
 
 /// Chooses the instructions of a function.
@@ -27,7 +28,7 @@ pub(super) fn select(mut f: Function, vector_bytes: usize) -> Selected {
     let pool = std::mem::take(&mut f.pool);
     let machine = Machine::new(vector_bytes);
     let registers = vec![None; f.insts.len()];
-    let mut select = Select { f: &f, needs: &needs, machine, pool, registers, block: Block(0), vector_bytes };
+    let mut select = Select { f: &f, needs: &needs, machine, pool, registers, block: Block(0) };
     select.function();
     Selected { machine: select.machine, pool: select.pool }
 }
@@ -36,11 +37,10 @@ struct Select<'f> {
     f: &'f Function,
     needs: &'f Needs,
     machine: Machine,
-    pool: Vec<Vec<u8>>,
+    pool: IndexSet<Vec<u8>>,
     registers: Vec<Option<VReg>>,
     /// The block that is being written.
     block: Block,
-    vector_bytes: usize,
 }
 
 /// An instruction in the making.
@@ -271,21 +271,22 @@ impl Select<'_> {
     /// The bytes of a constant vector; of a scalar, repeated.
     fn constant_bytes(&self, v: Value) -> Vec<u8> {
         let (op, lane) = (self.f.inst(v).op, self.f.ty(v).lane.bytes());
-        let word = match op {
-            Op::Int(c) => c.to_le_bytes(),
-            Op::Float(bits) => bits.to_le_bytes(),
-            Op::Bytes(n) => return self.pool[n as usize].clone(),
-            _ => [0; 8],
-        };
-        (0..self.vector_bytes).map(|i| word[i % lane]).collect()
+        match op {
+            Op::Int(c) => self.repeated(c as u64, lane),
+            Op::Float(bits) => self.repeated(bits, lane),
+            Op::Bytes(n) => self.pool[n as usize].clone(),
+            _ => self.repeated(0, lane),
+        }
+    }
+
+    /// The low `lane` bytes of a word, over and over.
+    fn repeated(&self, word: u64, lane: usize) -> Vec<u8> {
+        let word = word.to_le_bytes();
+        (0..self.machine.vector_bytes).map(|i| word[i % lane]).collect()
     }
 
     fn pool_place(&mut self, bytes: Vec<u8>) -> Part {
-        let found = self.pool.iter().position(|b| *b == bytes);
-        let n = found.unwrap_or_else(|| {
-            self.pool.push(bytes);
-            self.pool.len() - 1
-        });
+        let n = self.pool.insert_full(bytes).0;
         Part::Mem(Mem { base: Base::Pool(n as u32), index: None, displacement: 0 })
     }
 
@@ -308,8 +309,7 @@ impl Select<'_> {
 
     fn inst(&mut self, v: Value) {
         let op = self.f.inst(v).op;
-        let writes = op.memory().is_some_and(|(_, writes)| writes);
-        let unused = self.needs.uses[v.index()] == 0 && !writes;
+        let unused = self.needs.uses[v.index()] == 0 && !op.writes();
         if let Op::Arg(n) = op {
             if n == 0 {
                 self.args(v);

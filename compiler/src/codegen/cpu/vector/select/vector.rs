@@ -116,8 +116,7 @@ impl Select<'_> {
         let inst = *self.f.inst(v);
         let (mut a, mut b) = (inst.args()[0], inst.args()[1]);
         let Some(code) = codes::binary(op, inst.ty) else { return };
-        let commutes = matches!(op, Bin::Add | Bin::Mul | Bin::And | Bin::Or | Bin::Xor);
-        if commutes && self.needs.inside[root(self.f, a).index()] {
+        if op.commutes() && self.needs.inside[root(self.f, a).index()] {
             std::mem::swap(&mut a, &mut b);
         }
         self.two(v, code, a, b);
@@ -149,9 +148,7 @@ impl Select<'_> {
                     Un::Neg => (Code::VEX_Vxorps_xmm_xmm_xmmm128, sign),
                     _ => (Code::VEX_Vandps_xmm_xmm_xmmm128, sign - 1),
                 };
-                let word = bits.to_le_bytes();
-                let lane = ty.lane.bytes();
-                let place = self.pool_place((0..self.vector_bytes).map(|i| word[i % lane]).collect());
+                let place = self.pool_place(self.repeated(bits, ty.lane.bytes()));
                 let from = self.register(a);
                 let to = self.define(v);
                 self.push(Draft::new(code).def(to, form).use_(from, form).part(place));
