@@ -114,18 +114,11 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             let (here, next) = (self.b.block(), self.b.block());
             let chosen = self.compare_const(Cmp::Eq, phase, n as i64);
             self.b.branch(chosen, (here, &[]), (next, &[]));
-            self.b.switch_to(here);
-            self.b.seal(here);
-            self.scopes.push(true);
-            self.phase(body, begin, end);
-            self.scopes.pop();
-            self.b.jump(done, &[]);
-            self.b.switch_to(next);
-            self.b.seal(next);
+            self.arm(here, done, |e| e.phase(body, begin, end));
+            self.go_on(next);
         }
         self.b.jump(done, &[]);
-        self.b.switch_to(done);
-        self.b.seal(done);
+        self.go_on(done);
         self.b.ret();
     }
 
@@ -237,13 +230,11 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let passes: Vec<B::Value> = phase.cores.iter().map(|c| self.passes(c)).collect();
         let lows: Vec<B::Value> = phase.cores.iter().map(|c| self.uniform(c.lo)).collect();
         self.declare_registers(phase);
-        let (body, exit) = (self.b.block(), self.b.block());
-        let chunk = self.b.block_param(body, Ty::scalar(Lane::I64));
-        let any = self.b.compare(Cmp::Lt, begin, end);
-        self.b.branch(any, (body, &[begin]), (exit, &[]));
-        self.b.switch_to_loop(body);
-        self.scopes.push(true);
-        self.scopes.level += 1;
+        self.counted((begin, end, 1), false, |e, chunk| e.chunk(phase, chunk, (&passes, &lows)));
+    }
+
+    /// The body of one chunk, by its number.
+    fn chunk(&mut self, phase: &Phase, chunk: B::Value, (passes, lows): (&[B::Value], &[B::Value])) {
         self.scopes.memory_written();
         self.clear_registers();
         // The last core loop varies fastest.
@@ -261,14 +252,6 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             self.bind_counter(core.var, counter);
         }
         self.block(&phase.body);
-        let next = self.op_const(Bin::Add, chunk, 1);
-        let more = self.b.compare(Cmp::Lt, next, end);
-        self.b.branch(more, (body, &[next]), (exit, &[]));
-        self.scopes.level -= 1;
-        self.scopes.pop();
-        self.b.seal(body);
-        self.b.switch_to(exit);
-        self.b.seal(exit);
     }
 
     /// Number of passes of a core loop, at least 1 so that it can divide.

@@ -91,9 +91,26 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         let (lo, hi, step) = range;
         let (first, end) = (self.uniform(lo), self.uniform(hi));
+        self.counted((first, end, step), passes.is_some(), |e, counter| {
+            if e.writes_memory(body) {
+                e.scopes.memory_written();
+            }
+            e.bind_counter(var, counter);
+            e.block(body);
+        });
+    }
+
+    /// A loop that runs: `f` writes its body for a counter from `first` by `step`, below `end`. `some` says that there are
+    /// passes in any case.
+    pub(super) fn counted(
+        &mut self,
+        (first, end, step): (B::Value, B::Value, i64),
+        some: bool,
+        f: impl FnOnce(&mut Self, B::Value),
+    ) {
         let (inside, exit) = (self.b.block(), self.b.block());
         let counter = self.b.block_param(inside, Ty::scalar(Lane::I64));
-        if passes.is_some() {
+        if some {
             self.b.jump(inside, &[first]);
         } else {
             let any = self.b.compare(Cmp::Lt, first, end);
@@ -102,19 +119,14 @@ impl<B: Ssa> Emitter<'_, B> {
         self.b.switch_to_loop(inside);
         self.scopes.push(true);
         self.scopes.level += 1;
-        if self.writes_memory(body) {
-            self.scopes.memory_written();
-        }
-        self.bind_counter(var, counter);
-        self.block(body);
+        f(self, counter);
         let next = self.op_const(Bin::Add, counter, step);
         let more = self.b.compare(Cmp::Lt, next, end);
         self.b.branch(more, (inside, &[next]), (exit, &[]));
         self.scopes.level -= 1;
         self.scopes.pop();
         self.b.seal(inside);
-        self.b.switch_to(exit);
-        self.b.seal(exit);
+        self.go_on(exit);
     }
 
     fn writes_memory(&self, body: &[Stmt]) -> bool {
@@ -165,16 +177,24 @@ impl<B: Ssa> Emitter<'_, B> {
     fn branch(&mut self, cond: B::Value, then: &[Stmt], otherwise: &[Stmt]) {
         let (yes, no, join) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch(cond, (yes, &[]), (no, &[]));
-        for (block, body) in [(yes, then), (no, otherwise)] {
-            self.b.switch_to(block);
-            self.b.seal(block);
-            self.scopes.push(true);
-            self.block(body);
-            self.scopes.pop();
-            self.b.jump(join, &[]);
-        }
-        self.b.switch_to(join);
-        self.b.seal(join);
+        self.arm(yes, join, |e| e.block(then));
+        self.arm(no, join, |e| e.block(otherwise));
+        self.go_on(join);
+    }
+
+    /// Goes on in a block that nothing jumps to but what is written already.
+    pub(super) fn go_on(&mut self, block: B::Block) {
+        self.b.switch_to(block);
+        self.b.seal(block);
+    }
+
+    /// What `f` writes, in a block of its own that leads to `join`.
+    pub(super) fn arm(&mut self, block: B::Block, join: B::Block, f: impl FnOnce(&mut Self)) {
+        self.go_on(block);
+        self.scopes.push(true);
+        f(self);
+        self.scopes.pop();
+        self.b.jump(join, &[]);
     }
 
     /// A condition of its own per lane: all lanes together where it holds for all, else one after the other.
@@ -183,24 +203,15 @@ impl<B: Ssa> Emitter<'_, B> {
         let all = self.all_lanes(mask, n);
         let (together, apart, join) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch(all, (together, &[]), (apart, &[]));
-        self.b.switch_to(together);
-        self.b.seal(together);
-        self.scopes.push(true);
-        self.block(then);
-        self.scopes.pop();
-        self.b.jump(join, &[]);
-        self.b.switch_to(apart);
-        self.b.seal(apart);
-        self.scopes.push(true);
-        let mask = Val::Lanes(mask.clone());
-        for l in 0..n {
-            let cond = self.extract(&mask, DType::Bool, l);
-            self.in_lane(l, |e| e.branch(cond, then, otherwise));
-        }
-        self.scopes.pop();
-        self.b.jump(join, &[]);
-        self.b.switch_to(join);
-        self.b.seal(join);
+        self.arm(together, join, |e| e.block(then));
+        self.arm(apart, join, |e| {
+            let mask = Val::Lanes(mask.clone());
+            for l in 0..n {
+                let cond = e.extract(&mask, DType::Bool, l);
+                e.in_lane(l, |e| e.branch(cond, then, otherwise));
+            }
+        });
+        self.go_on(join);
     }
 
     /// Whether a mask is set in each of `n` lanes.
