@@ -14,7 +14,7 @@ use rooftile_compiler::schedule::plan::Assignment;
 use rooftile_compiler::schedule::{self, Allow, Choice};
 use rooftile_compiler::task::{self, Given, InputSet, Sizes, Task, TaskError};
 use rooftile_compiler::tune;
-use rooftile_runtime::{CpuDevice, Device, Instance, InstanceOptions};
+use rooftile_runtime::{Device, Instance, InstanceOptions};
 
 use crate::args::{Pairs, ScheduleChoice};
 use crate::failure::{Failure, Outcome};
@@ -215,15 +215,12 @@ pub fn codegen_failure(error: CodegenError) -> Failure {
     }
 }
 
-/// Opens a device that runs machine code; `cranelift` is the CPU with that generator, whose vectors have 16 bytes.
+/// Opens a device that runs machine code.
 ///
 /// # Errors
 /// [`Failure::Device`] when it is not here.
 pub fn open_device(name: &str) -> Result<Box<dyn Device>, Failure> {
-    let portable = name == "cranelift";
-    let device = rooftile_runtime::open(if portable { "cpu" } else { name })
-        .map_err(|e| Failure::Device(e.to_string()))?;
-    Ok(if portable { Box::new(CpuDevice::with_vectors(16)) } else { device })
+    rooftile_runtime::open(name).map_err(|e| Failure::Device(e.to_string()))
 }
 
 /// Bytes of an element to an interpreter: some words, whatever its type.

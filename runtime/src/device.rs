@@ -138,15 +138,17 @@ pub fn devices() -> Vec<DeviceInfo> {
     all
 }
 
-/// Opens a device by its name.
+/// Opens a device by its name. `cranelift` is the processor for code with vectors of 16 bytes, which is what that generator
+/// makes.
 ///
 /// # Errors
 /// [`DeviceError::Unavailable`] with the reason.
 pub fn open(name: &str) -> Result<Box<dyn Device>, DeviceError> {
     let unavailable = |why: String| DeviceError::Unavailable { device: name.to_owned(), why };
     match name {
-        "cpu" => match cpu_missing() {
-            None => Ok(Box::new(CpuDevice::new())),
+        "cpu" | "cranelift" => match cpu_missing() {
+            None if name == "cpu" => Ok(Box::new(CpuDevice::new())),
+            None => Ok(Box::new(CpuDevice::with_vectors(16))),
             Some(why) => Err(unavailable(why)),
         },
         "null" => Ok(Box::new(NullDevice::new())),
@@ -181,6 +183,9 @@ mod tests {
             }
         }
         assert!(open("abacus").is_err());
+        if let Ok(device) = open("cranelift") {
+            assert_eq!(device.target().cpu().map(|cpu| cpu.vector_bytes), Some(16));
+        }
         assert!(open("cuda:1").is_err_and(|e| e.to_string().contains("CUDA")));
     }
 }
