@@ -109,7 +109,18 @@ impl Builder {
 
     /// Adds a buffer.
     pub fn add_buffer(&mut self, name: &str, dtype: DType, shape: &[ExprId], space: Space) -> BufferId {
-        self.nest.buffers.push(Buffer { name: name.to_owned(), dtype, shape: shape.to_vec(), space })
+        self.nest.buffers.push(Buffer {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            space,
+            past_caches: None,
+        })
+    }
+
+    /// Has stores to a global buffer go past the caches where it has at least so many bytes.
+    pub fn store_past_caches(&mut self, buffer: BufferId, bytes: i64) {
+        self.nest.buffers[buffer].past_caches = Some(bytes);
     }
 
     /// Adds a variable. Read it by [`Builder::var`].

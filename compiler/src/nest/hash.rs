@@ -124,6 +124,10 @@ impl Walk<'_> {
                 Space::Matrix => self.text("matrix"),
             }
             self.dtype(buffer.dtype);
+            if let Some(bytes) = buffer.past_caches {
+                self.text("past");
+                self.int(bytes);
+            }
             self.number(buffer.shape.len());
             buffer.shape.iter().for_each(|&e| self.expr(e));
         }

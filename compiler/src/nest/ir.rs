@@ -95,6 +95,8 @@ pub struct Buffer {
     pub shape: Vec<ExprId>,
     /// Where it lives.
     pub space: Space,
+    /// Of a global buffer: where it has at least so many bytes, whole vectors go to memory past the caches.
+    pub past_caches: Option<i64>,
 }
 
 /// Where a buffer lives.

@@ -90,6 +90,9 @@ impl<'a> Printer<'a> {
             };
             write!(self.out, "  {space} {}: {}", self.buffer(id), buffer.dtype)?;
             self.index(&buffer.shape)?;
+            if let Some(bytes) = buffer.past_caches {
+                write!(self.out, " past the caches from {bytes} bytes")?;
+            }
             self.out.push('\n');
         }
         for (n, phase) in nest.phases.iter().enumerate() {

@@ -290,6 +290,32 @@ pub(super) trait Ssa {
         }
         vector
     }
+    /// Lanes `from..from + n` of a vector followed by another, at most a vector of them, as the first lanes; without
+    /// `high` those beyond `low` are not among them. The other lanes are anything.
+    fn window(&mut self, low: Self::Value, high: Option<Self::Value>, from: usize, n: usize) -> Self::Value {
+        let per = usize::from(self.ty(low).count);
+        let lanes: Vec<Self::Value> = (from..from + n)
+            .map(|l| match high {
+                Some(high) if l >= per => self.extract(high, l - per),
+                _ => self.extract(low, l % per),
+            })
+            .collect();
+        self.build(&lanes)
+    }
+    /// Whether [`Ssa::transpose`] is better than lane by lane for such lanes.
+    fn can_transpose(&self, _lane: Lane) -> bool {
+        false
+    }
+    /// As many vectors as they have lanes: lane `r` of result `c` is lane `c` of vector `r`.
+    fn transpose(&mut self, rows: &[Self::Value]) -> Vec<Self::Value> {
+        let columns = 0..rows.len();
+        columns
+            .map(|c| {
+                let lanes: Vec<Self::Value> = rows.iter().map(|v| self.extract(*v, c)).collect();
+                self.build(&lanes)
+            })
+            .collect()
+    }
     /// The vector with lane `l` replaced.
     fn insert(&mut self, v: Self::Value, s: Self::Value, l: usize) -> Self::Value;
     /// The lower or upper half of the integer lanes, at twice the width.
@@ -300,6 +326,15 @@ pub(super) trait Ssa {
     fn widen_to_f64(&mut self, v: Self::Value, upper: bool) -> Self::Value;
     /// The f64 lanes of two vectors as f32; without `high` the upper half is anything.
     fn narrow_f64(&mut self, low: Self::Value, high: Option<Self::Value>) -> Self::Value;
+    /// f16 as f32: a scalar, or the lower or upper half of the lanes. `None` where that is no instruction.
+    fn widen_f16(&mut self, _v: Self::Value, _upper: bool) -> Option<Self::Value> {
+        None
+    }
+    /// f32 as f16, rounded to nearest even: a scalar, or the lanes of two vectors; without `high` the upper half is
+    /// anything. `None` where that is no instruction.
+    fn narrow_f16(&mut self, _low: Self::Value, _high: Option<Self::Value>) -> Option<Self::Value> {
+        None
+    }
     /// Whether every bit of an integer vector of masks is set, as a truth value.
     fn all_true(&mut self, v: Self::Value) -> Self::Value;
 
@@ -311,6 +346,16 @@ pub(super) trait Ssa {
     fn store(&mut self, v: Self::Value, at: At<Self::Value>);
     /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched.
     fn store_part(&mut self, v: Self::Value, n: usize, at: At<Self::Value>);
+    /// Whether [`Ssa::store_past_caches`] has an instruction.
+    fn can_pass_caches(&self) -> bool {
+        false
+    }
+    /// A whole vector to an address that is a multiple of its bytes, past the caches: others see it after a fence.
+    fn store_past_caches(&mut self, v: Self::Value, at: At<Self::Value>) {
+        self.store(v, at);
+    }
+    /// All stores before it are seen by others before those after it.
+    fn fence(&mut self) {}
     /// Changes a 32- or 64-bit word in one step; the value before.
     fn atomic(&mut self, op: AtomicOp, v: Self::Value, at: At<Self::Value>) -> Self::Value;
 }

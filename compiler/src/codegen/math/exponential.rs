@@ -35,20 +35,28 @@ fn ln2_parts<M: Machine>(m: &M) -> (f64, f64) {
 
 /// The integer nearest to a float, as an integer and as a float. `|x|` is below 2^21.
 pub(super) fn nearest<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
+    let (bits, k) = nearest_low(m, x);
+    let magic = format(m).magic;
+    let magic = m.float(magic);
+    let zero = m.bits(magic);
+    (m.sub_int(bits, zero), k)
+}
+
+/// As [`nearest`], of the integer the low bits, as many as [`scale`] looks at; those of the magic number are zero.
+pub(super) fn nearest_low<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
     let magic = format(m).magic;
     let magic = m.float(magic);
     let shifted = m.add(x, magic);
     let k = m.sub(shifted, magic);
-    let (bits, zero) = (m.bits(shifted), m.bits(magic));
-    (m.sub_int(bits, zero), k)
+    (m.bits(shifted), k)
 }
 
-/// `k` and `r` of an argument within bounds.
+/// The low bits of `k`, and `r`, of an argument within bounds.
 fn reduce<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
     let (high, low) = ln2_parts(m);
     let scale = m.float(LOG2_E);
     let scaled = m.mul(x, scale);
-    let (k, kf) = nearest(m, scaled);
+    let (k, kf) = nearest_low(m, scaled);
     let (high, low) = (m.float(-high), m.float(-low));
     let r = m.mul_add(kf, high, x);
     (k, m.mul_add(kf, low, r))
@@ -61,23 +69,24 @@ fn small_expm1<M: Machine>(m: &mut M, r: M::F) -> M::F {
     m.mul_add(tail, square, r)
 }
 
-/// `v * 2^k` with one rounding, for `|k|` up to twice the largest exponent.
+/// `v * 2^k` with one rounding, for `|k|` up to twice the largest exponent. Only as many low bits of `k` count as such a
+/// number has, with its sign.
 pub(super) fn scale<M: Machine>(m: &mut M, v: M::F, k: M::I) -> M::F {
     let f = format(m);
-    // Two factors, since 2^k itself may be out of range. The sum is positive, so the shift may bring in zeros.
-    let offset = m.int(4 * f.bias);
-    let positive = m.add_int(k, offset);
-    let half = m.shr(positive, 1);
-    let offset = m.int(2 * f.bias);
-    let first = m.sub_int(half, offset);
-    let second = m.sub_int(k, first);
-    let first = power_of_two(m, first);
-    let second = power_of_two(m, second);
+    // Two factors, since 2^k itself may be out of range: half of k, rounded down, and the rest.
+    let exponent = m.int(!((1 << f.mantissa) - 1));
+    let half = m.shl(k, f.mantissa - 1);
+    let half = m.and_int(half, exponent);
+    let whole = m.shl(k, f.mantissa);
+    let rest = m.sub_int(whole, half);
+    let one = m.int(f.bias << f.mantissa);
+    let (first, second) = (m.add_int(half, one), m.add_int(rest, one));
+    let (first, second) = (m.of_bits(first), m.of_bits(second));
     let v = m.mul(v, first);
     m.mul(v, second)
 }
 
-/// `2^k` of an exponent in range.
+/// `2^k` of an exponent in range, of which the low bits will do.
 fn power_of_two<M: Machine>(m: &mut M, k: M::I) -> M::F {
     let f = format(m);
     let bias = m.int(f.bias);
@@ -103,7 +112,7 @@ pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
 pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, hi) = if m.is_double() { (-1080.0, 1025.0) } else { (-152.0, 129.0) };
     let x = clamp(m, x, lo, hi);
-    let (k, kf) = nearest(m, x);
+    let (k, kf) = nearest_low(m, x);
     let r = m.sub(x, kf);
     let p = small_exp2(m, r);
     scale(m, p, k)

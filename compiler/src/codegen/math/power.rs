@@ -2,7 +2,7 @@
 
 use std::f64::consts::LOG2_E;
 
-use super::exponential::{nearest, scale, small_exp2};
+use super::exponential::{nearest_low, scale, small_exp2};
 use super::logarithm::{decompose, odd};
 use super::{Machine, abs, clamp, copy_sign, polynomial, two_product, two_sum};
 
@@ -18,7 +18,7 @@ pub fn pow<M: Machine>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let inside = m.eq(clamped, product);
     let zero = m.float(0.0);
     let rest = m.select(inside, rest, zero);
-    let (k, kf) = nearest(m, clamped);
+    let (k, kf) = nearest_low(m, clamped);
     let r = m.sub(clamped, kf);
     let r = m.add(r, rest);
     let p = small_exp2(m, r);

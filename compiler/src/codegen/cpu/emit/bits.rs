@@ -8,12 +8,22 @@ use super::Emitter;
 impl<B: Ssa> Emitter<'_, B> {
     /// A half in 16 bits as f32.
     pub(super) fn widen_half(&mut self, v: B::Value, from: DType) -> B::Value {
+        if from == DType::F16
+            && let Some(wide) = self.b.widen_f16(v, false)
+        {
+            return wide;
+        }
         let bits = self.b.extend(Lane::I32, v, false);
         self.widen_half_bits(bits, from)
     }
 
     /// f32 as a half in 16 bits.
     pub(super) fn narrow_half(&mut self, v: B::Value, to: DType) -> B::Value {
+        if to == DType::F16
+            && let Some(half) = self.b.narrow_f16(v, None)
+        {
+            return half;
+        }
         let bits = self.narrow_half_bits(v, to);
         self.b.reduce(Lane::I16, bits)
     }

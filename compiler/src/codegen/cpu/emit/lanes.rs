@@ -122,6 +122,14 @@ impl<B: Ssa> Emitter<'_, B> {
         self.build(result, &results)
     }
 
+    /// The first `n` lanes of one chunk, and the others of another.
+    pub(super) fn first_lanes(&mut self, ty: Lane, n: usize, first: B::Value, others: B::Value) -> B::Value {
+        let set = |i| if i / ty.bytes() < n { 0xFF } else { 0 };
+        let mask: Vec<u8> = (0..self.b.vector_bytes()).map(set).collect();
+        let mask = self.b.bytes(self.vector_of(ty.as_int()), &mask);
+        self.b.blend(mask, first, others)
+    }
+
     /// Does an operation chunk by chunk.
     pub(super) fn map1(
         &mut self,

@@ -10,11 +10,11 @@ use super::scope::{Dep, Life};
 use crate::nest::ir::{BufferId, ExprId, Space};
 
 /// A strided access, lane after lane.
-struct Walk<V> {
-    base: V,
+pub(super) struct Walk<V> {
+    pub(super) base: V,
     /// Bytes from `base` to the lane at hand.
-    offset: i64,
-    step: LaneStep<V>,
+    pub(super) offset: i64,
+    pub(super) step: LaneStep<V>,
 }
 
 impl<B: Ssa> Emitter<'_, B> {
@@ -48,6 +48,11 @@ impl<B: Ssa> Emitter<'_, B> {
             {
                 let lanes = self.load_lanes(ty.lane, n, self.at(buffer, base, displacement));
                 Val::Lanes(self.loaded(lanes, dtype))
+            }
+            Place::Strided { base, displacement, step }
+                if let Some(lanes) = self.load_transposed(buffer, index, n, (base, displacement, step)) =>
+            {
+                Val::Lanes(lanes)
             }
             Place::Strided { base, displacement, step } => {
                 let mut walk = Walk { base, offset: displacement.into(), step };
@@ -86,7 +91,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// The address of lane `l`, where that of the lane before was the last.
-    fn walk(&mut self, buffer: BufferId, walk: &mut Walk<B::Value>, l: usize) -> At<B::Value> {
+    pub(super) fn walk(&mut self, buffer: BufferId, walk: &mut Walk<B::Value>, l: usize) -> At<B::Value> {
         if l > 0 {
             match walk.step {
                 LaneStep::Const(c) => walk.offset += c,
@@ -144,7 +149,16 @@ impl<B: Ssa> Emitter<'_, B> {
             {
                 let lanes = self.per_lane(value, dtype, lane, n);
                 let lanes = self.bytes_of(lanes, dtype);
-                self.store_lanes(&lanes, n, self.at(buffer, base, displacement));
+                let at = self.at(buffer, base, displacement);
+                match self.small[buffer.index()] {
+                    Some(small) if n % self.per_chunk(lane) == 0 => {
+                        let ty = self.vector_of(lane);
+                        let chunks = lanes.chunks.iter().enumerate();
+                        let stores: Vec<_> = chunks.map(|(c, v)| (*v, chunk_at(at, ty, c))).collect();
+                        self.store_past_caches(&stores, at, small);
+                    }
+                    _ => self.store_lanes(&lanes, n, at),
+                }
             }
             Place::Strided { base, displacement, step } => {
                 let mut walk = Walk { base, offset: displacement.into(), step };
@@ -184,6 +198,25 @@ impl<B: Ssa> Emitter<'_, B> {
                 self.b.store(chunk, at);
             }
         }
+    }
+
+    /// Whole vectors whose addresses differ by multiples of a vector's bytes: past the caches where the first one is such a
+    /// multiple too, and so is `small`, which is 0 where the buffer is large.
+    pub(super) fn store_past_caches(
+        &mut self,
+        stores: &[(B::Value, At<B::Value>)],
+        first: At<B::Value>,
+        small: B::Value,
+    ) {
+        let address = self.op_const(Bin::Add, first.base, first.displacement.into());
+        let bits = self.b.binary(Bin::Or, address, small);
+        let odd = self.op_const(Bin::And, bits, self.b.vector_bytes() as i64 - 1);
+        let passes = self.compare_const(Cmp::Eq, odd, 0);
+        let (past, plain, join) = (self.b.block(), self.b.block(), self.b.block());
+        self.b.branch(passes, (past, &[]), (plain, &[]));
+        self.arm(past, join, |e| stores.iter().for_each(|(v, at)| e.b.store_past_caches(*v, *at)));
+        self.arm(plain, join, |e| stores.iter().for_each(|(v, at)| e.b.store(*v, *at)));
+        self.go_on(join);
     }
 
     /// The scalar in the lane that is written out alone, or the value for all.

@@ -18,6 +18,7 @@ mod ops;
 mod register;
 mod scope;
 mod stmt;
+mod transposed;
 
 use std::collections::HashMap;
 
@@ -28,6 +29,7 @@ use self::address::AddressKey;
 use self::lanes::{Val, lane_of};
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
+use self::transposed::Pass;
 use super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
 
@@ -64,6 +66,10 @@ struct Emitter<'a, B: Ssa> {
     known: Vec<Option<Known<Val<B::Value>>>>,
     known_addresses: HashMap<AddressKey, Known<B::Value>>,
     lanes: Option<LaneLoop>,
+    /// Passes of loops that are written out, around the current position.
+    passes_around: Vec<Pass>,
+    /// Of buffers whose stores may go past the caches: 0 where they do, else a number.
+    small: Vec<Option<B::Value>>,
     /// Address of the status word.
     status: Option<B::Value>,
 }
@@ -100,6 +106,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             known: vec![None; nest.exprs.len()],
             known_addresses: HashMap::new(),
             lanes: None,
+            passes_around: Vec::new(),
+            small: vec![None; nest.buffers.len()],
             status: None,
         }
     }
@@ -119,6 +127,9 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         }
         self.b.jump(done, &[]);
         self.go_on(done);
+        if self.small.iter().any(Option::is_some) {
+            self.b.fence();
+        }
         self.b.ret();
     }
 
@@ -153,7 +164,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let mut symbols: Vec<Vec<ExprId>> = Vec::new();
         let mut symbol_values: Vec<B::Value> = Vec::new();
         let mut next_local = local;
-        for (_, buffer) in nest.buffers.iter() {
+        for (id, buffer) in nest.buffers.iter() {
             // Strides, from the last dimension to the first.
             let mut strides = Vec::with_capacity(buffer.shape.len());
             let mut factor = 1i64;
@@ -206,6 +217,16 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             };
             self.strides.push(strides);
             self.bases.push(base);
+            if let (Some(from), true) = (buffer.past_caches, self.b.can_pass_caches()) {
+                let scale = factor.wrapping_mul(buffer.dtype.size() as i64);
+                let bytes = match value {
+                    None => self.int64(scale),
+                    Some((_, v)) => self.op_const(Bin::Mul, v, scale),
+                };
+                let from = self.int64(from);
+                let small = self.b.compare(Cmp::Lt, bytes, from);
+                self.small[id.index()] = Some(self.b.extend(Lane::I64, small, false));
+            }
         }
     }
 

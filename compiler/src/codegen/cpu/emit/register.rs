@@ -151,6 +151,17 @@ impl<B: Ssa> Emitter<'_, B> {
                     .collect();
                 Val::Lanes(Lanes { ty: file.ty, chunks })
             }
+            Some(n) if file.per > 1 && steps == 1 => {
+                let chunks = (0..n.div_ceil(file.per)).map(|c| {
+                    let (first, from) = (at / file.per + c, at % file.per);
+                    let used = file.per.min(n - c * file.per);
+                    let low = self.b.use_var(file.variables[first]);
+                    let across = from + used > file.per;
+                    let high = across.then(|| self.b.use_var(file.variables[first + 1]));
+                    self.b.window(low, high, from, used)
+                });
+                Val::Lanes(Lanes { ty: file.ty, chunks: chunks.collect() })
+            }
             Some(n) => {
                 let scalars: Vec<B::Value> =
                     (0..n).map(|l| self.read_element(&file, at + l * steps, dtype)).collect();
@@ -214,12 +225,8 @@ impl<B: Ssa> Emitter<'_, B> {
                     let chunk = if whole {
                         chunk
                     } else {
-                        let mut merged = self.b.use_var(variable);
-                        for i in 0..used {
-                            let lane = self.b.extract(chunk, i);
-                            merged = self.b.insert(merged, lane, i);
-                        }
-                        merged
+                        let before = self.b.use_var(variable);
+                        self.first_lanes(file.ty, used, chunk, before)
                     };
                     self.b.def_var(variable, chunk);
                 }

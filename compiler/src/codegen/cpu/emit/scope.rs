@@ -87,6 +87,11 @@ impl Scopes {
         self.stack.len().saturating_sub(1)
     }
 
+    /// Branches and real loops around the current position.
+    pub(super) fn controls(&self) -> usize {
+        self.stack.iter().filter(|s| s.control).count()
+    }
+
     pub(super) fn memory_written(&mut self) {
         self.epoch += 1;
     }

@@ -68,7 +68,7 @@ impl<B: Ssa> Emitter<'_, B> {
         }
     }
 
-    fn constant_passes(&self, (lo, hi, step): (ExprId, ExprId, i64)) -> Option<Vec<i64>> {
+    pub(super) fn constant_passes(&self, (lo, hi, step): (ExprId, ExprId, i64)) -> Option<Vec<i64>> {
         let (lo, hi) = (self.nest.const_int(lo)?, self.nest.const_int(hi)?);
         // Verified loops that are written out make at most 64 passes; longer serial ones are not asked for.
         let count = hi.saturating_sub(lo).max(0).saturating_add(step - 1) / step;
@@ -76,10 +76,17 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     fn unrolled(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
-        for value in self.constant_passes(range).unwrap_or_default() {
+        let values = self.constant_passes(range).unwrap_or_default();
+        if self.store_transposed(var, &values, body) {
+            return;
+        }
+        for (at, value) in values.iter().enumerate() {
             self.scopes.push(false);
-            self.bind(var, Binding::Const(value));
+            self.bind(var, Binding::Const(*value));
+            let pass = self.pass(var, &values, at);
+            self.passes_around.push(pass);
             self.block(body);
+            self.passes_around.pop();
             self.scopes.pop();
         }
     }

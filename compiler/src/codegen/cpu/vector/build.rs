@@ -17,6 +17,7 @@ pub(in super::super) struct Builder {
     pub(super) f: Function,
     vector_bytes: usize,
     fma: bool,
+    f16: bool,
     current: Block,
     known: HashMap<Inst, Value>,
     /// Loads, with the state of their memory when they were made.
@@ -39,12 +40,13 @@ pub(in super::super) struct Builder {
 }
 
 impl Builder {
-    /// Vectors of so many bytes, with or without fused multiply-add.
-    pub(super) fn new(vector_bytes: usize, fma: bool) -> Builder {
+    /// Vectors of so many bytes, with or without fused multiply-add and conversions of f16.
+    pub(super) fn new(vector_bytes: usize, fma: bool, f16: bool) -> Builder {
         Builder {
             f: Function::default(),
             vector_bytes,
             fma,
+            f16,
             current: Block(0),
             known: HashMap::new(),
             loads: HashMap::new(),
@@ -498,6 +500,15 @@ impl Ssa for Builder {
     fn build(&mut self, scalars: &[Value]) -> Value {
         self.write_build(scalars)
     }
+    fn window(&mut self, low: Value, high: Option<Value>, from: usize, n: usize) -> Value {
+        self.write_window(low, high, from, n)
+    }
+    fn can_transpose(&self, lane: Lane) -> bool {
+        lane.bytes() >= 4
+    }
+    fn transpose(&mut self, rows: &[Value]) -> Vec<Value> {
+        self.write_transpose(rows)
+    }
     fn insert(&mut self, v: Value, s: Value, l: usize) -> Value {
         self.inst(Op::Insert(l as u8), self.f.ty(v), &[v, s])
     }
@@ -526,6 +537,22 @@ impl Ssa for Builder {
             None => self.inst(Op::NarrowF64, ty, &[low]),
         }
     }
+    fn widen_f16(&mut self, v: Value, upper: bool) -> Option<Value> {
+        let ty = match self.f.ty(v).is_vector() {
+            true => Ty::vector(Lane::F32, self.vector_bytes),
+            false => Ty::scalar(Lane::F32),
+        };
+        self.f16.then(|| self.inst(Op::WidenF16 { upper }, ty, &[v]))
+    }
+    fn narrow_f16(&mut self, low: Value, high: Option<Value>) -> Option<Value> {
+        let ty = match self.f.ty(low).is_vector() {
+            true => Ty::vector(Lane::I16, self.vector_bytes),
+            false => Ty::scalar(Lane::I16),
+        };
+        let args = [low, high.unwrap_or(low)];
+        let count = if high.is_some() { 2 } else { 1 };
+        self.f16.then(|| self.inst(Op::NarrowF16, ty, &args[..count]))
+    }
     fn all_true(&mut self, v: Value) -> Value {
         self.inst(Op::AllTrue, Ty::scalar(Lane::I8), &[v])
     }
@@ -543,6 +570,16 @@ impl Ssa for Builder {
     }
     fn store_part(&mut self, v: Value, n: usize, at: At<Value>) {
         self.write_store_part(v, n, at);
+    }
+    fn can_pass_caches(&self) -> bool {
+        true
+    }
+    fn store_past_caches(&mut self, v: Value, at: At<Value>) {
+        let At { base, displacement, region } = at;
+        self.inst(Op::StorePast { displacement, region }, self.f.ty(v), &[base, v]);
+    }
+    fn fence(&mut self) {
+        self.inst(Op::Fence, Ty::scalar(Lane::I64), &[]);
     }
     fn atomic(&mut self, op: AtomicOp, v: Value, at: At<Value>) -> Value {
         let At { base, displacement, region } = at;

@@ -318,6 +318,16 @@ pub(super) fn widen(lane: Lane, signed: bool) -> Code {
     }
 }
 
+/// Lanes of 32 or 64 bits of two vectors in turn, from the lower or upper half of each 128 bits.
+pub(super) fn unpack(lane: Lane, upper: bool) -> Code {
+    match (lane.bytes(), upper) {
+        (8, false) => Code::VEX_Vunpcklpd_ymm_ymm_ymmm256,
+        (8, true) => Code::VEX_Vunpckhpd_ymm_ymm_ymmm256,
+        (_, false) => Code::VEX_Vunpcklps_ymm_ymm_ymmm256,
+        (_, true) => Code::VEX_Vunpckhps_ymm_ymm_ymmm256,
+    }
+}
+
 /// Lanes of one vector where the mask's are set.
 pub(super) fn blend(lane: Lane) -> Code {
     match lane {

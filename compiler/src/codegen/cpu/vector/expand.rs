@@ -330,6 +330,74 @@ impl Builder {
         self.inst(Op::Extract(l as u8), Ty::scalar(ty.lane), &[v])
     }
 
+    /// Bytes move within halves of 128 bits only: what comes over from the neighbour is put beside them first.
+    pub(super) fn write_window(&mut self, low: Value, high: Option<Value>, from: usize, n: usize) -> Value {
+        let ty = self.f.ty(low);
+        let (start, end) = (from * ty.lane.bytes(), (from + n) * ty.lane.bytes());
+        let down = |b: &mut Builder, v: Value, bytes: usize| match bytes {
+            0 => v,
+            bytes => b.inst(Op::BytesDown(bytes as u8), ty, &[v]),
+        };
+        if end <= 16 {
+            return down(self, low, start);
+        }
+        if start >= 16 && end <= 32 {
+            let upper = self.inst(Op::UpperHalf, ty, &[low]);
+            return down(self, upper, start - 16);
+        }
+        let high = high.unwrap_or(low);
+        let upper = self.inst(Op::UpperHalf, ty, &[low]);
+        let middle = self.inst(Op::Join, ty, &[upper, high]);
+        match start {
+            0 => low,
+            16 => middle,
+            1..16 => self.inst(Op::Align(start as u8), ty, &[middle, low]),
+            _ => self.inst(Op::Align((start - 16) as u8), ty, &[high, middle]),
+        }
+    }
+
+    /// As many rows as they have lanes of 32 or 64 bits: columns of 128 bits by pairs of rows, and pairs of those, then
+    /// halves of the first and the last rows side by side.
+    pub(super) fn write_transpose(&mut self, rows: &[Value]) -> Vec<Value> {
+        let ty = self.f.ty(rows[0]);
+        let wide = Ty::vector(Lane::F64, self.vector_bytes());
+        let mut parts: Vec<Value> =
+            rows.iter().map(|v| self.bitcast(Ty { lane: float(ty.lane), ..ty }, *v)).collect();
+        let unpack = |b: &mut Builder, ty: Ty, x: Value, y: Value| {
+            [false, true].map(|upper| b.inst(Op::Unpack { upper }, ty, &[x, y]))
+        };
+        if ty.lane.bytes() == 4 {
+            // Rows 0 and 1, 2 and 3, ..; of four rows then columns 0 and 1 (and 4 and 5), 2 and 3 (and 6 and 7).
+            let narrow = Ty { lane: Lane::F32, ..ty };
+            let pairs: Vec<[Value; 2]> = parts.chunks(2).map(|p| unpack(self, narrow, p[0], p[1])).collect();
+            parts = pairs
+                .chunks(2)
+                .flat_map(|p| {
+                    let [x, y] = [0, 1].map(|n| p.iter().map(|q| q[n]).collect::<Vec<_>>());
+                    let mut columns = Vec::with_capacity(4);
+                    for side in [x, y] {
+                        let [a, b] = [0, 1].map(|n| self.bitcast(wide, side[n]));
+                        columns.extend(unpack(self, wide, a, b));
+                    }
+                    columns
+                })
+                .collect();
+        } else {
+            parts = parts.chunks(2).flat_map(|p| unpack(self, wide, p[0], p[1])).collect();
+        }
+        let (first, last) = parts.split_at(parts.len() / 2);
+        let pairs: Vec<(Value, Value)> = first.iter().copied().zip(last.iter().copied()).collect();
+        let upper: Vec<u8> = (0..self.vector_bytes()).map(|i| if i < 16 { 0xFF } else { 0 }).collect();
+        let upper = self.bytes(wide.as_int(), &upper);
+        let low: Vec<Value> = pairs.iter().map(|(a, b)| self.inst(Op::Join, wide, &[*a, *b])).collect();
+        let high = pairs.iter().map(|(a, b)| {
+            let moved = self.inst(Op::UpperHalf, wide, &[*a]);
+            self.blend(upper, moved, *b)
+        });
+        let high: Vec<Value> = high.collect();
+        low.into_iter().chain(high).map(|v| self.bitcast(ty, v)).collect()
+    }
+
     /// Each half of 128 bits on its own.
     pub(super) fn write_build(&mut self, scalars: &[Value]) -> Value {
         let ty = Ty::vector(self.f.ty(scalars[0]).lane, self.vector_bytes());
@@ -399,6 +467,11 @@ impl Builder {
             }
         }
     }
+}
+
+/// The float of a lane's width.
+fn float(lane: Lane) -> Lane {
+    if lane.bytes() == 4 { Lane::F32 } else { Lane::F64 }
 }
 
 /// The upper bit of a lane, and all above it.

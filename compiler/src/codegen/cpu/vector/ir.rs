@@ -77,6 +77,12 @@ pub(super) enum Op {
     },
     /// One operand or two.
     NarrowF64,
+    /// f16 as f32: a scalar, or half of the lanes.
+    WidenF16 {
+        upper: bool,
+    },
+    /// f32 as f16: a scalar, or the lanes of one vector or two.
+    NarrowF16,
     AllTrue,
     /// Products of the even 32-bit lanes, without sign, in 64 bits.
     MulEven,
@@ -84,6 +90,12 @@ pub(super) enum Op {
     BytesDown(u8),
     /// The upper 128 bits moved down; the upper ones are anything.
     UpperHalf,
+    /// In each half of 128 bits the lanes of the lower or upper 64, of two vectors in turn.
+    Unpack {
+        upper: bool,
+    },
+    /// In each half of 128 bits the bytes of the second operand from there on, then those of the first.
+    Align(u8),
     /// `args[0]` is the address's base.
     Load {
         displacement: i32,
@@ -105,6 +117,13 @@ pub(super) enum Op {
         displacement: i32,
         region: Region,
     },
+    /// As `Store`, of a vector, past the caches.
+    StorePast {
+        displacement: i32,
+        region: Region,
+    },
+    /// Stores before it are seen by others before those after it.
+    Fence,
     /// The first bytes of a vector: 1, 2, 4, 8 or 16.
     StoreLow {
         displacement: i32,
@@ -136,21 +155,22 @@ impl Op {
             | Op::LoadMasked { displacement, region, .. }
             | Op::LoadHalf { displacement, region } => Some(Access { displacement, region, writes: false }),
             Op::Store { displacement, region }
+            | Op::StorePast { displacement, region }
             | Op::StoreLow { displacement, region, .. }
             | Op::Atomic { displacement, region, .. } => Some(Access { displacement, region, writes: true }),
             _ => None,
         }
     }
 
-    /// Whether it changes memory.
+    /// Whether it changes memory, or when others see that.
     pub(super) fn writes(self) -> bool {
-        self.memory().is_some_and(|access| access.writes)
+        self == Op::Fence || self.memory().is_some_and(|access| access.writes)
     }
 
     /// Whether it may be done anywhere, any number of times.
     pub(super) fn is_pure(self) -> bool {
         match self {
-            Op::Param(_) | Op::Arg(_) => false,
+            Op::Param(_) | Op::Arg(_) | Op::Fence => false,
             _ => self.memory().is_none_or(|a| a.region == Region::Constant && !a.writes),
         }
     }

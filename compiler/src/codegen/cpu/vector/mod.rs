@@ -35,15 +35,16 @@ pub(super) fn is_for(target: &CpuTarget) -> bool {
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
     check(nest, target)?;
-    let encoded = code(nest)?;
-    let features = CpuFeatures { avx: true, avx2: true, fma: true, ..CpuFeatures::default() };
+    let encoded = code(nest, target)?;
+    let f16c = target.features.f16c;
+    let features = CpuFeatures { avx: true, avx2: true, fma: true, f16c, ..CpuFeatures::default() };
     kernel::kernel(nest, encoded.bytes, VECTOR_BYTES, features)
 }
 
 /// The nest as machine instructions.
 pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
     check(nest, target)?;
-    let encoded = code(nest)?;
+    let encoded = code(nest, target)?;
     let mut text = String::new();
     let mut formatter = IntelFormatter::new();
     formatter.options_mut().set_space_after_operand_separator(true);
@@ -63,8 +64,8 @@ fn check(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> {
     kernel::check_supported(nest, true)
 }
 
-fn code(nest: &Nest) -> Result<encode::Encoded, CodegenError> {
-    let builder = emit::write(nest, build::Builder::new(VECTOR_BYTES, true));
+fn code(nest: &Nest, target: &CpuTarget) -> Result<encode::Encoded, CodegenError> {
+    let builder = emit::write(nest, build::Builder::new(VECTOR_BYTES, true, target.features.f16c));
     let selected = select::select(builder.finish(), VECTOR_BYTES);
     encode::encode(&selected, VECTOR_REGISTERS).map_err(|what| kernel::internal(nest, what))
 }

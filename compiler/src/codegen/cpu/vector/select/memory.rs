@@ -58,9 +58,12 @@ impl Select<'_> {
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)));
             }
-            Op::Store { .. } => {
+            Op::Store { .. } | Op::StorePast { .. } => {
                 let value = self.register(inst.args()[1]);
-                let mut draft = Draft::new(codes::moves(inst.ty).1);
+                let mut draft = Draft::new(match inst.op {
+                    Op::StorePast { .. } => Code::VEX_Vmovntps_m256_ymm,
+                    _ => codes::moves(inst.ty).1,
+                });
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 let form = match (inst.ty.is_vector(), inst.ty.lane) {
                     (false, Lane::I8) => Form::R8,

@@ -28,7 +28,17 @@ pub(super) fn select(mut f: Function, vector_bytes: usize) -> Selected {
     let pool = std::mem::take(&mut f.pool);
     let machine = Machine::new(vector_bytes);
     let registers = vec![None; f.insts.len()];
-    let mut select = Select { f: &f, needs: &needs, machine, pool, registers, block: Block(0) };
+    let mut select = Select {
+        f: &f,
+        needs: &needs,
+        machine,
+        pool,
+        registers,
+        block: Block(0),
+        next: None,
+        kept: Vec::new(),
+        keep: Vec::new(),
+    };
     select.function();
     Selected { machine: select.machine, pool: select.pool }
 }
@@ -41,6 +51,12 @@ struct Select<'f> {
     registers: Vec<Option<VReg>>,
     /// The block that is being written.
     block: Block,
+    /// The instruction after the one that is being written.
+    next: Option<Value>,
+    /// Constants that the instruction before read too: one load serves neighbours.
+    kept: Vec<(Value, VReg)>,
+    /// Those that this instruction reads and so does the next.
+    keep: Vec<(Value, VReg)>,
 }
 
 /// An instruction in the making.
@@ -107,9 +123,15 @@ impl Select<'_> {
             let params = self.f.block(block).params.clone();
             let params = params.into_iter().map(|p| self.define(p)).collect();
             self.machine.start(params);
-            for &v in &self.f.block(block).insts {
+            let insts = &self.f.block(block).insts;
+            for (n, &v) in insts.iter().enumerate() {
+                self.next = insts[n + 1..].iter().copied().find(|v| self.is_made(*v));
                 self.inst(v);
+                if self.is_made(v) {
+                    self.kept = std::mem::take(&mut self.keep);
+                }
             }
+            self.kept.clear();
             self.end(block, &places);
         }
         self.machine.connect();
@@ -195,11 +217,42 @@ impl Select<'_> {
         register
     }
 
+    /// Whether an instruction is written where it stands.
+    fn is_made(&self, v: Value) -> bool {
+        let op = self.f.inst(v).op;
+        let unused = self.needs.uses[v.index()] == 0 && !op.writes();
+        !(unused || self.needs.inside[v.index()] || is_alias(self.f, v))
+    }
+
+    /// A constant in a register that the neighbour reads too, where that is so.
+    fn shared_constant(&mut self, v: Value) -> Option<VReg> {
+        let ty = self.f.ty(v);
+        if class(ty) != RegClass::Float {
+            return None;
+        }
+        let before = self.kept.iter().chain(&self.keep).find(|(c, _)| *c == v).map(|(_, r)| *r);
+        let again = self.next.is_some_and(|next| {
+            let args = self.f.inst(next).args();
+            args.iter().any(|a| root(self.f, *a) == v && self.f.ty(*a).bytes() == ty.bytes())
+        });
+        if before.is_none() && !again {
+            return None;
+        }
+        let register = before.unwrap_or_else(|| self.constant(v));
+        if again && !self.keep.iter().any(|(c, _)| *c == v) {
+            self.keep.push((v, register));
+        }
+        Some(register)
+    }
+
     /// A value's register.
     fn register(&mut self, v: Value) -> VReg {
         let v = root(self.f, v);
         if self.f.inst(v).op.is_constant() {
-            return self.constant(v);
+            return match self.shared_constant(v) {
+                Some(register) => register,
+                None => self.constant(v),
+            };
         }
         if self.needs.inside[v.index()] {
             return match self.f.inst(v).op {
@@ -296,6 +349,9 @@ impl Select<'_> {
         if self.f.inst(source).op.is_constant() {
             let bytes = self.constant_bytes(source);
             if bytes.iter().any(|b| *b != 0) {
+                if let Some(register) = self.shared_constant(source) {
+                    return draft.use_(register, form);
+                }
                 let place = self.pool_place(bytes);
                 return draft.part(place);
             }
@@ -309,17 +365,18 @@ impl Select<'_> {
 
     fn inst(&mut self, v: Value) {
         let op = self.f.inst(v).op;
-        let unused = self.needs.uses[v.index()] == 0 && !op.writes();
         if let Op::Arg(n) = op {
             if n == 0 {
                 self.args(v);
             }
             return;
         }
-        if unused || self.needs.inside[v.index()] || is_alias(self.f, v) {
+        if !self.is_made(v) {
             return;
         }
-        if op.memory().is_some() {
+        if op == Op::Fence {
+            self.push(Draft::new(Code::Sfence));
+        } else if op.memory().is_some() {
             self.memory(v);
         } else if self.f.ty(v).is_vector() || self.f.ty(v).lane.is_float() || self.is_of_vectors(v) {
             self.vector(v);

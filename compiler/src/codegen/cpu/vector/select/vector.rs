@@ -35,6 +35,7 @@ impl Select<'_> {
                 let mask = self.select_mask(args[0], ty);
                 self.blend(v, mask, args[1], args[2]);
             }
+            Op::Blend if self.blend_by_number(v) => {}
             Op::Blend => {
                 let mask = self.register(args[0]);
                 self.blend(v, mask, args[1], args[2]);
@@ -76,6 +77,8 @@ impl Select<'_> {
                 let to = self.define(v);
                 self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
             }
+            Op::WidenF16 { upper } => self.widen_f16(v, upper),
+            Op::NarrowF16 => self.narrow_f16(v),
             Op::Narrow => self.narrow(v),
             Op::NarrowF64 => self.narrow_f64(v),
             Op::AllTrue => {
@@ -93,6 +96,13 @@ impl Select<'_> {
                 let draft = Draft::new(Code::VEX_Vpsrldq_ymm_ymm_imm8).def(to, form).use_(from, form);
                 self.push(draft.imm8(n));
             }
+            Op::Align(n) => {
+                let (a, b) = (self.register(args[0]), self.register(args[1]));
+                let to = self.define(v);
+                let draft = Draft::new(Code::VEX_Vpalignr_ymm_ymm_ymmm256_imm8).def(to, Form::Y);
+                self.push(draft.use_(a, Form::Y).use_(b, Form::Y).imm8(n));
+            }
+            Op::Unpack { upper } => self.two(v, codes::unpack(ty.lane, upper), args[0], args[1]),
             Op::UpperHalf => {
                 let from = self.half(args[0], true);
                 self.registers[v.index()] = Some(from);
@@ -320,6 +330,28 @@ impl Select<'_> {
         self.push(draft.use_(mask, Form::Y));
     }
 
+    /// A blend of lanes of 32 or 64 bits by a mask that is known: by a number in the instruction.
+    fn blend_by_number(&mut self, v: Value) -> bool {
+        let inst = *self.f.inst(v);
+        let (mask, a, b) = (root(self.f, inst.args()[0]), inst.args()[1], inst.args()[2]);
+        let code = match inst.ty.lane.bytes() {
+            4 => Code::VEX_Vblendps_ymm_ymm_ymmm256_imm8,
+            8 => Code::VEX_Vblendpd_ymm_ymm_ymmm256_imm8,
+            _ => return false,
+        };
+        if !self.f.inst(mask).op.is_constant() {
+            return false;
+        }
+        let lanes = self.constant_bytes(mask);
+        let lanes = lanes.chunks(inst.ty.lane.bytes()).enumerate();
+        let number = lanes.map(|(n, lane)| u8::from(lane[0] != 0) << n).sum();
+        let (a, b) = (self.register(a), self.register(b));
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, Form::Y).use_(b, Form::Y).use_(a, Form::Y);
+        self.push(draft.imm8(number));
+        true
+    }
+
     fn truncate(&mut self, v: Value) {
         let inst = *self.f.inst(v);
         let from = self.f.ty(inst.args()[0]);
@@ -500,6 +532,46 @@ impl Select<'_> {
         let to = self.define(v);
         let draft = Draft::new(Code::VEX_Vpermq_ymm_ymmm256_imm8).def(to, Form::Y);
         self.push(draft.use_(packed, Form::Y).imm8(0xD8));
+    }
+
+    fn widen_f16(&mut self, v: Value, upper: bool) {
+        let inst = *self.f.inst(v);
+        let from = inst.args()[0];
+        if inst.ty.is_vector() {
+            let half = self.half(from, upper);
+            let to = self.define(v);
+            let draft = Draft::new(Code::VEX_Vcvtph2ps_ymm_xmmm128).def(to, Form::Y);
+            return self.push(draft.use_(half, Form::X));
+        }
+        let bits = self.register(from);
+        let bits = self.moved_to_vector(bits, false);
+        let to = self.define(v);
+        self.push(Draft::new(Code::VEX_Vcvtph2ps_xmm_xmmm64).def(to, Form::X).use_(bits, Form::X));
+    }
+
+    fn narrow_f16(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        // To nearest, ties to even.
+        let how = 0;
+        if !inst.ty.is_vector() {
+            let from = self.register(inst.args()[0]);
+            let half = self.fresh_vector();
+            let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8).def(half, Form::X);
+            self.push(draft.use_(from, Form::X).imm8(how));
+            let to = self.define(v);
+            return self.push(Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32).use_(half, Form::X));
+        }
+        let mut halves = Vec::new();
+        for &arg in inst.args() {
+            let (from, to) = (self.register(arg), self.fresh_vector());
+            let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8).def(to, Form::X);
+            self.push(draft.use_(from, Form::Y).imm8(how));
+            halves.push(to);
+        }
+        match halves[..] {
+            [low, high] => self.join(v, low, high),
+            _ => self.registers[v.index()] = halves.first().copied(),
+        }
     }
 
     fn narrow_f64(&mut self, v: Value) {

@@ -1,0 +1,231 @@
+//! Accesses whose lanes are far apart while points that are written out lie side by side: whole vectors along those, and
+//! transposed in registers.
+//!
+//! ```text
+//! unrolled u of 8 { lanes l of 8 { Y[l, u] = x } }  =>  x of each u; transposed; lane by lane 8 elements at once
+//! unrolled u of 8 { lanes l of 8 { .. X[l, u] .. } }  =>  8 elements of each lane; transposed; the vector of each u
+//! ```
+
+use rooftile_artifact::DType;
+
+use super::super::ssa::{At, Bin, Ssa};
+use super::address::{LaneStep, Linear, Place};
+use super::lanes::{Lanes, lane_of};
+use super::memory::Walk;
+use super::scope::Binding;
+use super::{Emitter, LaneLoop};
+use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Space, Stmt, VarId};
+
+/// A pass of a loop that is written out.
+#[derive(Clone, Debug)]
+pub(super) struct Pass {
+    var: VarId,
+    /// The counter in each pass.
+    values: Vec<i64>,
+    /// Which one it is.
+    at: usize,
+    /// Index of its scope.
+    scope: usize,
+    /// Branches and real loops around it.
+    controls: usize,
+}
+
+/// A store that is made of several passes together.
+struct Block<'s> {
+    lane: VarId,
+    lanes: Vec<i64>,
+    before: &'s [Stmt],
+    buffer: BufferId,
+    index: &'s [ExprId],
+    value: ExprId,
+}
+
+impl<B: Ssa> Emitter<'_, B> {
+    /// The pass of a loop that begins here, in a scope of its own.
+    pub(super) fn pass(&self, var: VarId, values: &[i64], at: usize) -> Pass {
+        let (scope, controls) = (self.scopes.innermost(), self.scopes.controls());
+        Pass { var, values: values.to_vec(), at, scope, controls }
+    }
+
+    /// Loads lanes that are far apart, where the next passes of a loop that is written out read what lies beside them.
+    pub(super) fn load_transposed(
+        &mut self,
+        buffer: BufferId,
+        index: &[ExprId],
+        n: usize,
+        place: (B::Value, i32, LaneStep<B::Value>),
+    ) -> Option<Lanes<B::Value>> {
+        let dtype = self.nest.buffers[buffer].dtype;
+        let lane = lane_of(dtype);
+        if dtype == DType::Bool || !self.b.can_transpose(lane) {
+            return None;
+        }
+        let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
+        let (controls, passes) = (self.scopes.controls(), self.passes_around.clone());
+        let whole = |p: &&Pass| n % per == 0 && p.values.len() % per == 0 && p.controls == controls;
+        let pass = passes.iter().rev().filter(whole).find(|p| self.is_beside(p, index))?;
+        let (row, (base, displacement, step)) = (pass.at % per, place);
+        let offset = i64::from(displacement) - (row * lane.bytes()) as i64;
+        let mut walk = Walk { base, offset, step };
+        let rows: Vec<B::Value> = (0..n)
+            .map(|l| {
+                let at = self.walk(buffer, &mut walk, l);
+                self.b.load(ty, at)
+            })
+            .collect();
+        let chunks = rows.chunks(per).map(|rows| self.b.transpose(rows)[row]).collect();
+        Some(Lanes { ty: lane, chunks })
+    }
+
+    /// Whether an access moves to the next element from one pass to the next, and by nothing else.
+    fn is_beside(&mut self, pass: &Pass, index: &[ExprId]) -> bool {
+        let [first, second, ..] = pass.values[..] else { return false };
+        let (a, b) = (self.linear_at(pass.var, first, index), self.linear_at(pass.var, second, index));
+        let moved: Vec<i64> = a.iter().zip(&b).map(|(a, b)| b.constant - a.constant).collect();
+        let beside = second - first == 1
+            && moved.split_last().is_some_and(|(last, others)| *last == 1 && others.iter().all(|d| *d == 0));
+        let lane_is_last = a.last().is_some_and(|l| l.lane != 0);
+        // What else the index is made of is the same in all passes.
+        beside
+            && !lane_is_last
+            && a.iter().zip(&b).all(|(a, b)| a.terms == b.terms)
+            && a.iter().flat_map(|l| l.terms.keys()).all(|e| self.eval_dep(*e).1.scope < pass.scope)
+    }
+
+    /// The indices where a counter has a value.
+    fn linear_at(&mut self, var: VarId, value: i64, index: &[ExprId]) -> Vec<Linear> {
+        let before = std::mem::replace(&mut self.bindings[var.index()].0, Binding::Const(value));
+        let all = index.iter().map(|i| self.linear(*i)).collect();
+        self.bindings[var.index()].0 = before;
+        all
+    }
+
+    /// Writes all passes of a loop whose lanes store to places far apart, side by side from pass to pass. `false`, and
+    /// nothing is written, where it is not that.
+    pub(super) fn store_transposed(&mut self, var: VarId, values: &[i64], body: &[Stmt]) -> bool {
+        let Some(block) = self.transposable(values, body) else { return false };
+        let dtype = self.nest.buffers[block.buffer].dtype;
+        let lane = lane_of(dtype);
+        let (per, n) = (self.per_chunk(lane), block.lanes.len());
+        let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len());
+        for (at, value) in values.iter().enumerate() {
+            let row = self.in_pass(var, (*value, at, values), &block, |e| {
+                let pass = e.passes_around.last().cloned();
+                if at == 0 && !pass.is_some_and(|p| e.is_beside(&p, block.index)) {
+                    return None;
+                }
+                e.block(block.before);
+                let v = e.eval(block.value);
+                Some(e.per_lane(&v, dtype, lane, n))
+            });
+            match row {
+                Some(row) => rows.push(row),
+                None => return false,
+            }
+        }
+        for (group, rows) in rows.chunks(per).enumerate() {
+            let first = values[group * per];
+            self.in_pass(var, (first, group * per, values), &block, |e| {
+                let Place::Strided { base, displacement, step } = e.place(block.buffer, block.index).0 else {
+                    return;
+                };
+                let mut walk = Walk { base, offset: displacement.into(), step };
+                let mut stores = Vec::with_capacity(n);
+                for c in 0..n / per {
+                    let chunks: Vec<B::Value> = rows.iter().map(|r| r.chunks[c]).collect();
+                    for (l, column) in e.b.transpose(&chunks).into_iter().enumerate() {
+                        stores.push((column, e.walk(block.buffer, &mut walk, c * per + l)));
+                    }
+                }
+                e.store_vectors(block.buffer, &stores, step);
+            });
+        }
+        self.scopes.memory_written();
+        true
+    }
+
+    /// What `f` writes in one pass of the loop that is written out, within the lane loop inside.
+    fn in_pass<R>(
+        &mut self,
+        var: VarId,
+        (value, at, values): (i64, usize, &[i64]),
+        block: &Block<'_>,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.scopes.push(false);
+        self.scopes.next_statement();
+        self.bind(var, Binding::Const(value));
+        let pass = self.pass(var, values, at);
+        self.passes_around.push(pass);
+        self.scopes.push(false);
+        self.bind(block.lane, Binding::Lane);
+        self.lanes = Some(LaneLoop { var: block.lane, values: block.lanes.clone(), only: None });
+        let result = f(self);
+        self.lanes = None;
+        self.scopes.pop();
+        self.passes_around.pop();
+        self.scopes.pop();
+        result
+    }
+
+    /// A lane loop alone that ends in its only store, to memory that it does not read.
+    fn transposable<'s>(&self, values: &[i64], body: &'s [Stmt]) -> Option<Block<'s>> {
+        let [Stmt::Loop { var: lane, lo, hi, step, kind: LoopKind::Lanes, body }] = body else { return None };
+        let (Stmt::Store { buffer, index, value }, before) = body.split_last()? else { return None };
+        let lanes = self.constant_passes((*lo, *hi, *step))?;
+        let place = &self.nest.buffers[*buffer];
+        let element = lane_of(place.dtype);
+        let per = self.per_chunk(element);
+        let fits = self.lanes.is_none()
+            && place.dtype != DType::Bool
+            && self.b.can_transpose(element)
+            && lanes.len() >= per
+            && lanes.len() % per == 0
+            && values.len() >= per
+            && values.len() % per == 0
+            && matches!(place.space, Space::Global(_) | Space::Local)
+            && before.iter().all(|s| matches!(s, Stmt::Let { .. }));
+        let reads = |e: ExprId| {
+            let (mut found, mut seen) = (false, std::collections::BTreeSet::new());
+            self.nest.for_each_load(e, &mut seen, &mut |b, _| {
+                found |= self.nest.buffers[b].space == place.space;
+            });
+            found
+        };
+        let lets = before.iter().filter_map(|s| match s {
+            Stmt::Let { value, .. } => Some(*value),
+            _ => None,
+        });
+        let apart = !lets.chain([*value]).chain(index.iter().copied()).any(reads);
+        // Of lanes whose step is known the elements lie side by side already.
+        let by_lane =
+            index.last().is_some_and(|i| matches!(self.nest.exprs[*i].kind, ExprKind::Var(v) if v == *lane));
+        (fits && apart && !by_lane).then(|| Block {
+            lane: *lane,
+            lanes,
+            before,
+            buffer: *buffer,
+            index,
+            value: *value,
+        })
+    }
+
+    /// Whole vectors, `step` bytes apart: past the caches where the buffer is for that.
+    fn store_vectors(
+        &mut self,
+        buffer: BufferId,
+        stores: &[(B::Value, At<B::Value>)],
+        step: LaneStep<B::Value>,
+    ) {
+        let (Some(small), Some((_, first))) = (self.small[buffer.index()], stores.first()) else {
+            stores.iter().for_each(|(v, at)| self.b.store(*v, *at));
+            return;
+        };
+        let apart = match step {
+            LaneStep::Const(c) => self.int64(c),
+            LaneStep::Value(v) => v,
+        };
+        let refused = self.b.binary(Bin::Or, small, apart);
+        self.store_past_caches(stores, *first, refused);
+    }
+}
