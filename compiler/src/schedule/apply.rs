@@ -47,6 +47,7 @@ pub(crate) fn apply(
         order: Vec::new(),
         policy: Policy::Greedy,
         stages: Vec::new(),
+        past_caches: Vec::new(),
         products: Vec::new(),
         allow,
         contract: target.cpu().is_some_and(|cpu| contracts(allow, cpu)),
@@ -276,6 +277,12 @@ impl Apply<'_> {
                     if self.form.func.values[v].name == *value {
                         self.form.info[v.index()].place = Some(self.near(*place));
                     }
+                }
+            }
+            Verb::Nontemporal(name) => {
+                // Nothing tells the code of a GPU to do so.
+                if let (Some(tensor), Some(cpu)) = (self.tensor(name), self.target.cpu()) {
+                    self.setup.past_caches.push((tensor, i64::try_from(cpu.l3).unwrap_or(i64::MAX)));
                 }
             }
             Verb::Recompute(value) => inline::recompute(self.form, value)?,

@@ -14,11 +14,17 @@ use super::say::{Wishes, plan_of};
 use super::stage::Stage;
 use super::{Allow, bounds, default_gpu, split};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{AxisId, AxisKind, ExprKind, ReduceOp, StoreKind, TensorId, TileSize};
+use crate::hir::ir::{
+    AssignOp, AxisId, AxisKind, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId, TileSize,
+};
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
 /// Extent up to which a constant axis is written out whole.
 const SMALL: i64 = 16;
+
+/// Rows and columns of a tile that is transposed: its lines of both tensors stay in the first-level cache, and its rows are
+/// long enough to be fetched ahead.
+const TRANSPOSED_TILE: i64 = 64;
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -84,6 +90,13 @@ fn propose(
     if unroll {
         model.write_out(&chosen, &mut specs);
     }
+    if let (true, Some(t)) = (unroll && target.vector_bytes >= 32, model.transposition(&chosen)) {
+        // Vectors along what is read, transposed in registers; a line of what is written at once.
+        let per = i64::try_from(target.vector_bytes / t.element).unwrap_or(8);
+        let tiles = vec![TRANSPOSED_TILE];
+        specs[t.read.index()] = AxisSpec { lanes: Some(per), tiles: tiles.clone(), ..AxisSpec::default() };
+        specs[t.written.index()] = AxisSpec { unroll: Some(2 * per), tiles, ..AxisSpec::default() };
+    }
     let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
     if let Some(c) = &contraction {
         block_contraction(form, (target, allow), c, &shared, &mut specs, &mut setup);
@@ -99,10 +112,30 @@ fn propose(
         }
     }
     setup.specs = specs;
+    if target.vector_bytes >= 32 {
+        setup.past_caches = written_once(form, &chosen);
+    }
     if parallel && shared.is_empty() {
         in_parts(form, allow, i64::try_from(target.threads).unwrap_or(1), &mut setup);
     }
     setup
+}
+
+/// Outputs that are only written, side by side along lanes.
+fn written_once(form: &Form, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
+    let side_by_side = |index: &[ExprId]| {
+        let last = index.last().map(|e| &form.func.exprs[*e].kind);
+        matches!(last, Some(ExprKind::Axis(a)) if lanes.contains(a))
+    };
+    let stores = |tensor: TensorId| {
+        let mut stores = form.stmts.iter().filter_map(move |(_, s)| match &s.action {
+            Action::Store { tensor: t, index, op, .. } if *t == tensor => Some((index, *op)),
+            _ => None,
+        });
+        stores.all(|(index, op)| op == AssignOp::Set && side_by_side(index))
+    };
+    let outputs = form.func.tensors.iter().filter(|(_, t)| t.role == Role::Out);
+    outputs.map(|(t, _)| t).filter(|t| stores(*t)).collect()
 }
 
 /// Nothing but the tiles of folds.
@@ -114,6 +147,14 @@ pub(super) fn fold_specs(form: &Form) -> Vec<AxisSpec> {
         }
     }
     specs
+}
+
+/// The only statement over two axes stores along one of them what it reads along the other.
+struct Transposition {
+    written: AxisId,
+    read: AxisId,
+    /// Bytes of an element.
+    element: usize,
 }
 
 /// `acc[u,v] += A[u,k] * B[k,v]`: the axis to write out, that of the lanes, the reduced one, and `B`.
@@ -343,6 +384,33 @@ impl<'a> Model<'a> {
                 *scores.entry(*a).or_default() += if side_by_side { weight } else { -weight };
             }
         }
+    }
+
+    /// A store alone, along the lanes, of what is side by side along another axis.
+    fn transposition(&self, lanes: &BTreeSet<AxisId>) -> Option<Transposition> {
+        let mut deepest = self.deepest().into_iter();
+        let (Some(s), None) = (deepest.next(), deepest.next()) else { return None };
+        let Action::Store { tensor, index, op: AssignOp::Set, expr, .. } = &self.form.stmts[s].action else {
+            return None;
+        };
+        let along = |index: &[ExprId]| match self.form.func.exprs[*index.last()?].kind {
+            ExprKind::Axis(a) => Some(a),
+            _ => None,
+        };
+        let written = along(index).filter(|a| lanes.contains(a))?;
+        let ExprKind::Load { tensor: from, index: at, .. } = &self.form.func.exprs[*expr].kind else {
+            return None;
+        };
+        let read = along(at).filter(|a| *a != written && self.blockable(*a))?;
+        let apart = self.apart();
+        let dtype = |t: TensorId| self.form.func.tensors[t].dtype;
+        let element = dtype(*tensor).size();
+        let alike = element == dtype(*from).size() && matches!(element, 4 | 8) && !dtype(*from).is_complex();
+        (alike && apart.contains(&written) && apart.contains(&read)).then_some(Transposition {
+            written,
+            read,
+            element,
+        })
     }
 
     /// Small constant axes are written out whole, except some.

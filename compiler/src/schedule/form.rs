@@ -97,6 +97,8 @@ pub(crate) struct Stmt {
     pub(crate) every: Option<(AxisId, i64)>,
     /// Along an axis whose points run by threads, all of them run it, also those beyond the end.
     pub(crate) whole: Option<AxisId>,
+    /// It adds up the lanes that this value has in a block, two at a time; of a scan, the value itself.
+    pub(crate) pairs: Option<ValueId>,
     /// What it adds to memory that several chunks see is added by atomic operations: passes may meet there.
     pub(crate) atomic: bool,
     /// Its place in the source.
@@ -429,8 +431,17 @@ impl Form {
     /// A new statement.
     pub(crate) fn stmt(&mut self, action: Action, axes: Vec<AxisId>, span: Span) -> StmtId {
         let axes = self.sorted(axes);
-        let stmt =
-            Stmt { action, axes, levels: None, copies: false, every: None, whole: None, atomic: false, span };
+        let stmt = Stmt {
+            action,
+            axes,
+            levels: None,
+            copies: false,
+            every: None,
+            whole: None,
+            pairs: None,
+            atomic: false,
+            span,
+        };
         self.stmts.push(stmt)
     }
 
@@ -552,16 +563,21 @@ impl Form {
 
     /// The first value of an accumulator.
     pub(crate) fn identity(&mut self, op: ReduceOp, dtype: DType, span: Span) -> ExprId {
-        let v = match op {
-            ReduceOp::Sum | ReduceOp::Dot => Scalar::Int(0),
-            ReduceOp::Prod => Scalar::Int(1),
-            ReduceOp::Any => Scalar::Bool(false),
-            ReduceOp::All => Scalar::Bool(true),
-            ReduceOp::Max | ReduceOp::Argmax => extreme(dtype, false),
-            ReduceOp::Min | ReduceOp::Argmin => extreme(dtype, true),
-        };
-        self.constant(v.cast(dtype), dtype, span)
+        self.constant(identity(op, dtype), dtype, span)
     }
+}
+
+/// What an operator leaves everything as it is with.
+pub(crate) fn identity(op: ReduceOp, dtype: DType) -> Scalar {
+    let v = match op {
+        ReduceOp::Sum | ReduceOp::Dot => Scalar::Int(0),
+        ReduceOp::Prod => Scalar::Int(1),
+        ReduceOp::Any => Scalar::Bool(false),
+        ReduceOp::All => Scalar::Bool(true),
+        ReduceOp::Max | ReduceOp::Argmax => extreme(dtype, false),
+        ReduceOp::Min | ReduceOp::Argmin => extreme(dtype, true),
+    };
+    v.cast(dtype)
 }
 
 /// The reduction that an update is a step of; a plain store is none.

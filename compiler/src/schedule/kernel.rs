@@ -11,7 +11,7 @@ use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
 use super::{Allow, bounds, code_size, hoist, mma, partial, scans, stage, storage};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{ExprId, Tensor, ValueId};
+use crate::hir::ir::{ExprId, Tensor, TensorId, ValueId};
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, Space};
 use crate::schedule::plan::AxisRef;
@@ -27,6 +27,8 @@ pub(crate) struct Setup {
     pub(crate) policy: Policy,
     /// Tensors to copy near.
     pub(crate) stages: Vec<stage::Stage>,
+    /// Tensors that are written past the caches from so many bytes on.
+    pub(crate) past_caches: Vec<(TensorId, i64)>,
     /// Sums that matrix units compute.
     pub(crate) products: Vec<mma::Product>,
     /// What the task allows.
@@ -205,6 +207,9 @@ fn lower_copied(
     for (n, (_, tensor)) in form.func.tensors.iter().enumerate() {
         let view = views.get(n).and_then(Option::as_ref);
         let binding = bind_tensor(&mut emitter, n, tensor, view)?;
+        if let Some((_, bytes)) = setup.past_caches.iter().find(|(t, _)| t.index() == n) {
+            emitter.b.store_past_caches(binding.buffer, *bytes);
+        }
         emitter.tensors.push(binding);
     }
     for ((body, cores), group) in phases.iter().zip(&groups) {

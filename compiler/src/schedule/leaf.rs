@@ -136,6 +136,18 @@ impl Emitter<'_> {
             let y = self.cast(y, from, dtype, span)?;
             x = self.combine(BinaryOp::Mul, x, y, dtype);
         }
+        self.add_to(value, op, x, atomic)
+    }
+
+    /// `value = op(value, x)`.
+    pub(super) fn add_to(
+        &mut self,
+        value: ValueId,
+        op: ReduceOp,
+        x: Val,
+        atomic: bool,
+    ) -> Result<(), Diagnostic> {
+        let dtype = self.form.func.values[value].dtype;
         if atomic && self.is_seen_by_all(value)? {
             return self.atomic_accumulate(value, monoid(op), x);
         }

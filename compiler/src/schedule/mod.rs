@@ -118,6 +118,7 @@ pub fn lower(
                 order: Vec::new(),
                 policy: Policy::Naive,
                 stages: Vec::new(),
+                past_caches: Vec::new(),
                 products: Vec::new(),
                 allow: Allow::default(),
                 contract: false,

@@ -569,6 +569,7 @@ impl<'a> Args<'a> {
                 let e = self.positional("the layout")?;
                 Verb::Layout { tensor, layout: self.word(e, &LAYOUTS)? }
             }
+            "nontemporal" => Verb::Nontemporal(self.anchor(Anchor::Tensor)?),
             "inplace" => {
                 Verb::Inplace { kept: self.anchor(Anchor::Tensor)?, replaced: self.anchor(Anchor::Tensor)? }
             }
@@ -758,6 +759,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
             ("layout", vec![positional(tensor), positional(layout)])
         }
         Verb::Inplace { kept, replaced } => ("inplace", vec![positional(kept), positional(replaced)]),
+        Verb::Nontemporal(tensor) => ("nontemporal", vec![positional(tensor)]),
         Verb::FuseOnline(value) => ("fuse_online", vec![positional(value)]),
         Verb::Specialize(size) => ("specialize", vec![positional(size)]),
         Verb::Math { function, ulp } => ("math", vec![positional(function), named("ulp", amount(ulp))]),

@@ -1,7 +1,8 @@
 //! Reductions over an axis that has lanes: one partial result a lane, combined after the loop.
 //!
 //! ```text
-//! for j { s += e }   =>   p[0..n] = 0;  for j step n { lanes l: p[l] += e };  for l { s += p[l] }
+//! for j { s += e }   =>   p[0..n] = 0;  for j step n { lanes l: p[l] += e };
+//!                         lanes l of n/2: p1[l] = p[l] + p[l + n/2];  lanes l of n/4: p2[l] = p1[l] + p1[l + n/4];  ..  s += p
 //! ```
 //!
 //! Threads do not see each other's registers: what each has summed goes by way of near memory. Those of a subgroup can ask
@@ -12,6 +13,8 @@
 //!                                  threads t: p1 = p + p of thread t ^ 1;  threads t: p2 = p1 + p1 of thread t ^ 2; ..
 //!                                  threads t: q[t] = p of w;  for t step w { s += q[t] }
 //! ```
+//!
+//! A scan runs in the same way: each lane adds that one lane before, two, four, ..; then the carry (`emit/pairs.rs`).
 //!
 //! This changes the association of the reduction. Maxima, minima and integers do not mind; float sums and products need
 //! `allow reassoc`. Without it the lanes of the elements are computed together and added one after the other.
@@ -25,6 +28,14 @@ use crate::hir::ir::{AxisId, ReduceOp, ValueId};
 
 /// Gives every reduction over lanes its partial results, where that is allowed.
 pub(crate) fn lane_partials(form: &mut Form, levels: &Levels, setup: &Setup) {
+    for s in form.stmts.handles().collect::<Vec<_>>() {
+        if let Action::Scan { value, run, op, axis, .. } = form.stmts[s].action
+            && levels.has_lanes(axis)
+            && reassociates(form.func.values[run].dtype, op, setup.allow)
+        {
+            form.stmts[s].pairs = Some(value);
+        }
+    }
     form.replace_stmts(&mut |form, s| {
         let axis = candidate(form, levels, setup.allow, s)?;
         Some(split(form, levels, setup.group.exchange, s, axis))
@@ -97,6 +108,7 @@ fn split(form: &mut Form, levels: &Levels, exchange: i64, s: StmtId, axis: AxisI
     // Partial results are a chunk's own.
     form.stmts[combine].atomic = std::mem::take(&mut form.stmts[s].atomic);
     form.stmts[combine].every = (every > 1).then_some((axis, every));
+    form.stmts[combine].pairs = (levels.threads(axis) == 1).then_some(partial);
     all.push(combine);
     all
 }

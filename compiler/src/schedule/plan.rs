@@ -208,6 +208,8 @@ pub enum Verb {
         /// Replaced by `kept`.
         replaced: String,
     },
+    /// `nontemporal(C)`: what is written to a tensor goes past the caches, where it has more bytes than they hold.
+    Nontemporal(String),
     /// `fuse_online(e)`: online rescaling of a row operation.
     FuseOnline(String),
     /// `specialize(D)`: a size fixed at compile time.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::form::Form;
 use super::levels::AxisSpec;
 use super::stage::Stage;
-use crate::hir::ir::{AxisId, AxisKind, TileSize};
+use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
 use crate::schedule::plan::{Amount, AxisRef, Plan, Verb};
 
 /// What is wanted of a kernel.
@@ -17,6 +17,8 @@ pub(crate) struct Wishes {
     pub(crate) order: Vec<AxisRef>,
     /// Tensors to copy near.
     pub(crate) stages: Vec<Stage>,
+    /// Tensors that are written past the caches.
+    pub(crate) past_caches: Vec<TensorId>,
     /// Values that are computed again at each use.
     pub(crate) again: Vec<String>,
     /// Sums for the matrix units.
@@ -80,6 +82,8 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     verbs.extend(vectors);
     verbs.extend(unrolls);
     verbs.extend(wishes.products.into_iter().map(Verb::Mma));
+    let past = wishes.past_caches.iter().map(|t| Verb::Nontemporal(form.func.tensors[*t].name.clone()));
+    verbs.extend(past);
     verbs.extend(wishes.again.into_iter().map(Verb::Recompute));
     verbs.extend(wishes.parts);
     Plan { verbs }

@@ -121,7 +121,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),
         verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
-        verb("nontemporal", "nontemporal(C)", First(Tensor), NotYet),
+        verb("nontemporal", "nontemporal(C)", First(Tensor), Everywhere),
         verb("prefetch", "prefetch(A, n)", First(Tensor), NotYet),
         verb("table", "table(f)", First(Function), NotYet),
         verb("fuse_stages", "fuse_stages(s, radix)", First(Axis), NotYet),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rooftile_compiler::hir::ir::{
-    AxisKind, Expr, ExprId, ExprKind, File, Func, FuncId, ReduceOp, Role, Stmt, StmtKind, StoreKind,
-    TileSize, ValueKind,
+    AxisKind, Expr, ExprId, ExprKind, File, Func, FuncId, FuncKind, ReduceOp, Role, Stmt, StmtKind,
+    StoreKind, TileSize, ValueKind,
 };
 
 /// An axis name, over all kernels that have it.
@@ -45,6 +45,8 @@ pub struct TensorAnchor {
     pub name: String,
     /// Some kernel reads it without writing it, so that a copy of a part can be made.
     pub read: bool,
+    /// Some kernel writes it without reading it.
+    pub written: bool,
     /// Dimensions.
     pub rank: usize,
     /// Its storage is the program's own: a buffer of a pipeline, or an input of constant content.
@@ -173,12 +175,17 @@ impl Walk<'_> {
             add(&mut self.anchors.values, &value.name);
         }
         for (_, tensor) in func.tensors.iter() {
+            let written = func.kind == FuncKind::Kernel && tensor.role == Role::Out;
             let own = tensor.role == Role::Buf || tensor.constant;
             match self.anchors.tensors.iter_mut().find(|t| t.name == tensor.name) {
-                Some(t) => t.own |= own,
+                Some(t) => {
+                    t.own |= own;
+                    t.written |= written;
+                }
                 None => self.anchors.tensors.push(TensorAnchor {
                     name: tensor.name.clone(),
                     read: tensor.role == Role::In,
+                    written,
                     rank: tensor.shape.len(),
                     own,
                 }),

@@ -104,4 +104,17 @@ impl Mutator {
         }
         Some(Class::X)
     }
+
+    /// Sets or drops writing a tensor past the caches.
+    pub(super) fn past_caches(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let written: Vec<&str> =
+            self.anchors.tensors.iter().filter(|t| t.written).map(|t| t.name.as_str()).collect();
+        let tensor = (*rng.pick(&written)?).to_owned();
+        let before = plan.verbs.len();
+        plan.verbs.retain(|v| !matches!(v, Verb::Nontemporal(t) if *t == tensor));
+        if plan.verbs.len() == before {
+            plan.verbs.push(Verb::Nontemporal(tensor));
+        }
+        Some(Class::X)
+    }
 }

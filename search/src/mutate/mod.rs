@@ -59,6 +59,8 @@ pub enum Operator {
     Recompute,
     /// Storage order of a tensor.
     Layout,
+    /// Writing a tensor past the caches.
+    PastCaches,
     /// Partial reductions.
     Split,
     /// How a scan runs.
@@ -81,7 +83,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 26] = [
+    pub const ALL: [Operator; 27] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -99,6 +101,7 @@ impl Operator {
         Operator::Keep,
         Operator::Recompute,
         Operator::Layout,
+        Operator::PastCaches,
         Operator::Split,
         Operator::Scan,
         Operator::Scatter,
@@ -131,6 +134,7 @@ impl Operator {
             Operator::Keep => "keep",
             Operator::Recompute => "recompute",
             Operator::Layout => "layout",
+            Operator::PastCaches => "past_caches",
             Operator::Split => "split",
             Operator::Scan => "scan",
             Operator::Scatter => "scatter",
@@ -243,6 +247,7 @@ impl Mutator {
             Operator::Keep => self.keep(&mut child.plan, rng),
             Operator::Recompute => self.recompute(&mut child.plan, rng),
             Operator::Layout => self.layout(&mut child.plan, rng),
+            Operator::PastCaches => self.past_caches(&mut child.plan, rng),
             Operator::Split => self.split(&mut child.plan, rng),
             Operator::Scan => self.scan(&mut child.plan, rng),
             Operator::Scatter => self.scatter(&mut child.plan, rng),
@@ -321,6 +326,7 @@ impl Mutator {
             // On the CPU these change no loop, or none that `tile` does not change as well.
             Operator::Tail | Operator::Roll | Operator::FuseOnline => false,
             Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
+            Operator::PastCaches => !self.gpu() && a.tensors.iter().any(|t| t.written),
             Operator::Stage => a.tensors.iter().any(|t| t.read),
             Operator::Keep => !a.values.is_empty(),
             Operator::Recompute => !a.lets.is_empty(),

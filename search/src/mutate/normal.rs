@@ -30,7 +30,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Mma(value) => (20, value),
         Verb::Warps(_) => (21, ""),
         Verb::Graph => (22, ""),
-        Verb::Other { text, .. } => (23, text),
+        Verb::Nontemporal(tensor) => (23, tensor),
+        Verb::Other { text, .. } => (24, text),
     }
 }
 

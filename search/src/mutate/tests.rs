@@ -21,7 +21,8 @@ pub(crate) fn matmul_anchors() -> Anchors {
         tile: Some(tile.into()),
         ..AxisAnchor::default()
     };
-    let tensor = |name: &str, read| TensorAnchor { name: name.into(), read, rank: 2, own: false };
+    let tensor =
+        |name: &str, read| TensorAnchor { name: name.into(), read, written: !read, rank: 2, own: false };
     Anchors {
         axes: vec![axis("i", "bm", false, false), axis("j", "bn", false, true), axis("k", "bk", true, false)],
         values: vec!["acc".into()],

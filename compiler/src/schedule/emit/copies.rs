@@ -132,7 +132,8 @@ impl Emitter<'_> {
         let points = if self.axes[axis.index()].single {
             self.reached(axis, self.levels.threads(axis))
         } else {
-            self.b.int(self.levels.block_count(axis))
+            let whole = self.levels.block_count(axis);
+            self.b.int(self.axes[axis.index()].narrow.unwrap_or(whole))
         };
         Ok((None, self.named(points)))
     }

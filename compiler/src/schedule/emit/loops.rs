@@ -14,6 +14,9 @@ use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
+/// Lanes of the narrowest blocks at the end of a range.
+const FEWEST_LANES: i64 = 4;
+
 impl Emitter<'_> {
     /// The range of a step level where it stands.
     pub(super) fn bounds(&mut self, level: LevelId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
@@ -185,8 +188,29 @@ impl Emitter<'_> {
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
+        let mut rest = middle;
+        for lanes in self.narrower(axis, step) {
+            let n = self.b.int(lanes);
+            let length = self.b.sub(last, rest);
+            let blocks = self.b.binary(BinaryOp::DivNonNeg, length, n);
+            let whole = self.b.mul(blocks, n);
+            let end = self.b.add(rest, whole);
+            let end = self.named(end);
+            self.axes[axis.index()].narrow = Some(lanes);
+            self.serial(level, (rest, end, lanes), body)?;
+            rest = end;
+        }
         self.axes[axis.index()] = saved;
-        self.points(level, (middle, hi), body)
+        self.points(level, (rest, hi), body)
+    }
+
+    /// The lanes of the blocks after the last full one of `step` points: each half of the one before, as long as what is
+    /// left is worth code of its own. At the end of another axis it is not.
+    fn narrower(&self, axis: AxisId, step: i64) -> Vec<i64> {
+        if !self.levels.has_lanes(axis) || self.group > 0 || self.axes.iter().any(|a| a.single) {
+            return Vec::new();
+        }
+        std::iter::successors(Some(step / 2), |n| Some(n / 2)).take_while(|n| *n >= FEWEST_LANES).collect()
     }
 
     /// A loop over `lo..hi` whose blocks have one point, or one for each thread.
@@ -249,7 +273,7 @@ impl Emitter<'_> {
         let axis = self.levels.all[level].axis;
         if !self.axes[axis.index()].single && !lanes && self.selects_table(axis, body) {
             let saved = self.axes[axis.index()];
-            for n in 0..count {
+            for n in 0..saved.narrow.unwrap_or(count) {
                 self.axes[axis.index()].unit = Some(self.b.int(n));
                 self.trees(body)?;
             }
@@ -276,6 +300,7 @@ impl Emitter<'_> {
             let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
             self.axes[axis.index()].unit = Some(self.b.var(var));
             let body = self.collect(f)?;
+            let count = saved.narrow.unwrap_or(count);
             let (lo, hi) = (self.b.int(0), self.b.int(count));
             let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
             self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });

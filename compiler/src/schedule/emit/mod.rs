@@ -1,4 +1,5 @@
-//! From the tree of loops to a nest. Loops with a block below them are peeled: full blocks, then single points; where
+//! From the tree of loops to a nest. Loops with a block below them are peeled: full blocks, narrower ones of lanes, then
+//! single points; where
 //! reads leave a tensor at its edges, blocks of the interior read without the edge rule and the ends are single points.
 //!
 //! ```text
@@ -9,6 +10,7 @@ mod atomic;
 mod copies;
 mod loops;
 mod matrix;
+mod pairs;
 mod promote;
 mod scans;
 mod values;
@@ -68,6 +70,8 @@ struct AxisState {
     every: i64,
     /// Blocks have one point; one for each thread, below the end of the axis.
     single: bool,
+    /// Points of a block that has fewer than its level says, since the range ends before.
+    narrow: Option<i64>,
     /// Where single points end.
     end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis.
@@ -213,6 +217,12 @@ impl<'a> Emitter<'a> {
             Tree::Leaf(s) => self.leaf(*s),
             Tree::Loop { .. } if self.cooperative(tree)? => Ok(()),
             Tree::Loop { level, lanes, body, .. } => match self.levels.all[*level].kind {
+                LevelKind::Block { count, .. } if !lanes && self.adds_pairs(body) => {
+                    body.iter().try_for_each(|t| self.pairs(*level, count, t))
+                }
+                LevelKind::Block { count, .. } if !lanes && self.scans_lanes(*level, count, body) => {
+                    self.scanned(*level, count, body)
+                }
                 LevelKind::Block { count, .. } => self.block(*level, count, *lanes, body),
                 LevelKind::Threads { count } => {
                     let run_by = (self.every(*level, body), self.whole(*level, body));

@@ -59,7 +59,10 @@ impl Emitter<'_> {
         let Some(panel) = dim.panel else { return Ok(vec![self.b.add(offset, rest)]) };
         let n = self.b.int(panel);
         let outer = self.b.binary(BinaryOp::DivNonNeg, offset, n);
-        let full = at.is_none() && !state.single && self.levels.block_count(dim.axis) == panel;
+        let full = at.is_none()
+            && !state.single
+            && state.narrow.is_none()
+            && self.levels.block_count(dim.axis) == panel;
         let inner = if full {
             rest
         } else {
