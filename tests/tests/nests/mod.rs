@@ -139,6 +139,9 @@ pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
         }
         let id = g.b.add_buffer(&format!("g{slot}"), dtype, &shape, Space::Global(slot));
         decls.push((dtype, extents));
+        if g.rng.random_bool(0.3) {
+            g.b.store_past_caches(id, [0, i64::MAX][g.rng.random_range(0..2)]);
+        }
         g.tables.push(Table { id, dtype, width, kind });
     }
     // A place for functions, which nothing reads, and one for atomics.
