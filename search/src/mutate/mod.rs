@@ -10,6 +10,7 @@ mod loops;
 mod memory;
 mod normal;
 pub mod space;
+mod time;
 mod tune;
 
 use rooftile_compiler::schedule::anchors as plausible;
@@ -69,6 +70,8 @@ pub enum Operator {
     Ragged,
     /// How lists are built.
     Append,
+    /// Steps of a repeat that are taken at once.
+    TimeTile,
     /// Online rescaling.
     FuseOnline,
     /// One verb that the compiler finds plausible.
@@ -81,7 +84,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 26] = [
+    pub const ALL: [Operator; 27] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -104,6 +107,7 @@ impl Operator {
         Operator::Scatter,
         Operator::Ragged,
         Operator::Append,
+        Operator::TimeTile,
         Operator::FuseOnline,
         Operator::Plausible,
         Operator::Fresh,
@@ -136,6 +140,7 @@ impl Operator {
             Operator::Scatter => "scatter",
             Operator::Ragged => "ragged",
             Operator::Append => "append",
+            Operator::TimeTile => "time_tile",
             Operator::FuseOnline => "fuse_online",
             Operator::Plausible => "plausible",
             Operator::Fresh => "fresh",
@@ -248,6 +253,7 @@ impl Mutator {
             Operator::Scatter => self.scatter(&mut child.plan, rng),
             Operator::Ragged => self.ragged(&mut child.plan, rng),
             Operator::Append => self.append(&mut child.plan, rng),
+            Operator::TimeTile => self.time_tile(&mut child.plan, rng),
             Operator::FuseOnline => self.fuse_online(&mut child.plan, rng),
             Operator::Plausible => self.plausible_verb(&mut child.plan, rng),
             Operator::Fresh => self.fresh(&mut child.plan, rng),
@@ -316,6 +322,7 @@ impl Mutator {
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
             Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
+            Operator::TimeTile => self.plausible.as_ref().is_some_and(|p| !p.repeats.is_empty()),
             Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
             // On the CPU these change no loop, or none that `tile` does not change as well.

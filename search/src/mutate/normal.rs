@@ -30,7 +30,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Mma(value) => (20, value),
         Verb::Warps(_) => (21, ""),
         Verb::Graph => (22, ""),
-        Verb::Other { text, .. } => (23, text),
+        Verb::TimeTile { axis, .. } => (23, axis),
+        Verb::Other { text, .. } => (24, text),
     }
 }
 

@@ -6,7 +6,7 @@ use rooftile_artifact::DType;
 
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
-use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
+use crate::hir::ir::{AxisId, ExprId, ExprKind};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
 use crate::schedule::bounds;
@@ -208,7 +208,7 @@ impl Emitter<'_> {
         (lo, hi): (nest::ExprId, nest::ExprId),
     ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
         let stmts = Tree::stmts(body);
-        let mut edges: Vec<(i64, i64, TensorId, usize)> = Vec::new();
+        let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
         while let Some(e) = work.pop() {
@@ -219,9 +219,14 @@ impl Emitter<'_> {
             if let ExprKind::Load { tensor, index, leaves } = kind {
                 for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
                     if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
-                        edges.push((a, z, *tensor, d));
+                        edges.push((a, z, self.form.func.tensors[*tensor].shape[d]));
                     }
                 }
+            }
+            if let Some(cut) = self.form.cuts.get(&axis)
+                && cut.wrapped == Some(e)
+            {
+                edges.push((0, 0, cut.hi));
             }
             work.extend(operands(kind));
         }
@@ -229,10 +234,10 @@ impl Emitter<'_> {
             return Ok(None);
         }
         let (mut first, mut last) = (lo, hi);
-        for (a, z, tensor, d) in edges {
+        for (a, z, extent) in edges {
             let least = self.b.int(-a);
             first = self.b.max(first, least);
-            let extent = self.pure(self.form.func.tensors[tensor].shape[d])?;
+            let extent = self.pure(extent)?;
             let most = self.b.add_int(extent, -z);
             last = self.b.min(last, most);
         }
