@@ -185,8 +185,13 @@ impl Emitter<'_> {
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
+        let rest = if self.may_run_twice(axis, body) {
+            self.last_block(level, (first, middle, last), step, body)?
+        } else {
+            middle
+        };
         self.axes[axis.index()] = saved;
-        self.points(level, (middle, hi), body)
+        self.points(level, (rest, hi), body)
     }
 
     /// A loop over `lo..hi` whose blocks have one point, or one for each thread.

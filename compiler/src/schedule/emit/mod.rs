@@ -11,6 +11,7 @@ mod loops;
 mod matrix;
 mod promote;
 mod scans;
+mod tails;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

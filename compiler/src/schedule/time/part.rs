@@ -122,7 +122,8 @@ pub(super) fn part(
 
 /// What is left of an axis' loops inside a block.
 fn inner(spec: &AxisSpec) -> AxisSpec {
-    AxisSpec { tiles: spec.steps().into_iter().skip(1).collect(), ..spec.clone() }
+    // Parts are as long as they come, and rarely a number of blocks.
+    AxisSpec { tiles: spec.steps().into_iter().skip(1).collect(), shift: true, ..spec.clone() }
 }
 
 /// A loop as a stage knows it: the loops over blocks, of the axes that have such, are outside.
