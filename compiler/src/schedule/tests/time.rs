@@ -190,7 +190,6 @@ fn drawn_plans_with_steps_at_once_agree_with_the_oracle() {
             }
         }
     }
-    println!("{legal} legal, refused: {refused:#?}");
     assert!(legal > refused.values().sum::<usize>(), "{legal} legal, {refused:?}");
 }
 
