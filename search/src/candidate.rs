@@ -79,6 +79,7 @@ pub fn amounts(verb: &Verb) -> Vec<&Amount> {
         Verb::Vector { lanes: amount, .. }
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. }
+        | Verb::TimeTile { steps: amount, .. }
         | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }
@@ -99,6 +100,7 @@ pub fn amounts_mut(verb: &mut Verb) -> Vec<&mut Amount> {
         Verb::Vector { lanes: amount, .. }
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. }
+        | Verb::TimeTile { steps: amount, .. }
         | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }

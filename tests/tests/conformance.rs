@@ -14,13 +14,7 @@ use rooftile_tests::subject::Entry;
 use rooftile_tests::tally::Tally;
 
 /// What is known to fail, and why: (suite and entry, reason).
-const KNOWN_FAILURES: &[(&str, &str)] = &[
-    ("written dsl-examples/scan.tile:scan1", "a scan in parts is kept whole, and nothing bounds its extent"),
-    (
-        "written tests/samples/13_scan.tile:scan1",
-        "a scan in parts is kept whole, and nothing bounds its extent",
-    ),
-];
+const KNOWN_FAILURES: &[(&str, &str)] = &[];
 
 fn known(suite: &str) -> Vec<(&'static str, &'static str)> {
     let of_suite = |(name, why): &(&'static str, &'static str)| {

@@ -1,11 +1,12 @@
 //! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`](mod@verify) checks it,
-//! [`print`](mod@print) shows it, [`hash`] names it, [`eval`] says what its operators mean, [`interp`] runs it.
+//! [`print`](mod@print) shows it, [`hash`] names it, [`inline`](mod@inline) writes it into another, [`eval`] says what its operators mean, [`interp`] runs it.
 
 pub mod affine;
 pub mod build;
 pub mod eval;
 pub mod hash;
 pub mod host;
+pub mod inline;
 pub mod interp;
 pub mod ir;
 pub mod print;

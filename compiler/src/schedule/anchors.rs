@@ -7,8 +7,9 @@ use rooftile_artifact::{HostExpr, Target};
 
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
-use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage};
-use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, TensorId, ValueKind};
+use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage, time};
+use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
+use crate::hir::walk::for_each_stmt;
 
 /// What a task may allow at most: anchors say what is possible, tasks what is permitted.
 const ALL: Allow = Allow { contract: true, reassoc: true, online: true, atomics: true };
@@ -28,6 +29,8 @@ pub struct Anchors {
     pub tensors: Vec<TensorAnchor>,
     /// Values and tensors that are sums of products.
     pub products: Vec<String>,
+    /// Counters of repeats of which several steps can be taken at once.
+    pub repeats: Vec<String>,
 }
 
 /// How an axis runs.
@@ -109,7 +112,8 @@ impl Anchors {
     #[must_use]
     pub fn on(self, target: &Target) -> Anchors {
         let gpu = target.gpu();
-        Anchors { gpu: gpu.is_some(), matrices: gpu.is_some_and(|t| !t.matrices.is_empty()), ..self }
+        let repeats = if gpu.is_some() { Vec::new() } else { self.repeats };
+        Anchors { gpu: gpu.is_some(), matrices: gpu.is_some_and(|t| !t.matrices.is_empty()), repeats, ..self }
     }
 }
 
@@ -128,6 +132,15 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
         t.staged_by.clear();
         t.staged_in.clear();
     }
+    let func = &file.funcs[entry];
+    for_each_stmt(&func.body, &mut |stmt| {
+        if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind {
+            let repeat = time::Repeat { axis: *axis, pingpong, body, span: stmt.span };
+            if time::is_legal(file, func, &repeat) {
+                add(&mut out.repeats, vec![func.axes[*axis].name.clone()]);
+            }
+        }
+    });
     out
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rooftile_artifact::Scalar;
+use rooftile_artifact::{DType, Scalar};
 
 use super::form::{Form, operands};
 use crate::hir::ir::{AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Function, TensorId, UnaryOp};
@@ -84,7 +84,10 @@ fn non_negative_within(form: &Form, e: ExprId, depth: u32) -> bool {
     match &expr.kind {
         ExprKind::Const(Scalar::Int(v)) => *v >= 0,
         ExprKind::Size(_) => true,
-        ExprKind::Axis(a) => go(form.func.axes[*a].lo),
+        ExprKind::Axis(a) => match form.cuts.get(a) {
+            Some(cut) => cut.wrapped.is_none() && go(cut.lo),
+            None => go(form.func.axes[*a].lo),
+        },
         ExprKind::Binary(op, a, b) => match op {
             BinaryOp::Add | BinaryOp::Mul | BinaryOp::Div => expr.dtype.is_int() && go(*a) && go(*b),
             BinaryOp::Rem => go(*b),
@@ -171,6 +174,11 @@ pub(crate) fn offset(form: &Form, e: ExprId, axis: AxisId) -> Option<(i64, i64)>
             let (base, (lo, hi)) = (offset(form, *a, axis)?, numeric(form, *b)?);
             Some((base.0.checked_sub(hi)?, base.1.checked_sub(lo)?))
         }
+        // Indices fit the integer types that they are converted to.
+        ExprKind::Cast(a) => {
+            let signed = |e: ExprId| matches!(form.func.exprs[e].dtype, DType::Int { signed: true, bits } if bits >= 32);
+            if signed(e) && signed(*a) { offset(form, *a, axis) } else { None }
+        }
         _ => None,
     }
 }
@@ -201,7 +209,8 @@ pub(crate) fn is_inside(form: &Form, tensor: TensorId, d: usize, index: ExprId) 
     match form.func.exprs[index].kind {
         ExprKind::Axis(a) if form.is_dimension(a) => {
             let axis = &form.func.axes[a];
-            non_negative(form, axis.lo) && axis.parents.is_empty() && same(form, axis.hi, extent)
+            let (lo, hi) = form.cuts.get(&a).map_or((axis.lo, axis.hi), |cut| (cut.lo, cut.hi));
+            non_negative(form, lo) && axis.parents.is_empty() && same(form, hi, extent)
         }
         _ => match (numeric(form, index), literal(form, extent)) {
             (Some((lo, hi)), Some(n)) => lo >= 0 && hi < n,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::form::Form;
-use crate::diag::{Code, Diagnostic};
+use crate::diag::{Code, Diagnostic, Span};
 use crate::nest::ir::{BinaryOp, ExprId, ExprKind, LoopKind, Nest, Stmt};
 use crate::nest::verify::threads;
 
@@ -24,13 +24,20 @@ const EXCHANGE: u64 = 50;
 /// # Errors
 /// E0504.
 pub(crate) fn check(form: &Form, nest: &Nest) -> Result<(), Diagnostic> {
+    check_nest(&form.func.name, form.func.span, nest)
+}
+
+/// As [`check`], of a nest of that name.
+///
+/// # Errors
+/// E0504.
+pub(crate) fn check_nest(name: &str, span: Span, nest: &Nest) -> Result<(), Diagnostic> {
     let operations = nest.phases.iter().map(|p| block(nest, &p.body, 1)).fold(0, u64::saturating_add);
     if operations <= MOST {
         return Ok(());
     }
-    let message =
-        format!("the blocks of `{}` become {operations} operations, of at most {MOST}", form.func.name);
-    Err(Diagnostic::error(Code::Illegal, form.func.span, message)
+    let message = format!("the blocks of `{name}` become {operations} operations, of at most {MOST}");
+    Err(Diagnostic::error(Code::Illegal, span, message)
         .help("use smaller `unroll` and `vector` counts, or along fewer axes"))
 }
 

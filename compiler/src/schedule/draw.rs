@@ -2,7 +2,9 @@
 //! refused; [`super::lower`] decides.
 
 use crate::schedule::anchors::{Anchors, AxisAnchor, AxisRole, TensorAnchor, ValueAnchor};
-use crate::schedule::plan::{Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
+use crate::schedule::plan::{
+    Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TimeStyle, Verb,
+};
 
 /// A source of choices: a number below its argument, which is not zero.
 pub type Pick<'a> = dyn FnMut(usize) -> usize + 'a;
@@ -14,6 +16,7 @@ const TILES: &[i64] = &[4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512];
 const INNER_TILES: &[i64] = &[8, 16, 32];
 const SUBGROUPS: &[i64] = &[1, 2, 4, 8];
 const PARTS: &[i64] = &[2, 4, 8, 16];
+const STEPS: &[i64] = &[2, 3, 4, 8];
 
 fn one_of<T: Clone>(items: &[T], pick: &mut Pick<'_>) -> Option<T> {
     (!items.is_empty()).then(|| items[pick(items.len())].clone())
@@ -30,7 +33,9 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
         anchors.axes.iter().filter(|a| a.role != AxisRole::Counter && f(a)).collect()
     };
     let blockable = |a: &AxisAnchor| !a.bounds_others && a.constant != Some(1);
-    Some(match pick(15) {
+    // Steps of a repeat are taken at once rather often: much of what else is drawn then applies to them.
+    let kinds = if anchors.repeats.is_empty() { 15 } else { 18 };
+    Some(match pick(kinds) {
         0 | 1 => {
             let a = one_of(&axes(&blockable), pick)?;
             let axis = a.name.clone();
@@ -97,6 +102,10 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             let a = one_of(&axes(&|a| a.splits), pick)?;
             let merge = if a.atomic_merge && pick(2) == 0 { Merge::Atomic } else { Merge::TwoPass };
             Verb::Split { axis: a.name.clone(), parts: amount(PARTS, pick), merge }
+        }
+        15.. => {
+            let axis = one_of(&anchors.repeats, pick)?;
+            Verb::TimeTile { axis, steps: amount(STEPS, pick), style: TimeStyle::Overlapped }
         }
         _ => {
             let special: Vec<&TensorAnchor> = anchors
@@ -271,6 +280,7 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
         (Verb::Mma(x), Verb::Mma(y)) => x == y,
+        (Verb::TimeTile { axis: x, .. }, Verb::TimeTile { axis: y, .. }) => x == y,
         (Verb::Order(_), Verb::Order(_))
         | (Verb::Warps(_), Verb::Warps(_))
         | (Verb::Parallel { .. }, Verb::Parallel { .. })

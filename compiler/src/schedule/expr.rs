@@ -10,7 +10,9 @@ use super::bounds;
 use super::emit::{BindingDim, Emitter, Val, machine_type};
 use super::form::operands;
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{BinaryOp as HirOp, Edge, ExprId, ExprKind, Function, TensorId, UnaryOp as HirUnary};
+use crate::hir::ir::{
+    AxisId, BinaryOp as HirOp, Edge, ExprId, ExprKind, Function, TensorId, UnaryOp as HirUnary,
+};
 use crate::nest::ir::{self as nest, BinaryOp, MathFn, Space, UnaryOp};
 
 /// Tables up to this size are chains of selects where their index is not a literal.
@@ -135,7 +137,10 @@ impl Emitter<'_> {
                 let v = self.lower(a)?;
                 self.unary(op, v, dtype, expr.span)
             }
-            ExprKind::Binary(op, a, b) => self.binary(op, a, b, dtype, expr.span),
+            ExprKind::Binary(op, a, b) => match self.unwrapped(e) {
+                Some(axis) => Ok(Val::Real(self.axis(axis)?)),
+                None => self.binary(op, a, b, dtype, expr.span),
+            },
             ExprKind::Call(f, args) => self.call(e, f, &args, dtype),
             ExprKind::Select(c, a, b) => {
                 let cond = self.real(c)?;
@@ -162,6 +167,12 @@ impl Emitter<'_> {
             }
             ExprKind::Reduce { .. } | ExprKind::Scan { .. } => Err(self.unsupported(e, "a reduction here")),
         }
+    }
+
+    /// The axis whose index an expression brings back from beyond its end, where it is not beyond.
+    fn unwrapped(&self, e: ExprId) -> Option<AxisId> {
+        let wraps = |a: &&AxisId| self.form.cuts.get(a).is_some_and(|c| c.wrapped == Some(e));
+        self.form.func.exprs[e].axes.iter().find(wraps).copied().filter(|a| self.is_interior(*a))
     }
 
     fn both(&mut self, a: Option<nest::ExprId>, b: nest::ExprId) -> nest::ExprId {
@@ -203,6 +214,7 @@ impl Emitter<'_> {
         let mut outside: Vec<(nest::ExprId, Scalar)> = Vec::new();
         for (d, ix) in index.iter().enumerate() {
             let i = self.real(*ix)?;
+            let first = self.first(tensor, d)?.unwrap_or(zero);
             let axes = self.form.func.exprs[*ix].axes.clone();
             let near =
                 axes.iter().any(|a| self.is_interior(*a) && bounds::offset(self.form, *ix, *a).is_some());
@@ -212,12 +224,15 @@ impl Emitter<'_> {
                     Some(Edge::Const(v)) => {
                         let (low, high) = (self.b.le(zero, i), self.b.lt(i, n));
                         let inside = self.b.and(low, high);
-                        let safe = self.b.select(inside, i, zero);
+                        let safe = self.b.select(inside, i, first);
                         outside.push((inside, v));
                         at.push(safe);
                     }
                     Some(edge) => {
-                        let step = axes.iter().find_map(|a| bounds::offset(self.form, *ix, *a));
+                        // An axis that goes on beyond its end may be further away.
+                        let within = |a: &&AxisId| self.form.cuts.get(a).is_none_or(|c| c.wrapped.is_none());
+                        let step =
+                            axes.iter().filter(within).find_map(|a| bounds::offset(self.form, *ix, *a));
                         at.push(self.edge(edge, i, n, step));
                     }
                     None => at.push(i),
@@ -226,7 +241,7 @@ impl Emitter<'_> {
                 && !near
                 && !bounds::is_inside(self.form, tensor, d, *ix)
             {
-                at.push(self.b.select(guard, i, zero));
+                at.push(self.b.select(guard, i, first));
             } else {
                 at.push(i);
             }
@@ -244,6 +259,14 @@ impl Emitter<'_> {
             };
         }
         Ok(v)
+    }
+
+    /// An index that is in memory along a dimension of a window; `None` for other tensors, where 0 is.
+    fn first(&mut self, tensor: TensorId, d: usize) -> Result<Option<nest::ExprId>, Diagnostic> {
+        let Some(Some(axis)) = self.form.windows.get(&tensor).and_then(|dims| dims.get(d)) else {
+            return Ok(None);
+        };
+        self.pure(self.form.func.axes[*axis].lo).map(Some)
     }
 
     /// An index brought back inside `0..n` by an edge rule. `step` bounds how far it lies from an axis of the extent.

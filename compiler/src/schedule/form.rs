@@ -40,6 +40,22 @@ pub(crate) struct Form {
     pub(crate) maps: BTreeMap<ValueId, Vec<Vec<ExprId>>>,
     /// Sums of products by matrix units.
     pub(crate) products: Vec<Product>,
+    /// Axes that run over a part of what they were to run over.
+    pub(crate) cuts: BTreeMap<AxisId, Cut>,
+    /// Tensors of which only elements near the points that the loops visit are in memory, with the axis that each
+    /// dimension lies along.
+    pub(crate) windows: BTreeMap<TensorId, Vec<Option<AxisId>>>,
+}
+
+/// The whole of an axis of which a part is run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// First value.
+    pub(crate) lo: ExprId,
+    /// One past the last.
+    pub(crate) hi: ExprId,
+    /// The part may go on beyond the whole: what its index comes back to.
+    pub(crate) wrapped: Option<ExprId>,
 }
 
 /// What is known of a value besides its type and axes.

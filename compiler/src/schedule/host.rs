@@ -43,7 +43,7 @@ pub(crate) fn of_nest(
 }
 
 /// The expression with a kernel's sizes and scalars replaced by those of a launch.
-fn substitute(e: HostExpr, sizes: &[HostExpr], scalars: &[HostExpr]) -> Option<HostExpr> {
+pub(crate) fn substitute(e: HostExpr, sizes: &[HostExpr], scalars: &[HostExpr]) -> Option<HostExpr> {
     let go = |e: Box<HostExpr>| substitute(*e, sizes, scalars);
     Some(match e {
         HostExpr::Size(n) => sizes.get(n)?.clone(),

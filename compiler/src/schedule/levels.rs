@@ -73,6 +73,8 @@ pub(crate) struct AxisSpec {
     pub(crate) threads: Option<i64>,
     /// Whether the outermost level is shared out over the cores.
     pub(crate) parallel: bool,
+    /// Whether the last block may overlap its neighbour.
+    pub(crate) shift: bool,
 }
 
 impl AxisSpec {
@@ -105,6 +107,8 @@ pub(crate) struct Levels {
     pub(crate) order: Vec<LevelId>,
     /// Levels whose loops are shared out over the cores.
     pub(crate) parallel: Vec<LevelId>,
+    /// Axes whose last block may overlap its neighbour.
+    shifted: Vec<AxisId>,
 }
 
 impl Levels {
@@ -151,6 +155,11 @@ impl Levels {
         self.blocks(axis).find_map(count).unwrap_or(1)
     }
 
+    /// Whether the last block of an axis may overlap its neighbour.
+    pub(crate) fn shifts(&self, axis: AxisId) -> bool {
+        self.shifted.contains(&axis)
+    }
+
     /// Whether a level runs by threads.
     pub(crate) fn is_threads(&self, level: LevelId) -> bool {
         matches!(self.all[level].kind, LevelKind::Threads { .. })
@@ -181,6 +190,7 @@ impl Levels {
             if form.is_dimension(axis) {
                 let spec = specs.get(axis.index()).cloned().unwrap_or_default();
                 levels.cut(form, axis, &spec);
+                levels.shifted.extend(spec.shift.then_some(axis));
             }
         }
         levels.order_by(form, wanted, span)?;

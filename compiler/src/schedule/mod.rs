@@ -4,7 +4,8 @@
 //! The way of a kernel: the *normal form* (`normal`, `form`) is a list of statements
 //! with explicit axes and no reduction inside an expression; `levels` cuts axes into loops and orders them; `fuse`
 //! gathers statements into a tree of loops, as far as dependences (`access`) allow; `storage` decides where values
-//! live; `emit`, `leaf` and `expr` write the nest. `program` turns calls, repeats and copies of a pipeline into steps.
+//! live; `emit`, `leaf` and `expr` write the nest. `program` turns calls, repeats and copies of a pipeline into steps;
+//! `time` makes several steps of a repeat one.
 //! `docs/schedules.md` documents every verb.
 
 mod access;
@@ -39,6 +40,7 @@ mod scans;
 mod split;
 mod stage;
 mod storage;
+mod time;
 pub mod verbs;
 
 #[cfg(test)]
@@ -138,7 +140,13 @@ pub fn lower(
         Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
         Choice::Naive | Choice::Default { .. } => BTreeMap::new(),
     };
-    program::program(file, entry, &orders, &mut kernels).map_err(|d| vec![d])
+    let time = match choice {
+        Choice::Planned { plan, assignment, allow } => {
+            Some(time::TimePlan { plan, assignment, allow: *allow, target })
+        }
+        Choice::Naive | Choice::Default { .. } => None,
+    };
+    program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])
 }
 
 /// The cost model's choice as a plan. A kernel's plan gives the loops of [`Choice::Default`] whatever values tunables
@@ -153,7 +161,7 @@ pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &Target) -
         plans.push(plan);
         Ok(nest)
     };
-    program::program(file, entry, &BTreeMap::new(), &mut kernels).ok()?;
+    program::program(file, entry, &BTreeMap::new(), None, &mut kernels).ok()?;
     Some(merge::merge(&plans, &|plan| {
         let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
         lower(file, entry, &choice, target).is_ok()

@@ -35,6 +35,8 @@ pub(crate) fn normalise(func: &Func, tables: &[Table]) -> Result<Form, Diagnosti
         tables: tables.to_vec(),
         maps: BTreeMap::new(),
         products: Vec::new(),
+        cuts: BTreeMap::new(),
+        windows: BTreeMap::new(),
     };
     for v in func.values.handles() {
         let axes = func.values[v].axes.clone();

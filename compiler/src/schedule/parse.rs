@@ -7,7 +7,7 @@ use crate::syntax::print_expr;
 
 use super::plan::{
     Amount, AppendVia, AxisRef, Merge, Place, Plan, RaggedVia, ScanVia, ScatterVia, TailStyle, TensorLayout,
-    Verb,
+    TimeStyle, Verb,
 };
 use super::verbs::{self, Anchor, Anchors, Effect, VerbInfo};
 
@@ -148,7 +148,12 @@ pub fn parse_verb(
         return Err(Box::new(d));
     };
     let cpu = target == "cpu";
-    let has_effect = info.effect == Effect::Everywhere || info.effect == Effect::Gpu && !cpu;
+    let has_effect = match info.effect {
+        Effect::Everywhere => true,
+        Effect::Cpu => cpu,
+        Effect::Gpu => !cpu,
+        Effect::GpuNotYet | Effect::NotYet => false,
+    };
     if !has_effect && is_made(target) {
         let reason = no_effect(target, matches!(info.effect, Effect::Gpu | Effect::GpuNotYet));
         let message = format!("`{}` {reason}", info.name);
@@ -580,6 +585,15 @@ impl<'a> Args<'a> {
                 };
                 Verb::Math { function, ulp }
             }
+            "time_tile" => {
+                const STYLES: [(&str, TimeStyle); 2] =
+                    [("overlapped", TimeStyle::Overlapped), ("trapezoid", TimeStyle::Trapezoid)];
+                let axis = self.anchor(Anchor::Axis)?;
+                let steps = self.next_amount("the number of steps")?;
+                let style = self.named_word("style", &STYLES)?.unwrap_or(TimeStyle::Overlapped);
+                self.foreign(&["keep"]);
+                Verb::TimeTile { axis, steps, style }
+            }
             "graph" => {
                 let e = self.positional("`on`")?;
                 if !self.word(e, &[("on", true), ("off", false)])? {
@@ -763,6 +777,14 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::FuseOnline(value) => ("fuse_online", vec![positional(value)]),
         Verb::Specialize(size) => ("specialize", vec![positional(size)]),
         Verb::Math { function, ulp } => ("math", vec![positional(function), named("ulp", amount(ulp))]),
+        Verb::TimeTile { axis, steps, style } => {
+            let style = match style {
+                TimeStyle::Overlapped => "overlapped",
+                TimeStyle::Trapezoid => "trapezoid",
+            };
+            let args = vec![positional(axis), Arg::Expr(amount(steps)), named("style", name(style))];
+            ("time_tile", args)
+        }
         Verb::Graph => ("graph", vec![positional("on")]),
         Verb::Other { name, text, .. } => (name, parse_args(name, text)),
     };

@@ -115,7 +115,6 @@ fn on_the_cpu_it_is_a_warning() {
         messages("cpu", "mma(acc) time_tile(t, 4) stage(A, at = k, depth = 2, async) ragged(e, via = warp)"),
         @"
         Warning E0505 `mma` is for GPUs and has no effect on cpu
-        Warning E0505 `time_tile` has no effect on cpu yet
         Warning E0505 `depth` of `stage` is for GPUs and has no effect on cpu
         Warning E0505 `warp` of `ragged` is for GPUs and has no effect on cpu
         "

@@ -221,6 +221,15 @@ pub enum Verb {
         /// Error accepted, in units in the last place.
         ulp: Amount,
     },
+    /// `time_tile(t, n, style = overlapped)`: `n` steps of a repeat at once, block by block.
+    TimeTile {
+        /// The counter of the repeat.
+        axis: String,
+        /// Steps; 1 leaves the repeat as it is.
+        steps: Amount,
+        /// How blocks meet.
+        style: TimeStyle,
+    },
     /// `graph(on)`: all commands of a program are recorded once, and a run submits them. This is what always happens.
     Graph,
     /// A verb that is known and checked for its anchors but has no effect, kept as written.
@@ -240,6 +249,15 @@ impl Verb {
     pub fn shares_out(&self) -> bool {
         matches!(self, Verb::Parallel { .. } | Verb::Grid { .. })
     }
+}
+
+/// How blocks of the grid that are taken through several steps meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum TimeStyle {
+    /// Each computes what it needs around it for itself.
+    Overlapped,
+    /// Blocks that shrink with the steps, then those between them that grow.
+    Trapezoid,
 }
 
 /// How partial reductions are merged.

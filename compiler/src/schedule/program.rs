@@ -8,6 +8,7 @@ use rooftile_artifact::program::{BufferDecl, Contract, Mode, Program, ScalarPara
 use super::host;
 use super::kernel::{KernelNest, ViewShape, ViewShapeDim};
 use super::layout::{self, Order};
+use super::time::{Repeat, TimePlan};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId,
@@ -20,7 +21,8 @@ type Steps = BTreeMap<AxisId, usize>;
 /// Makes the loops of a kernel whose parameters lie in their buffers as the views say.
 pub(crate) type Kernels<'a> = dyn FnMut(FuncId, &[Option<ViewShape>]) -> Result<KernelNest, Diagnostic> + 'a;
 
-/// The program of a kernel or pipeline, whose tensors lie in the orders given for their numbers.
+/// The program of a kernel or pipeline, whose tensors lie in the orders given for their numbers, and whose repeats take
+/// several steps at once as a plan says.
 ///
 /// # Errors
 /// What the kernels report, host expressions that cannot be computed, and E0504 for orders that do not go together.
@@ -28,6 +30,7 @@ pub(crate) fn program(
     file: &File,
     entry: FuncId,
     orders: &BTreeMap<usize, Order>,
+    time: Option<TimePlan<'_>>,
     kernels: &mut Kernels<'_>,
 ) -> Result<Module, Diagnostic> {
     let func = &file.funcs[entry];
@@ -60,6 +63,7 @@ pub(crate) fn program(
         func,
         kernels,
         orders,
+        time,
         places: (0..buffers.len()).collect(),
         made: Vec::new(),
         nests: Vec::new(),
@@ -75,7 +79,7 @@ pub(crate) fn program(
         let scalars = func.scalars.handles().map(|s| HostExpr::Scalar(s.index())).collect();
         let views = (0..func.tensors.len()).map(|t| maker.whole(t)).collect();
         let slots = maker.places.clone();
-        vec![maker.launch(entry, views, slots, sizes, scalars)?]
+        vec![maker.launch(Call { callee: entry, views, slots, sizes, scalars })?]
     };
     let steps = before.into_iter().chain(main).chain(after).collect();
     let program = Program {
@@ -126,23 +130,43 @@ struct Made {
     nest: KernelNest,
 }
 
-struct Maker<'a, 'k> {
-    file: &'a File,
-    func: &'a Func,
+/// Makes the steps of a program.
+pub(super) struct Maker<'a, 'k> {
+    pub(super) file: &'a File,
+    pub(super) func: &'a Func,
     kernels: &'a mut Kernels<'k>,
     /// The orders of dimensions that differ from the signature's.
     orders: &'a BTreeMap<usize, Order>,
+    /// What says how many steps of a repeat are taken at once.
+    time: Option<TimePlan<'a>>,
     /// The buffer of each tensor.
-    places: Vec<usize>,
+    pub(super) places: Vec<usize>,
     made: Vec<Made>,
-    nests: Vec<Nest>,
-    buffers: Vec<BufferDecl>,
-    steps: Steps,
+    pub(super) nests: Vec<Nest>,
+    pub(super) buffers: Vec<BufferDecl>,
+    /// The step variable of each counter.
+    pub(super) steps: Steps,
     step_vars: usize,
 }
 
+/// A launch of a kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// The kernel.
+    callee: FuncId,
+    /// How its tensors lie in the buffers.
+    pub(super) views: Vec<Option<ViewShape>>,
+    /// The buffer of each tensor.
+    slots: Vec<usize>,
+    /// Its sizes, then those of views.
+    pub(super) sizes: Vec<HostExpr>,
+    /// Its scalars.
+    pub(super) scalars: Vec<HostExpr>,
+}
+
 impl Maker<'_, '_> {
-    fn host(&self, e: ExprId) -> Result<HostExpr, Diagnostic> {
+    /// An expression of the pipeline for the host.
+    pub(super) fn host(&self, e: ExprId) -> Result<HostExpr, Diagnostic> {
         host::of_hir(self.func, e, &self.steps)
     }
 
@@ -200,20 +224,47 @@ impl Maker<'_, '_> {
         Ok((self.places[a.index()], self.places[b.index()]))
     }
 
+    /// A new counter of the program.
+    pub(super) fn new_step_var(&mut self) -> usize {
+        self.step_vars += 1;
+        self.step_vars - 1
+    }
+
+    /// The buffers that change places after each pass of a repeat.
+    pub(super) fn swaps(&self, pingpong: &[(TensorId, TensorId)]) -> Result<Vec<(usize, usize)>, Diagnostic> {
+        pingpong.iter().map(|(a, b)| self.alike(*a, *b)).collect()
+    }
+
     fn block(&mut self, body: &[Stmt]) -> Result<Vec<Step>, Diagnostic> {
-        body.iter().map(|s| self.stmt(s)).collect()
+        let mut steps = Vec::new();
+        for stmt in body {
+            if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind
+                && let Some(plan) = self.time
+            {
+                let n = plan.steps(&self.func.axes[*axis].name, stmt.span)?;
+                if n > 1 {
+                    let repeat = Repeat { axis: *axis, pingpong, body, span: stmt.span };
+                    steps.extend(self.time_tiled(&plan, n, &repeat)?);
+                    continue;
+                }
+            }
+            steps.push(self.stmt(stmt)?);
+        }
+        Ok(steps)
     }
 
     fn stmt(&mut self, stmt: &Stmt) -> Result<Step, Diagnostic> {
         Ok(match &stmt.kind {
-            StmtKind::Call { callee, args, sizes } => self.call(*callee, args, sizes)?,
+            StmtKind::Call { callee, args, sizes } => {
+                let call = self.arguments(*callee, args, sizes)?;
+                self.launch(call)?
+            }
             StmtKind::Repeat { axis, pingpong, body } => {
                 let (lo, hi) = (self.func.axes[*axis].lo, self.func.axes[*axis].hi);
                 let (lo, hi) = (self.host(lo)?, self.host(hi)?);
-                let var = self.step_vars;
-                self.step_vars += 1;
+                let var = self.new_step_var();
                 self.steps.insert(*axis, var);
-                let swaps = pingpong.iter().map(|(a, b)| self.alike(*a, *b)).collect::<Result<_, _>>()?;
+                let swaps = self.swaps(pingpong)?;
                 Step::Repeat { var, lo, hi, swaps, body: self.block(body)? }
             }
             StmtKind::If { cond, then, otherwise } => Step::If {
@@ -234,7 +285,13 @@ impl Maker<'_, '_> {
         })
     }
 
-    fn call(&mut self, callee: FuncId, args: &[CallArg], sizes: &[ExprId]) -> Result<Step, Diagnostic> {
+    /// What a call hands to its kernel.
+    pub(super) fn arguments(
+        &self,
+        callee: FuncId,
+        args: &[CallArg],
+        sizes: &[ExprId],
+    ) -> Result<Call, Diagnostic> {
         let target = &self.file.funcs[callee];
         let mut host_sizes = sizes.iter().map(|e| self.host(*e)).collect::<Result<Vec<_>, _>>()?;
         let mut scalars: Vec<(usize, HostExpr)> = Vec::new();
@@ -264,7 +321,7 @@ impl Maker<'_, '_> {
             views.push(self.view(view, &mut host_sizes)?);
         }
         let scalars = scalars.into_iter().map(|(_, e)| e).collect();
-        self.launch(callee, views, slots, host_sizes, scalars)
+        Ok(Call { callee, views, slots, sizes: host_sizes, scalars })
     }
 
     /// The shape of a view, and the sizes that it adds to the kernel's own.
@@ -303,14 +360,9 @@ impl Maker<'_, '_> {
         Ok(Some(ViewShape { dims }))
     }
 
-    fn launch(
-        &mut self,
-        callee: FuncId,
-        views: Vec<Option<ViewShape>>,
-        mut slots: Vec<usize>,
-        sizes: Vec<HostExpr>,
-        scalars: Vec<HostExpr>,
-    ) -> Result<Step, Diagnostic> {
+    /// A launch of a kernel, whose loops are made if they are not there yet.
+    pub(super) fn launch(&mut self, call: Call) -> Result<Step, Diagnostic> {
+        let Call { callee, views, mut slots, sizes, scalars } = call;
         let at = match self.made.iter().position(|m| m.callee == callee && m.views == views) {
             Some(at) => at,
             None => {

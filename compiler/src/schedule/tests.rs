@@ -4,6 +4,7 @@ mod atomic;
 mod mma;
 mod pairs;
 mod scans;
+mod time;
 
 use std::collections::BTreeMap;
 

@@ -53,6 +53,8 @@ pub enum Anchors {
 pub enum Effect {
     /// On every device.
     Everywhere,
+    /// On processors; elsewhere not yet.
+    Cpu,
     /// On GPUs, whose mechanism it names.
     Gpu,
     /// Its mechanism exists only on GPUs, and is not used yet.
@@ -65,7 +67,7 @@ impl Effect {
     /// Whether the verb is a typed [`super::plan::Verb`].
     #[must_use]
     pub fn is_typed(self) -> bool {
-        matches!(self, Effect::Everywhere | Effect::Gpu)
+        matches!(self, Effect::Everywhere | Effect::Cpu | Effect::Gpu)
     }
 }
 
@@ -91,7 +93,7 @@ const fn verb(name: &'static str, usage: &'static str, anchors: Anchors, effect:
 pub const VERBS: &[VerbInfo] = {
     use Anchor::{Axis, Function, Kernel, Size, Tensor, Value, ValueOrTensor};
     use Anchors::{All, First, None};
-    use Effect::{Everywhere, Gpu, GpuNotYet, NotYet};
+    use Effect::{Cpu, Everywhere, Gpu, GpuNotYet, NotYet};
     &[
         verb("tile", "tile(i, n, ..)", First(Axis), Everywhere),
         verb("order", "order(i.0, j.0, k, ..)", All(Axis), Everywhere),
@@ -115,7 +117,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("scatter", "scatter(h, via = global or atomic or privatize or sort, in = local or shared, copies = n)", First(Tensor), Everywhere),
         verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Everywhere),
         verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Everywhere),
-        verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), NotYet),
+        verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), Cpu),
         verb("graph", "graph(on)", None, Gpu),
         verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),

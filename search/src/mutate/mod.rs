@@ -10,6 +10,7 @@ mod loops;
 mod memory;
 mod normal;
 pub mod space;
+mod time;
 mod tune;
 
 use rooftile_compiler::schedule::anchors as plausible;
@@ -71,6 +72,8 @@ pub enum Operator {
     Ragged,
     /// How lists are built.
     Append,
+    /// Steps of a repeat that are taken at once.
+    TimeTile,
     /// Online rescaling.
     FuseOnline,
     /// One verb that the compiler finds plausible.
@@ -83,7 +86,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 27] = [
+    pub const ALL: [Operator; 28] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -107,6 +110,7 @@ impl Operator {
         Operator::Scatter,
         Operator::Ragged,
         Operator::Append,
+        Operator::TimeTile,
         Operator::FuseOnline,
         Operator::Plausible,
         Operator::Fresh,
@@ -140,6 +144,7 @@ impl Operator {
             Operator::Scatter => "scatter",
             Operator::Ragged => "ragged",
             Operator::Append => "append",
+            Operator::TimeTile => "time_tile",
             Operator::FuseOnline => "fuse_online",
             Operator::Plausible => "plausible",
             Operator::Fresh => "fresh",
@@ -253,6 +258,7 @@ impl Mutator {
             Operator::Scatter => self.scatter(&mut child.plan, rng),
             Operator::Ragged => self.ragged(&mut child.plan, rng),
             Operator::Append => self.append(&mut child.plan, rng),
+            Operator::TimeTile => self.time_tile(&mut child.plan, rng),
             Operator::FuseOnline => self.fuse_online(&mut child.plan, rng),
             Operator::Plausible => self.plausible_verb(&mut child.plan, rng),
             Operator::Fresh => self.fresh(&mut child.plan, rng),
@@ -321,6 +327,7 @@ impl Mutator {
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
             Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
+            Operator::TimeTile => self.plausible.as_ref().is_some_and(|p| !p.repeats.is_empty()),
             Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
             // On the CPU these change no loop, or none that `tile` does not change as well.

@@ -31,7 +31,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Warps(_) => (21, ""),
         Verb::Graph => (22, ""),
         Verb::Nontemporal(tensor) => (23, tensor),
-        Verb::Other { text, .. } => (24, text),
+        Verb::TimeTile { axis, .. } => (24, axis),
+        Verb::Other { text, .. } => (25, text),
     }
 }
 

@@ -6,6 +6,7 @@ use super::Mutator;
 use super::anchors::AxisAnchor;
 use super::irregular::{PARTS, SHARES};
 use super::loops::BLOCKS;
+use super::time::STEPS;
 use crate::candidate::{Class, Recipe, amounts_mut};
 use crate::rng::Rng;
 
@@ -44,6 +45,7 @@ impl Mutator {
             Verb::Split { .. } => &PARTS,
             Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
             Verb::Stage { .. } => &PANELS,
+            Verb::TimeTile { .. } => &STEPS,
             _ => &SIZES,
         }
     }

@@ -6,7 +6,7 @@ use rooftile_artifact::DType;
 
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
-use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
+use crate::hir::ir::{AxisId, ExprId, ExprKind};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
 use crate::schedule::bounds;
@@ -188,8 +188,30 @@ impl Emitter<'_> {
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
-        let mut rest = middle;
-        for lanes in self.narrower(axis, step) {
+        let rest = if self.may_run_twice(axis, body) {
+            self.last_block(level, (first, middle, last), step, body)?
+        } else {
+            self.narrower(level, (middle, last, step), body)?
+        };
+        self.axes[axis.index()] = saved;
+        self.points(level, (rest, hi), body)
+    }
+
+    /// Blocks of lanes after the last full one of `step` points, each of half as many as the one before, as long as what is
+    /// left is worth code of its own: at the end of another axis it is not. Where they end.
+    fn narrower(
+        &mut self,
+        level: LevelId,
+        (first, last, step): (nest::ExprId, nest::ExprId, i64),
+        body: &[Tree],
+    ) -> Result<nest::ExprId, Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let mut rest = first;
+        if !self.levels.has_lanes(axis) || self.group > 0 || self.axes.iter().any(|a| a.single) {
+            return Ok(rest);
+        }
+        let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
+        for lanes in halves.take_while(|n| *n >= FEWEST_LANES) {
             let n = self.b.int(lanes);
             let length = self.b.sub(last, rest);
             let blocks = self.b.binary(BinaryOp::DivNonNeg, length, n);
@@ -200,17 +222,7 @@ impl Emitter<'_> {
             self.serial(level, (rest, end, lanes), body)?;
             rest = end;
         }
-        self.axes[axis.index()] = saved;
-        self.points(level, (rest, hi), body)
-    }
-
-    /// The lanes of the blocks after the last full one of `step` points: each half of the one before, as long as what is
-    /// left is worth code of its own. At the end of another axis it is not.
-    fn narrower(&self, axis: AxisId, step: i64) -> Vec<i64> {
-        if !self.levels.has_lanes(axis) || self.group > 0 || self.axes.iter().any(|a| a.single) {
-            return Vec::new();
-        }
-        std::iter::successors(Some(step / 2), |n| Some(n / 2)).take_while(|n| *n >= FEWEST_LANES).collect()
+        Ok(rest)
     }
 
     /// A loop over `lo..hi` whose blocks have one point, or one for each thread.
@@ -232,7 +244,7 @@ impl Emitter<'_> {
         (lo, hi): (nest::ExprId, nest::ExprId),
     ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
         let stmts = Tree::stmts(body);
-        let mut edges: Vec<(i64, i64, TensorId, usize)> = Vec::new();
+        let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
         while let Some(e) = work.pop() {
@@ -243,9 +255,14 @@ impl Emitter<'_> {
             if let ExprKind::Load { tensor, index, leaves } = kind {
                 for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
                     if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
-                        edges.push((a, z, *tensor, d));
+                        edges.push((a, z, self.form.func.tensors[*tensor].shape[d]));
                     }
                 }
+            }
+            if let Some(cut) = self.form.cuts.get(&axis)
+                && cut.wrapped == Some(e)
+            {
+                edges.push((0, 0, cut.hi));
             }
             work.extend(operands(kind));
         }
@@ -253,10 +270,10 @@ impl Emitter<'_> {
             return Ok(None);
         }
         let (mut first, mut last) = (lo, hi);
-        for (a, z, tensor, d) in edges {
+        for (a, z, extent) in edges {
             let least = self.b.int(-a);
             first = self.b.max(first, least);
-            let extent = self.pure(self.form.func.tensors[tensor].shape[d])?;
+            let extent = self.pure(extent)?;
             let most = self.b.add_int(extent, -z);
             last = self.b.min(last, most);
         }

@@ -13,6 +13,7 @@ mod matrix;
 mod pairs;
 mod promote;
 mod scans;
+mod tails;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,0 +1,86 @@
+//! `time_tile(t, n)`: blocks of the grid are taken through `n` steps at once, while they are in cache.
+//!
+//! ```text
+//! repeat t in 0..T pingpong (u, v) { k(u, v) }
+//!   =>  repeat T / n { k.time(u, v) } pingpong (u, v)      each block: n steps of `k` on the block and what is around it
+//!       repeat T % n { k(u, v) } pingpong (u, v)
+//! ```
+//!
+//! [`step`] checks that one pass of the repeat is a list of stencils ([`stencil`]), [`versions`] finds out what each
+//! stage of `n` passes reads and gives, [`part`] makes the loops of a stage by the ordinary lowering of its kernel, over a
+//! part of the grid, and [`compose`] puts them together, with windows of the state in [`memory`] of the chunk.
+//! [`repeat`] makes the steps of the program.
+
+mod compose;
+mod memory;
+mod part;
+mod repeat;
+mod stencil;
+mod step;
+mod versions;
+
+pub(crate) use repeat::Repeat;
+use rooftile_artifact::Target;
+
+use super::form::Form;
+use super::kernel::Setup;
+use super::plan::{Assignment, Plan, TimeStyle, Verb};
+use super::{Allow, apply, normal};
+use crate::diag::{Code, Diagnostic, Span};
+use crate::hir::ir::{File, Func, FuncId};
+
+/// Most steps that are taken at once.
+const MOST: i64 = 64;
+
+/// The plan of a program whose repeats may be tiled in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimePlan<'a> {
+    /// The plan.
+    pub(crate) plan: &'a Plan,
+    /// Values of its names.
+    pub(crate) assignment: &'a Assignment,
+    /// What the task allows.
+    pub(crate) allow: Allow,
+    /// Where it runs.
+    pub(crate) target: &'a Target,
+}
+
+impl TimePlan<'_> {
+    /// How many steps of a repeat are taken at once; 1 where that was not asked for.
+    ///
+    /// # Errors
+    /// E0504 for a number that is too large, E0505 for a style that is not there.
+    pub(crate) fn steps(&self, name: &str, span: Span) -> Result<i64, Diagnostic> {
+        let mut steps = 1;
+        for verb in &self.plan.verbs {
+            let Verb::TimeTile { axis, steps: n, style } = verb else { continue };
+            if axis != name || self.target.cpu().is_none() {
+                continue;
+            }
+            if *style == TimeStyle::Trapezoid {
+                let message = "`time_tile`: trapezoids are not supported on cpu yet";
+                return Err(Diagnostic::error(Code::Unsupported, span, message)
+                    .help(format!("write time_tile({axis}, .., style = overlapped)")));
+            }
+            steps = n.value(self.assignment).unwrap_or(1);
+            if !(1..=MOST).contains(&steps) {
+                let message = format!("`time_tile`: {steps} steps of `{name}` at once, of 1 to {MOST}");
+                return Err(Diagnostic::error(Code::Illegal, span, message).help("take fewer steps"));
+            }
+        }
+        Ok(steps)
+    }
+
+    /// A kernel in normal form and the setup of its loops.
+    fn setup(&self, file: &File, id: FuncId) -> Result<(Form, Setup), Diagnostic> {
+        let mut form = normal::normalise(&file.funcs[id], &file.tables)?;
+        let setup = apply::apply(&mut form, self.plan, self.assignment, self.allow, self.target)?;
+        Ok((form, setup))
+    }
+}
+
+/// Whether steps of a repeat can be taken at once.
+pub(crate) fn is_legal(file: &File, func: &Func, repeat: &Repeat<'_>) -> bool {
+    step::step(file, func, (repeat.axis, repeat.span), repeat.pingpong, repeat.body)
+        .is_ok_and(|step| repeat::results(func, &step, &versions::Stages::new(&step, 2)).is_ok())
+}

@@ -1,0 +1,260 @@
+//! The steps of a program whose repeat is tiled in time: the repeat of many steps at once, and that of the rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rooftile_artifact::HostExpr;
+use rooftile_artifact::host_expr::HostBinary;
+use rooftile_artifact::program::{BufferDecl, Step as HostStep};
+
+use super::TimePlan;
+use super::compose::{self, Parts};
+use super::memory::Slot;
+use super::part::{self, Block, Places};
+use super::stencil::refuse;
+use super::step::{self, Step};
+use super::versions::{Stages, Version};
+use crate::diag::{Diagnostic, Span};
+use crate::hir::ir::{AxisId, Func, Role, Stmt, StmtKind, TensorId};
+use crate::nest::ir::Nest;
+use crate::schedule::code_size;
+use crate::schedule::program::Maker;
+
+/// A repeat of a pipeline.
+#[derive(Clone, Copy)]
+pub(crate) struct Repeat<'a> {
+    /// The counter.
+    pub(crate) axis: AxisId,
+    /// Tensors that take each other's place.
+    pub(crate) pingpong: &'a [(TensorId, TensorId)],
+    /// What is repeated.
+    pub(crate) body: &'a [Stmt],
+    /// Its place.
+    pub(crate) span: Span,
+}
+
+/// Each tensor that must hold a new state in the end, with the tensor whose memory receives it, if one is free.
+///
+/// # Errors
+/// E0504 where a tensor would get what another held before.
+pub(super) fn results(
+    func: &Func,
+    step: &Step,
+    stages: &Stages,
+) -> Result<BTreeMap<TensorId, Option<TensorId>>, Diagnostic> {
+    let mut state: BTreeSet<TensorId> = step.swaps.iter().flat_map(|(a, b)| [*a, *b]).collect();
+    state.extend(step.calls.iter().flat_map(|c| c.stencil.state.keys().map(|t| c.tensors[t.index()])));
+    let read = |t: &TensorId| stages.last.contains_key(&Version::Old(*t));
+    let mut free: Vec<TensorId> = state
+        .iter()
+        .copied()
+        .filter(|t| func.tensors[*t].role == Role::Buf)
+        .filter(|t| !stages.results.contains_key(t) && !step.seen.contains(t) && !read(t))
+        .collect();
+    let mut out = BTreeMap::new();
+    for (&tensor, version) in &stages.results {
+        let t = &func.tensors[tensor];
+        if let Version::Old(other) = version {
+            let message = format!(
+                "`{}` takes the place of `{}`, which no kernel writes",
+                func.tensors[*other].name, t.name
+            );
+            return Err(refuse(t.span, &message).help("exchange tensors that the step writes"));
+        }
+        let pair = |f: &TensorId| step.swaps.iter().any(|p| *p == (tensor, *f) || *p == (*f, tensor));
+        let at = free.iter().position(pair);
+        out.insert(tensor, at.map(|at| free.remove(at)));
+    }
+    Ok(out)
+}
+
+impl Maker<'_, '_> {
+    /// The steps of a repeat, `n` of whose passes are taken at once.
+    ///
+    /// # Errors
+    /// E0504 with the place that is in the way, and what lowering reports.
+    pub(crate) fn time_tiled(
+        &mut self,
+        plan: &TimePlan<'_>,
+        n: i64,
+        repeat: &Repeat<'_>,
+    ) -> Result<Vec<HostStep>, Diagnostic> {
+        let (file, func) = (self.file, self.func);
+        let step = step::step(file, func, (repeat.axis, repeat.span), repeat.pingpong, repeat.body)?;
+        let stages = Stages::new(&step, n);
+        let results = results(func, &step, &stages)?;
+        let (lo, hi) = (func.axes[repeat.axis].lo, func.axes[repeat.axis].hi);
+        let (lo, hi) = (self.host(lo)?, self.host(hi)?);
+        let many = self.new_step_var();
+        let one = self.new_step_var();
+        self.steps.insert(repeat.axis, one);
+        let mut calls = Vec::new();
+        for stmt in repeat.body {
+            if let StmtKind::Call { callee, args, sizes } = &stmt.kind {
+                calls.push(self.arguments(*callee, args, sizes)?);
+            }
+        }
+        let rest = calls.iter().map(|c| self.launch(c.clone())).collect::<Result<Vec<_>, _>>()?;
+        let whole: Vec<Nest> = rest
+            .iter()
+            .map(|step| match step {
+                HostStep::Launch { kernel, .. } => self.nests[*kernel].clone(),
+                _ => Nest::default(),
+            })
+            .collect();
+
+        // The scalars of step s: those of the repeat's counter lo + many * n + s.
+        let passes = HostExpr::binary(
+            HostBinary::Max,
+            HostExpr::binary(HostBinary::Sub, hi.clone(), lo.clone()),
+            0.into(),
+        );
+        let blocks = HostExpr::binary(HostBinary::Div, passes, n.into());
+        let counter = |s: i64| {
+            let done = HostExpr::binary(HostBinary::Mul, HostExpr::Step(many), n.into());
+            HostExpr::binary(HostBinary::Add, HostExpr::binary(HostBinary::Add, lo.clone(), done), s.into())
+        };
+        let mut scalars: Vec<HostExpr> = Vec::new();
+        let mut params = Vec::new();
+        let mut of_stage_scalars: Vec<Vec<usize>> = Vec::new();
+        let mut known: BTreeMap<(usize, usize), usize> = BTreeMap::new();
+        for stage in &stages.all {
+            let call = &calls[stage.call];
+            let mut own = Vec::new();
+            for (k, scalar) in call.scalars.iter().enumerate() {
+                let varies = mentions(scalar, one);
+                let at = match known.get(&(stage.call, k)) {
+                    Some(at) if !varies => *at,
+                    _ => {
+                        scalars.push(with_counter(scalar, one, &counter(stage.step)));
+                        let (name, dtype) = whole[stage.call].scalars[k].clone();
+                        params.push((if varies { format!("{name}.{}", stage.step) } else { name }, dtype));
+                        scalars.len() - 1
+                    }
+                };
+                known.insert((stage.call, k), at);
+                own.push(at);
+            }
+            of_stage_scalars.push(own);
+        }
+
+        let views: Vec<_> = calls.iter().map(|c| c.views.clone()).collect();
+        let setups = step.calls.iter().map(|c| plan.setup(file, c.callee)).collect::<Result<Vec<_>, _>>()?;
+        let mut grid = vec![Block::default(); step.axes];
+        let mut names = vec![String::new(); step.axes];
+        for (call, (form, setup)) in step.calls.iter().zip(&setups).rev() {
+            for (own, axis) in call.stencil.axes.iter().zip(&call.axes) {
+                grid[*axis] = part::block(&setup.specs[own.index()]);
+                names[*axis].clone_from(&form.func.axes[*own].name);
+            }
+        }
+        let mut made: Vec<(usize, Places, _)> = Vec::new();
+        let mut of_stage = Vec::new();
+        for stage in &stages.all {
+            let call = &step.calls[stage.call];
+            let windows = stage.reads.iter().filter(|(_, v)| matches!(v, Version::New(..)));
+            let written = stage.writes.iter().filter(|v| stages.needs_window(**v));
+            let places = Places {
+                read_windows: windows.map(|(t, _)| *t).collect(),
+                written_windows: written
+                    .filter_map(|v| if let Version::New(_, t) = v { Some(*t) } else { None })
+                    .collect(),
+            };
+            let at = match made.iter().position(|(c, p, _)| *c == stage.call && *p == places) {
+                Some(at) => at,
+                None => {
+                    let setup = setups[stage.call].clone();
+                    let nest = part::part(setup, (&step, call), &places, &views[stage.call])?;
+                    made.push((stage.call, places, nest));
+                    made.len() - 1
+                }
+            };
+            of_stage.push(at);
+        }
+        let parts = Parts {
+            step: &step,
+            stages: &stages,
+            blocks: &grid,
+            names: &names,
+            whole: &whole,
+            views: &views,
+            made: &made,
+            of_stage: &of_stage,
+            scalars: &of_stage_scalars,
+            params: &params,
+        };
+        let names: Vec<&str> = whole.iter().map(|n| n.name.as_str()).collect();
+        let name = format!("{}.time", names.join("."));
+        let (nest, slots) = compose::compose(&name, &parts);
+        code_size::check_nest(&name, repeat.span, &nest)?;
+        self.nests.push(nest);
+        let kernel = self.nests.len() - 1;
+
+        let mut swaps = Vec::new();
+        let mut memory: BTreeMap<TensorId, usize> = BTreeMap::new();
+        for (tensor, free) in results {
+            let place = self.places[tensor.index()];
+            let other = match free {
+                Some(free) => self.places[free.index()],
+                None => self.beside(place),
+            };
+            swaps.push((place, other));
+            memory.insert(tensor, other);
+        }
+        let buffers = slots
+            .iter()
+            .map(|slot| match slot {
+                Slot::Read(t) => self.places[t.index()],
+                Slot::Result(t) => memory.get(t).copied().unwrap_or(self.places[t.index()]),
+            })
+            .collect();
+        let sizes = calls.iter().flat_map(|c| c.sizes.clone()).collect();
+        let launch = HostStep::Launch { kernel, buffers, sizes, scalars };
+        let first =
+            HostStep::Repeat { var: many, lo: 0.into(), hi: blocks.clone(), swaps, body: vec![launch] };
+        let done = HostExpr::binary(HostBinary::Mul, blocks, n.into());
+        let swaps = self.swaps(repeat.pingpong)?;
+        let last = HostStep::Repeat {
+            var: one,
+            lo: HostExpr::binary(HostBinary::Add, lo, done),
+            hi,
+            swaps,
+            body: rest,
+        };
+        Ok(vec![first, last])
+    }
+
+    /// A buffer like another one.
+    fn beside(&mut self, place: usize) -> usize {
+        let like = self.buffers[place].clone();
+        self.buffers.push(BufferDecl { name: format!("{}.time", like.name), ..like });
+        self.buffers.len() - 1
+    }
+}
+
+/// Whether a host expression depends on a counter.
+fn mentions(e: &HostExpr, var: usize) -> bool {
+    match e {
+        HostExpr::Step(n) => *n == var,
+        HostExpr::Const(_) | HostExpr::Size(_) | HostExpr::Scalar(_) | HostExpr::Threads => false,
+        HostExpr::Cast(_, a) | HostExpr::Unary(_, a) => mentions(a, var),
+        HostExpr::Binary(_, a, b) => mentions(a, var) || mentions(b, var),
+        HostExpr::Select(c, a, b) => mentions(c, var) || mentions(a, var) || mentions(b, var),
+    }
+}
+
+/// The expression with a counter replaced.
+fn with_counter(e: &HostExpr, var: usize, by: &HostExpr) -> HostExpr {
+    let go = |e: &HostExpr| Box::new(with_counter(e, var, by));
+    match e {
+        HostExpr::Step(n) if *n == var => by.clone(),
+        HostExpr::Const(_)
+        | HostExpr::Size(_)
+        | HostExpr::Scalar(_)
+        | HostExpr::Threads
+        | HostExpr::Step(_) => e.clone(),
+        HostExpr::Cast(dtype, a) => HostExpr::Cast(*dtype, go(a)),
+        HostExpr::Unary(op, a) => HostExpr::Unary(*op, go(a)),
+        HostExpr::Binary(op, a, b) => HostExpr::Binary(*op, go(a), go(b)),
+        HostExpr::Select(c, a, b) => HostExpr::Select(go(c), go(a), go(b)),
+    }
+}
