@@ -22,7 +22,6 @@ def environment():
     one = {f"{name}_NUM_THREADS": "1" for name in THREADS}
     more = {"GLIBC_TUNABLES": HUGE_PAGES, "TORCHINDUCTOR_COMPILE_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     more["TORCHINDUCTOR_CACHE_DIR"] = str(HOME / "inductor")
-    more["NUMBA_CACHE_DIR"] = str(HOME / "numba")
     return {**os.environ, **one, **more}
 
 
