@@ -44,10 +44,10 @@ class Ours:
         winners = self.home / "winners"
         winners.mkdir(exist_ok=True)
         content = hashlib.sha256(f"{seed}\n{seconds}".encode()).hexdigest()[:16]
-        winner = winners / f"{row.name}-{content}-{self.version[:16]}.tile"
+        winner = winners / f"{row.example}-{content}-{self.version[:16]}.tile"
         if keep and not winner.exists():
             older = sorted(
-                winners.glob(f"{row.name}-{content}-*.tile"), key=lambda file: file.stat().st_mtime
+                winners.glob(f"{row.example}-{content}-*.tile"), key=lambda file: file.stat().st_mtime
             )
             winner = older[-1] if older else winner
         if not winner.exists():
