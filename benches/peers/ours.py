@@ -66,7 +66,8 @@ class Ours:
         best = folder / "best.tile"
         if done.returncode != 0 or not best.exists():
             lines = [line for line in done.stderr.splitlines() if line.strip()]
-            raise Failed(f"search: {lines[0] if lines else 'no winner'}")
+            (self.home / "log" / f"{winner.stem}.search.txt").write_text(done.stdout + done.stderr)
+            raise Failed(lines[-1] if lines else "no winner")
         shutil.copyfile(best, winner)
 
     def process(self, row, file, schedule, folder, core):
