@@ -14,7 +14,7 @@ def seed_text(row, examples):
     text = (examples / f"{row.example}.tile").read_text()
     for old, new in row.types.items():
         text = re.sub(rf"\b{old}\b", new, text)
-    sizes = ", ".join(f"{name}={value}" for name, value in row.sizes.items())
+    sizes = ", ".join(f"{name}={value}" for name, value in {**row.sizes, **row.searched}.items())
     text, found = re.subn(r"(?ms)^  search .*?(?=^  [a-z])", f"  search {{{sizes}}}\n", text)
     if found != 1:
         raise Failed(f"{row.example}.tile has no task whose search sizes can be set")
