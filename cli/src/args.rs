@@ -36,6 +36,11 @@ pub enum Command {
         after_help = "Example: rooftile bench dsl-examples/softmax.tile --size M=1024,N=1024 --threads 1 --json"
     )]
     Bench(BenchArgs),
+    /// Time a kernel or pipeline one sample at a time, as asked over standard input: to pair it with another program.
+    #[command(
+        after_help = "Example: printf 'sample 10\\nquit\\n' | rooftile sample dsl-examples/saxpy.tile --size N=1048576 --threads 1"
+    )]
+    Sample(SampleArgs),
     /// Search for the fastest way to run a task on this machine.
     #[command(
         after_help = "Example: rooftile search dsl-examples/matmul.tile --budget 60s --out runs/matmul"
@@ -253,6 +258,17 @@ impl std::str::FromStr for Against {
             _ => Err(format!("`{s}` is not LIB.so:SYMBOL")),
         }
     }
+}
+
+/// `sample`
+#[derive(Debug, Args)]
+pub struct SampleArgs {
+    /// What to time.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Inputs from NumPy files: A=a.npy.
+    #[arg(long = "in", value_name = "X=FILE")]
+    pub inputs: Vec<Pairs>,
 }
 
 /// `--workers`

@@ -18,7 +18,7 @@ use rooftile_runtime::{Device, Instance, InstanceOptions};
 
 use crate::args::{Pairs, ScheduleChoice};
 use crate::failure::{Failure, Outcome};
-use crate::output;
+use crate::{npy, output};
 
 /// A checked file with the kernel or pipeline that is asked for.
 pub struct Subject {
@@ -184,6 +184,41 @@ impl Subject {
             known.push(format!("`{}`", func.tensors[id].name));
         }
         Err(Failure::Usage(format!("`{}` has no tensor `{name}`; there are {}", func.name, known.join(", "))))
+    }
+
+    /// Names of the tensor parameters, in the order of the signature.
+    #[must_use]
+    pub fn tensor_names(&self) -> Vec<String> {
+        let func = self.func();
+        let names = func.params.iter().filter_map(|p| match p {
+            ParamRef::Tensor(id) => Some(func.tensors[*id].name.clone()),
+            ParamRef::Scalar(_) => None,
+        });
+        names.collect()
+    }
+
+    /// Inputs from NumPy files, by `--in` pairs. `X:bf16=file` says the type aloud; it must be the parameter's.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for what is no input, [`Failure::Input`] for a file that does not hold such a tensor.
+    pub fn read_inputs(&self, pairs: &[Pairs]) -> Result<BTreeMap<String, HostTensor>, Failure> {
+        let mut tensors = BTreeMap::new();
+        for (name, file) in pairs.iter().flat_map(|p| &p.0) {
+            let (name, said) = name.split_once(':').map_or((name.as_str(), None), |(n, t)| (n, Some(t)));
+            let tensor = &self.func().tensors[self.tensor(name)?];
+            if tensor.role == Role::Out {
+                return Err(Failure::Usage(format!("`{name}` is an output; it takes no --in")));
+            }
+            if said.is_some_and(|t| t.parse() != Ok(tensor.dtype)) {
+                return Err(Failure::Usage(format!(
+                    "`{name}` is {}, not {}",
+                    tensor.dtype,
+                    said.unwrap_or_default()
+                )));
+            }
+            tensors.insert(name.to_owned(), npy::read(Path::new(file), tensor.dtype)?);
+        }
+        Ok(tensors)
     }
 
     /// Numbers, among the tensor parameters, of those that a run writes.

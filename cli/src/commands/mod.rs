@@ -18,6 +18,7 @@ pub mod report;
 pub mod resume;
 pub mod run;
 pub mod run_folder;
+pub mod sample;
 pub mod search;
 pub mod worker;
 
@@ -30,6 +31,7 @@ pub fn run(command: Command) -> Outcome {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Sample(args) => sample::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Emit(args) => emit::run(&args),
         Command::Fmt(args) => fmt::run(&args),

@@ -1,10 +1,8 @@
 //! `rooftile run`: once, on generated inputs or NumPy files.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use rooftile_artifact::{CpuTarget, HostTensor, Room, Target};
-use rooftile_compiler::hir::ir::{ParamRef, Role};
 use rooftile_compiler::nest::interp as nest_interp;
 use rooftile_compiler::oracle::interp as oracle_interp;
 use rooftile_compiler::task::InputSet;
@@ -22,23 +20,7 @@ use crate::{judge, npy, output};
 pub fn run(args: &RunArgs) -> Outcome {
     let s = &args.subject;
     let subject = Subject::open(&s.file, s.name.as_deref())?;
-    let mut tensors = BTreeMap::new();
-    for (name, file) in args.inputs.iter().flat_map(|p| &p.0) {
-        // `X:bf16=file` says the type aloud; it must be the parameter's.
-        let (name, said) = name.split_once(':').map_or((name.as_str(), None), |(n, t)| (n, Some(t)));
-        let tensor = &subject.func().tensors[subject.tensor(name)?];
-        if tensor.role == Role::Out {
-            return Err(Failure::Usage(format!("`{name}` is an output; it takes no --in")));
-        }
-        if said.is_some_and(|t| t.parse() != Ok(tensor.dtype)) {
-            return Err(Failure::Usage(format!(
-                "`{name}` is {}, not {}",
-                tensor.dtype,
-                said.unwrap_or_default()
-            )));
-        }
-        tensors.insert(name.to_owned(), npy::read(Path::new(file), tensor.dtype)?);
-    }
+    let tensors = subject.read_inputs(&args.inputs)?;
     for (name, _) in args.outputs.iter().flat_map(|p| &p.0) {
         subject.tensor(name)?;
     }
@@ -56,7 +38,7 @@ pub fn run(args: &RunArgs) -> Outcome {
         lines +=
             &format!("verified: every element agrees with the oracle (largest relative error {error:.2e})\n");
     }
-    let names = tensor_names(&subject);
+    let names = subject.tensor_names();
     for (name, file) in args.outputs.iter().flat_map(|p| &p.0) {
         let n = names.iter().position(|n| n == name).unwrap_or_default();
         npy::write(Path::new(file), &after[n])?;
@@ -69,15 +51,6 @@ pub fn run(args: &RunArgs) -> Outcome {
         }
     }
     output::print(&lines)
-}
-
-fn tensor_names(subject: &Subject) -> Vec<String> {
-    let func = subject.func();
-    let names = func.params.iter().filter_map(|p| match p {
-        ParamRef::Tensor(id) => Some(func.tensors[*id].name.clone()),
-        ParamRef::Scalar(_) => None,
-    });
-    names.collect()
 }
 
 /// What runs it.
