@@ -15,7 +15,7 @@ use super::stage::Stage;
 use super::{Allow, bounds, default_gpu, split};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
-    AssignOp, AxisId, AxisKind, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId, TileSize,
+    AssignOp, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId, TileSize,
 };
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
@@ -443,18 +443,20 @@ impl<'a> Model<'a> {
             let reduced =
                 stmt.axes.iter().copied().find(|a| !v.axes.contains(a) && !self.bounding.contains(a));
             let (Some(columns), Some(reduced)) = (columns, reduced) else { continue };
-            if args.len() < 2 {
-                continue;
-            }
-            let sides: Vec<&Vec<AxisId>> = args.iter().map(|e| &self.form.func.exprs[*e].axes).collect();
-            let rows = v.axes.iter().copied().find(|a| {
+            let Some(factors) = self.factors(args) else { continue };
+            let sides = factors.map(|e| &self.form.func.exprs[e].axes);
+            let lacks = |a: &AxisId, vectors: bool| {
+                let mut of_interest = sides.iter().filter(|s| !vectors || s.contains(&columns));
                 *a != columns
                     && self.blockable(*a)
-                    && sides.iter().any(|s| !s.contains(a))
+                    && of_interest.any(|s| !s.contains(a))
                     && bounds::extent(self.form, *a).is_none()
-            });
+            };
+            // Rows that share the vectors, rather than what is the same in all lanes.
+            let rows = v.axes.iter().copied().find(|a| lacks(a, true));
+            let rows = rows.or_else(|| v.axes.iter().copied().find(|a| lacks(a, false)));
             let Some(rows) = rows else { continue };
-            let panel = args.iter().find_map(|e| {
+            let panel = factors.iter().find_map(|e| {
                 let expr = &self.form.func.exprs[*e];
                 let mut e = expr;
                 while let ExprKind::Cast(inner) = e.kind {
@@ -477,6 +479,18 @@ impl<'a> Model<'a> {
             return Some(Contraction { rows, columns, reduced, panel });
         }
         None
+    }
+
+    /// The factors of a sum's terms.
+    fn factors(&self, args: &[ExprId]) -> Option<[ExprId; 2]> {
+        match *args {
+            [a, b] => Some([a, b]),
+            [e] => match self.form.func.exprs[e].kind {
+                ExprKind::Binary(BinaryOp::Mul, a, b) => Some([a, b]),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Long axes whose passes never meet in what is stored or scanned, from the outside in.
