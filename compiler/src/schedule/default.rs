@@ -162,6 +162,8 @@ pub(super) struct Contraction {
     pub(super) rows: AxisId,
     columns: AxisId,
     reduced: AxisId,
+    /// What the result runs over besides: each point is a contraction of its own.
+    apart: Vec<AxisId>,
     panel: Option<TensorId>,
 }
 
@@ -196,20 +198,29 @@ fn block_contraction(
     if !plain(c.rows) || !plain(c.columns) || !plain(c.reduced) {
         return;
     }
-    specs[c.rows.index()].tiles = vec![rows * 16];
+    // Long enough that packing costs little; short enough that every core gets some where they are shared out.
+    let blocks = if shared.contains(&c.rows) { 16 } else { 64 };
+    specs[c.rows.index()].tiles = vec![rows * blocks];
     specs[c.columns.index()].tiles = vec![columns];
     specs[c.reduced.index()].tiles = vec![kc];
     // Two points a pass share the cost of counting and of addresses.
     specs[c.reduced.index()].unroll = Some(2);
     let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
-    let mut order: Vec<AxisRef> =
-        shared.iter().filter(|a| ![c.rows, c.columns].contains(a)).map(|a| level(*a, 0)).collect();
+    let mut outer: Vec<AxisId> =
+        shared.iter().copied().filter(|a| ![c.rows, c.columns].contains(a)).collect();
+    for a in &c.apart {
+        if !outer.contains(a) {
+            outer.push(*a);
+        }
+    }
+    let mut order: Vec<AxisRef> = outer.into_iter().map(|a| level(a, 0)).collect();
     order.extend([
         level(c.rows, 0),
         level(c.columns, 0),
         level(c.reduced, 0),
-        level(c.columns, 1),
+        // The rows stay in the first-level cache, and panels, which lie in one piece, come in from the second.
         level(c.rows, 1),
+        level(c.columns, 1),
         level(c.reduced, 1),
     ]);
     setup.order = order;
@@ -476,7 +487,10 @@ impl<'a> Model<'a> {
                     _ => None,
                 }
             });
-            return Some(Contraction { rows, columns, reduced, panel });
+            let other =
+                |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a) && !self.writes_out(**a);
+            let apart = self.form.order.iter().filter(other).copied().collect();
+            return Some(Contraction { rows, columns, reduced, apart, panel });
         }
         None
     }
