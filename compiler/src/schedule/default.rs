@@ -113,29 +113,12 @@ fn propose(
     }
     setup.specs = specs;
     if target.vector_bytes >= 32 {
-        setup.past_caches = written_once(form, &chosen);
+        setup.past_caches = model.written_once(&chosen);
     }
     if parallel && shared.is_empty() {
         in_parts(form, allow, i64::try_from(target.threads).unwrap_or(1), &mut setup);
     }
     setup
-}
-
-/// Outputs that are only written, side by side along lanes.
-fn written_once(form: &Form, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
-    let side_by_side = |index: &[ExprId]| {
-        let last = index.last().map(|e| &form.func.exprs[*e].kind);
-        matches!(last, Some(ExprKind::Axis(a)) if lanes.contains(a))
-    };
-    let stores = |tensor: TensorId| {
-        let mut stores = form.stmts.iter().filter_map(move |(_, s)| match &s.action {
-            Action::Store { tensor: t, index, op, .. } if *t == tensor => Some((index, *op)),
-            _ => None,
-        });
-        stores.all(|(index, op)| op == AssignOp::Set && side_by_side(index))
-    };
-    let outputs = form.func.tensors.iter().filter(|(_, t)| t.role == Role::Out);
-    outputs.map(|(t, _)| t).filter(|t| stores(*t)).collect()
 }
 
 /// Nothing but the tiles of folds.
@@ -422,6 +405,28 @@ impl<'a> Model<'a> {
             read,
             element,
         })
+    }
+
+    /// Outputs that are only written, side by side along lanes, by one store a point: each store asks whether it goes past the
+    /// caches, which many side by side feel where they do not.
+    fn written_once(&self, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
+        let form = self.form;
+        let side_by_side = |index: &[ExprId]| {
+            let last = index.last().map(|e| &form.func.exprs[*e].kind);
+            matches!(last, Some(ExprKind::Axis(a)) if lanes.contains(a))
+        };
+        let stores = |tensor: TensorId| {
+            let mut stores = form.stmts.iter().filter_map(move |(_, s)| match &s.action {
+                Action::Store { tensor: t, index, op, .. } if *t == tensor => Some((s, index, *op)),
+                _ => None,
+            });
+            stores.all(|(s, index, op)| {
+                let once = !s.axes.iter().any(|a| self.writes_out(*a));
+                op == AssignOp::Set && side_by_side(index) && once
+            })
+        };
+        let outputs = form.func.tensors.iter().filter(|(_, t)| t.role == Role::Out);
+        outputs.map(|(t, _)| t).filter(|t| stores(*t)).collect()
     }
 
     /// Small constant axes are written out whole, except some.
