@@ -167,14 +167,14 @@ impl<B: Ssa> Emitter<'_, B> {
             (DType::F32, DType::F64) => self.promote(v, n),
             (DType::F64, DType::F32) => self.demote(v),
             (DType::F32, DType::F16 | DType::Bf16) => {
-                if let (DType::F16, Some(done)) = (to, self.to_f16(v)) {
+                if let (DType::F16, Some(done)) = (to, self.narrowed_f16(v)) {
                     return Some(done);
                 }
                 let bits = self.map1(v, Lane::I32, |e, x| e.narrow_half_bits(x, to));
                 self.resize(&bits, Lane::I16, false, n)
             }
             (DType::F16 | DType::Bf16, DType::F32) => {
-                if let (DType::F16, Some(done)) = (from, self.from_f16(v, n)) {
+                if let (DType::F16, Some(done)) = (from, self.widened_f16(v, n)) {
                     return Some(done);
                 }
                 let bits = self.resize(v, Lane::I32, false, n);
@@ -199,7 +199,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// f16 lanes as f32, where there is an instruction.
-    fn from_f16(&mut self, v: &Lanes<B::Value>, n: usize) -> Option<Lanes<B::Value>> {
+    fn widened_f16(&mut self, v: &Lanes<B::Value>, n: usize) -> Option<Lanes<B::Value>> {
         let wanted = n.div_ceil(self.per_chunk(Lane::F32));
         let halves = v.chunks.iter().flat_map(|&chunk| [(chunk, false), (chunk, true)]);
         let chunks: Option<_> = halves.take(wanted).map(|(v, upper)| self.b.widen_f16(v, upper)).collect();
@@ -207,7 +207,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// f32 lanes as f16, where there is an instruction.
-    fn to_f16(&mut self, v: &Lanes<B::Value>) -> Option<Lanes<B::Value>> {
+    fn narrowed_f16(&mut self, v: &Lanes<B::Value>) -> Option<Lanes<B::Value>> {
         let narrow = |pair: &[B::Value]| self.b.narrow_f16(pair[0], pair.get(1).copied());
         let chunks: Option<_> = v.chunks.chunks(2).map(narrow).collect();
         Some(Lanes { ty: Lane::I16, chunks: chunks? })

@@ -62,7 +62,8 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
         let (controls, passes) = (self.scopes.controls(), self.passes_around.clone());
-        let whole = |p: &&Pass| n % per == 0 && p.values.len() % per == 0 && p.controls == controls;
+        let whole =
+            |p: &&Pass| n.is_multiple_of(per) && p.values.len().is_multiple_of(per) && p.controls == controls;
         let pass = passes.iter().rev().filter(whole).find(|p| self.is_beside(p, index))?;
         let (row, (base, displacement, step)) = (pass.at % per, place);
         let offset = i64::from(displacement) - (row * lane.bytes()) as i64;
@@ -180,9 +181,9 @@ impl<B: Ssa> Emitter<'_, B> {
             && place.dtype != DType::Bool
             && self.b.can_transpose(element)
             && lanes.len() >= per
-            && lanes.len() % per == 0
+            && lanes.len().is_multiple_of(per)
             && values.len() >= per
-            && values.len() % per == 0
+            && values.len().is_multiple_of(per)
             && matches!(place.space, Space::Global(_) | Space::Local)
             && before.iter().all(|s| matches!(s, Stmt::Let { .. }));
         let reads = |e: ExprId| {
