@@ -288,6 +288,48 @@ fn atomics_count() {
     }
 }
 
+/// `Y[to[j], i] = X[i, j]`: rows written out, columns as lanes, what is stored side by side from row to row.
+fn columns_to_rows(named: bool) -> Nest {
+    let mut b = Builder::new("columns");
+    let (zero, sixteen) = (b.int(0), b.int(16));
+    let x = b.add_buffer("X", DType::F32, &[sixteen, sixteen], Space::Global(0));
+    let to = b.add_buffer("to", DType::I64, &[sixteen], Space::Global(1));
+    let y = b.add_buffer("Y", DType::F32, &[sixteen, sixteen], Space::Global(2));
+    let rows = b.for_loop(LoopKind::Unrolled, "i", (zero, sixteen, 1), |b, i| {
+        vec![b.for_loop(LoopKind::Lanes, "j", (zero, sixteen, 1), |b, j| {
+            let v = b.load(x, &[i, j]);
+            if !named {
+                return vec![b.store(y, &[j, i], v)];
+            }
+            let row = b.load(to, &[j]);
+            let (bound, row) = b.bind("row", row);
+            vec![bound, b.store(y, &[row, i], v)]
+        })]
+    });
+    b.add_phase(Vec::new(), vec![rows]);
+    b.finish()
+}
+
+#[test]
+fn lanes_that_lie_far_apart_are_stored_where_they_belong() {
+    let shape = vec![16.into(), 16.into()];
+    let buffers = [
+        ("X", DType::F32, shape.clone(), Mode::In),
+        ("to", DType::I64, vec![16.into()], Mode::In),
+        ("Y", DType::F32, shape, Mode::Out),
+    ];
+    let x = ramp(&[16, 16]);
+    for named in [false, true] {
+        let place = |j: usize| if named { (5 * j + 3) % 16 } else { j };
+        let to = HostTensor::from_fn(DType::I64, &[16], |j| Scalar::Int(place(j) as i64)).expect("small");
+        let inputs = [Some(x.clone()), Some(to), None];
+        let out = run(module(columns_to_rows(named), &buffers, &[]), &[], &inputs, 1);
+        for (i, j) in (0..16).flat_map(|i| (0..16).map(move |j| (i, j))) {
+            assert_eq!(out[2].get(place(j) * 16 + i), x.get(i * 16 + j), "{named}: {i}, {j}");
+        }
+    }
+}
+
 #[test]
 fn listings_show_the_kernel() {
     let nest = rooftile_compiler::nest::verify(matmul()).expect("keeps the rules");

@@ -102,7 +102,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// Writes all passes of a loop whose lanes store to places far apart, side by side from pass to pass. `false`, and
-    /// nothing is written, where it is not that.
+    /// nothing is stored, where it is not that.
     pub(super) fn store_transposed(&mut self, var: VarId, values: &[i64], body: &[Stmt]) -> bool {
         let Some(block) = self.transposable(values, body) else { return false };
         let dtype = self.nest.buffers[block.buffer].dtype;
@@ -111,11 +111,12 @@ impl<B: Ssa> Emitter<'_, B> {
         let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len());
         for (at, value) in values.iter().enumerate() {
             let row = self.in_pass(var, (*value, at, values), &block, |e| {
+                // What the index is made of must be bound before it is looked at.
+                e.block(block.before);
                 let pass = e.passes_around.last().cloned();
                 if at == 0 && !pass.is_some_and(|p| e.is_beside(&p, block.index)) {
                     return None;
                 }
-                e.block(block.before);
                 let v = e.eval(block.value);
                 Some(e.per_lane(&v, dtype, lane, n))
             });
