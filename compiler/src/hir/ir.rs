@@ -481,6 +481,15 @@ pub struct View {
     pub fixed: Vec<(usize, ExprId)>,
 }
 
+impl View {
+    /// Whether it is the tensor itself, of so many dimensions.
+    #[must_use]
+    pub fn is_whole(&self, rank: usize) -> bool {
+        let own = |(n, d): (usize, &ViewDim)| d.source == n && d.lo.is_none() && d.extent.is_none();
+        self.fixed.is_empty() && self.dims.len() == rank && self.dims.iter().enumerate().all(own)
+    }
+}
+
 /// A dimension of a view.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewDim {

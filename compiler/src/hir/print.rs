@@ -324,13 +324,7 @@ impl Printer<'_> {
 
     fn view(&self, view: &View) -> String {
         let tensor = &self.func.tensors[view.tensor];
-        let plain = view.fixed.is_empty()
-            && view
-                .dims
-                .iter()
-                .enumerate()
-                .all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
-        if plain {
+        if view.is_whole(tensor.shape.len()) {
             return tensor.name.clone();
         }
         let dims: Vec<String> = view

@@ -51,6 +51,14 @@ pub fn for_each_expr(func: &Func, root: ExprId, mut f: impl FnMut(ExprId, &Expr)
     }
 }
 
+/// Whether an expression is made of one like `kind`, or is it.
+#[must_use]
+pub fn mentions(func: &Func, root: ExprId, kind: &ExprKind) -> bool {
+    let mut found = false;
+    for_each_expr(func, root, |_, x| found |= x.kind == *kind);
+    found
+}
+
 /// Calls `f` with every statement, outer before inner, in order of the text.
 pub fn for_each_stmt<'a>(body: &'a [Stmt], f: &mut impl FnMut(&'a Stmt)) {
     for stmt in body {

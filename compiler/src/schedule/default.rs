@@ -380,6 +380,14 @@ impl<'a> Model<'a> {
         }
     }
 
+    /// The axis along which elements lie side by side.
+    fn along(&self, index: &[ExprId]) -> Option<AxisId> {
+        match self.form.func.exprs[*index.last()?].kind {
+            ExprKind::Axis(a) => Some(a),
+            _ => None,
+        }
+    }
+
     /// A store alone, along the lanes, of what is side by side along another axis.
     fn transposition(&self, lanes: &BTreeSet<AxisId>) -> Option<Transposition> {
         let mut deepest = self.deepest().into_iter();
@@ -387,15 +395,11 @@ impl<'a> Model<'a> {
         let Action::Store { tensor, index, op: AssignOp::Set, expr, .. } = &self.form.stmts[s].action else {
             return None;
         };
-        let along = |index: &[ExprId]| match self.form.func.exprs[*index.last()?].kind {
-            ExprKind::Axis(a) => Some(a),
-            _ => None,
-        };
-        let written = along(index).filter(|a| lanes.contains(a))?;
+        let written = self.along(index).filter(|a| lanes.contains(a))?;
         let ExprKind::Load { tensor: from, index: at, .. } = &self.form.func.exprs[*expr].kind else {
             return None;
         };
-        let read = along(at).filter(|a| *a != written && self.blockable(*a))?;
+        let read = self.along(at).filter(|a| *a != written && self.blockable(*a))?;
         let apart = self.apart();
         let dtype = |t: TensorId| self.form.func.tensors[t].dtype;
         let element = dtype(*tensor).size();
@@ -411,10 +415,7 @@ impl<'a> Model<'a> {
     /// caches, which many side by side feel where they do not.
     fn written_once(&self, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
         let form = self.form;
-        let side_by_side = |index: &[ExprId]| {
-            let last = index.last().map(|e| &form.func.exprs[*e].kind);
-            matches!(last, Some(ExprKind::Axis(a)) if lanes.contains(a))
-        };
+        let side_by_side = |index: &[ExprId]| self.along(index).is_some_and(|a| lanes.contains(&a));
         let stores = |tensor: TensorId| {
             let mut stores = form.stmts.iter().filter_map(move |(_, s)| match &s.action {
                 Action::Store { tensor: t, index, op, .. } if *t == tensor => Some((s, index, *op)),

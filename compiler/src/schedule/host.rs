@@ -44,11 +44,22 @@ pub(crate) fn of_nest(
 
 /// The expression with a kernel's sizes and scalars replaced by those of a launch.
 pub(crate) fn substitute(e: HostExpr, sizes: &[HostExpr], scalars: &[HostExpr]) -> Option<HostExpr> {
-    let go = |e: Box<HostExpr>| substitute(*e, sizes, scalars);
+    map_leaves(e, &|leaf| match leaf {
+        HostExpr::Size(n) => sizes.get(n).cloned(),
+        HostExpr::Scalar(n) => scalars.get(n).cloned(),
+        other => Some(other),
+    })
+}
+
+/// The expression with what has no operands replaced; `None` where one of them has no replacement.
+pub(crate) fn map_leaves(e: HostExpr, f: &dyn Fn(HostExpr) -> Option<HostExpr>) -> Option<HostExpr> {
+    let go = |e: Box<HostExpr>| map_leaves(*e, f);
     Some(match e {
-        HostExpr::Size(n) => sizes.get(n)?.clone(),
-        HostExpr::Scalar(n) => scalars.get(n)?.clone(),
-        HostExpr::Const(_) | HostExpr::Step(_) | HostExpr::Threads => e,
+        HostExpr::Size(_)
+        | HostExpr::Scalar(_)
+        | HostExpr::Const(_)
+        | HostExpr::Step(_)
+        | HostExpr::Threads => f(e)?,
         HostExpr::Cast(dtype, a) => HostExpr::Cast(dtype, Box::new(go(a)?)),
         HostExpr::Unary(op, a) => HostExpr::Unary(op, Box::new(go(a)?)),
         HostExpr::Binary(op, a, b) => HostExpr::binary(op, go(a)?, go(b)?),

@@ -328,14 +328,7 @@ impl Maker<'_, '_> {
     fn view(&self, view: &View, sizes: &mut Vec<HostExpr>) -> Result<Option<ViewShape>, Diagnostic> {
         let tensor: TensorId = view.tensor;
         let shape = &self.func.tensors[tensor].shape;
-        let whole = view.fixed.is_empty()
-            && view.dims.len() == shape.len()
-            && view
-                .dims
-                .iter()
-                .enumerate()
-                .all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none());
-        if whole {
+        if view.is_whole(shape.len()) {
             return Ok(self.whole(tensor.index()));
         }
         let mut dims = Vec::new();

@@ -579,7 +579,7 @@ impl Cx<'_> {
             ExprKind::Binary(op, a, b) => (op, a, b),
             _ => return None,
         };
-        let has = |e| mentions(kernel, e, unknown);
+        let has = |e| walk::mentions(kernel, e, &ExprKind::Size(unknown));
         let (inner, other, left) = match (has(a), has(b)) {
             (true, false) => (a, b, true),
             (false, true) => (b, a, false),
@@ -596,12 +596,6 @@ impl Cx<'_> {
         let rest = self.make(kind, DType::I64, span);
         self.isolate(kernel, inner, unknown, rest, sizes, scalars, span)
     }
-}
-
-fn mentions(func: &Func, e: ExprId, size: SizeId) -> bool {
-    let mut found = false;
-    walk::for_each_expr(func, e, |_, x| found |= x.kind == ExprKind::Size(size));
-    found
 }
 
 /// The only size of the expression that is not known, where there is one.

@@ -154,7 +154,8 @@ impl Steps<'_, '_> {
         if views.len() != func.tensors.len() {
             return unsupported("buffers in a kernel that a pipeline calls", span);
         }
-        let strided: Vec<bool> = views.iter().map(|(_, v)| !self.is_whole(v)).collect();
+        let strided: Vec<bool> =
+            views.iter().map(|(_, v)| !v.is_whole(self.host.func.tensors[v.tensor].shape.len())).collect();
         let mut sizes: Vec<HostExpr> = sizes.iter().map(|&e| self.need(e, "a size")).collect::<R<_>>()?;
         for (_, view) in views.iter().zip(&strided).filter(|&(_, &s)| s).map(|(v, _)| v) {
             sizes.extend(self.layout(view)?);
@@ -172,18 +173,6 @@ impl Steps<'_, '_> {
         };
         let buffers = views.iter().map(|(_, v)| v.tensor.index()).collect();
         Ok(Step::Launch { kernel: number, buffers, sizes, scalars })
-    }
-
-    /// Whether a view is the tensor itself.
-    fn is_whole(&self, view: &View) -> bool {
-        let rank = self.host.func.tensors[view.tensor].shape.len();
-        view.fixed.is_empty()
-            && view.dims.len() == rank
-            && view
-                .dims
-                .iter()
-                .enumerate()
-                .all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none())
     }
 
     /// Offset and strides of a view, in elements.

@@ -397,10 +397,20 @@ impl Emitter<'_> {
         f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
     ) -> Result<T, Diagnostic> {
         let zero = self.b.int(0);
-        let unit = self.axes[axis.index()].unit;
-        self.axes[axis.index()].unit = unit.map(|_| zero);
+        let unit = self.axes[axis.index()].unit.map(|_| zero);
+        self.at_unit(axis, unit, f)
+    }
+
+    /// What `f` reads or writes, at a point of the block of an axis.
+    pub(super) fn at_unit<T>(
+        &mut self,
+        axis: AxisId,
+        unit: Option<nest::ExprId>,
+        f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
+    ) -> Result<T, Diagnostic> {
+        let before = std::mem::replace(&mut self.axes[axis.index()].unit, unit);
         let result = f(self);
-        self.axes[axis.index()].unit = unit;
+        self.axes[axis.index()].unit = before;
         result
     }
 

@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::DType;
 
+pub(super) use self::values::LARGE;
+
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{AxisId, ExprId, ReduceOp, ValueId};
 use crate::nest::build::Builder;

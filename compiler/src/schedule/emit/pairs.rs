@@ -52,14 +52,7 @@ impl Emitter<'_> {
                 let other = e.b.add_int(lane, left);
                 let (a, b) = (e.lane_of(level, &from, lane)?, e.lane_of(level, &from, other)?);
                 let sum = e.combine(monoid(op), a, b, dtype);
-                let values = match sum {
-                    Val::Real(x) => vec![x],
-                    Val::Complex(re, im) => vec![re, im],
-                };
-                for (buffer, x) in to.iter().zip(values) {
-                    let stmt = e.b.store(*buffer, &[lane], x);
-                    e.out.push(stmt);
-                }
+                e.write_parts(&to, &[lane], sum);
                 Ok(())
             })?;
             from = Lanes::Registers(to);
@@ -110,29 +103,23 @@ impl Emitter<'_> {
         while near < n {
             let to = self.b.add_buffer("upto", dtype, &extent, Space::Register);
             self.lanes(n, |e, lane| {
-                let stmt = e.b.store(to, &[lane], none);
-                e.out.push(stmt);
+                e.write_parts(&[to], &[lane], Val::Real(none));
                 Ok(())
             })?;
             self.lanes(n, |e, lane| {
                 let at = e.b.add_int(lane, n);
                 let v = match from {
-                    None => {
-                        let unit = e.axes[axis.index()].unit.replace(lane);
+                    None => e.at_unit(axis, Some(lane), |e| {
                         e.begin(&[expr]);
-                        let v = e.lower(expr);
-                        e.axes[axis.index()].unit = unit;
-                        v?
-                    }
+                        e.lower(expr)
+                    })?,
                     Some(from) => {
                         let before = e.b.add_int(lane, n - near);
                         let (a, b) = (e.b.load(from, &[before]), e.b.load(from, &[at]));
                         e.combine(monoid(op), Val::Real(a), Val::Real(b), dtype)
                     }
                 };
-                let (Val::Real(v) | Val::Complex(v, _)) = v;
-                let stmt = e.b.store(to, &[at], v);
-                e.out.push(stmt);
+                e.write_parts(&[to], &[at], v);
                 Ok(())
             })?;
             near = if from.is_none() { 1 } else { 2 * near };
@@ -145,10 +132,7 @@ impl Emitter<'_> {
             let at = e.b.add_int(lane, n);
             let upto = Val::Real(e.b.load(from, &[at]));
             let new = e.combine(monoid(op), start, upto, dtype);
-            let unit = e.axes[axis.index()].unit.replace(lane);
-            let written = e.write_value(value, None, new);
-            e.axes[axis.index()].unit = unit;
-            written
+            e.at_unit(axis, Some(lane), |e| e.write_value(value, None, new))
         })?;
         let last = self.b.int(2 * n - 1);
         let total = Val::Real(self.b.load(from, &[last]));
@@ -172,18 +156,12 @@ impl Emitter<'_> {
 
     fn lane_of(&mut self, level: LevelId, from: &Lanes, lane: nest::ExprId) -> Result<Val, Diagnostic> {
         let axis = self.levels.all[level].axis;
-        let (parts, index) = match from {
-            Lanes::Registers(parts) => (parts, vec![lane]),
+        Ok(match from {
+            Lanes::Registers(parts) => self.read_parts(parts, &[lane]),
             Lanes::Value(buffer) => {
-                let unit = self.axes[axis.index()].unit.replace(lane);
-                let index = self.value_index(buffer, None);
-                self.axes[axis.index()].unit = unit;
-                (&buffer.parts, index?)
+                let index = self.at_unit(axis, Some(lane), |e| e.value_index(buffer, None))?;
+                self.read_parts(&buffer.parts, &index)
             }
-        };
-        Ok(match parts[..] {
-            [re, im] => Val::Complex(self.b.load(re, &index), self.b.load(im, &index)),
-            _ => Val::Real(self.b.load(parts[0], &index)),
         })
     }
 }

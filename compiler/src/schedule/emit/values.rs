@@ -11,7 +11,7 @@ use crate::nest::ir::{self as nest, BinaryOp, BufferId, Space};
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
 /// Bytes of a buffer beyond which its extents follow the sizes in every dimension.
-const LARGE: i64 = 1 << 20;
+pub(in crate::schedule) const LARGE: i64 = 1 << 20;
 
 impl Emitter<'_> {
     /// The index into a dimension of a value's buffer for the current point, or for an index of the axis.
@@ -258,10 +258,15 @@ impl Emitter<'_> {
         }
         let buffer = self.value_buffer(value)?;
         let index = self.value_index(&buffer, at)?;
-        Ok(match buffer.parts[..] {
-            [re, im] => Val::Complex(self.b.load(re, &index), self.b.load(im, &index)),
-            _ => Val::Real(self.b.load(buffer.parts[0], &index)),
-        })
+        Ok(self.read_parts(&buffer.parts, &index))
+    }
+
+    /// An element of a buffer, or of one for each part of a complex number.
+    pub(super) fn read_parts(&mut self, parts: &[BufferId], index: &[nest::ExprId]) -> Val {
+        match *parts {
+            [re, im] => Val::Complex(self.b.load(re, index), self.b.load(im, index)),
+            _ => Val::Real(self.b.load(parts[0], index)),
+        }
     }
 
     /// Writes a value at the current point or at indices of its axes.
@@ -283,7 +288,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn write_parts(&mut self, parts: &[BufferId], index: &[nest::ExprId], v: Val) {
+    /// As [`Emitter::read_parts`], written.
+    pub(super) fn write_parts(&mut self, parts: &[BufferId], index: &[nest::ExprId], v: Val) {
         let values = match v {
             Val::Real(x) => vec![x],
             // The second part is computed before the first one that it reads is written.

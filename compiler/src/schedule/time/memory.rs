@@ -7,10 +7,8 @@ use super::versions::Version;
 use crate::hir::ir::TensorId;
 use crate::nest::inline::{Bound, inline_expr};
 use crate::nest::ir::{BufferId, ExprId, LoopKind, Space, Stmt};
+use crate::schedule::emit::LARGE;
 use rooftile_artifact::DType;
-
-/// Bytes of a window beyond which its extents follow the sizes in every dimension.
-const LARGE: i64 = 1 << 20;
 
 /// Elements that rows of a window are rounded up to, so that they start at like addresses.
 const ROW: i64 = 16;

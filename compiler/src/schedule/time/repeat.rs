@@ -16,8 +16,8 @@ use super::versions::{Stages, Version};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{AxisId, Func, Role, Stmt, StmtKind, TensorId};
 use crate::nest::ir::Nest;
-use crate::schedule::code_size;
 use crate::schedule::program::Maker;
+use crate::schedule::{code_size, host};
 
 /// A repeat of a pipeline.
 #[derive(Clone, Copy)]
@@ -244,17 +244,6 @@ fn mentions(e: &HostExpr, var: usize) -> bool {
 
 /// The expression with a counter replaced.
 fn with_counter(e: &HostExpr, var: usize, by: &HostExpr) -> HostExpr {
-    let go = |e: &HostExpr| Box::new(with_counter(e, var, by));
-    match e {
-        HostExpr::Step(n) if *n == var => by.clone(),
-        HostExpr::Const(_)
-        | HostExpr::Size(_)
-        | HostExpr::Scalar(_)
-        | HostExpr::Threads
-        | HostExpr::Step(_) => e.clone(),
-        HostExpr::Cast(dtype, a) => HostExpr::Cast(*dtype, go(a)),
-        HostExpr::Unary(op, a) => HostExpr::Unary(*op, go(a)),
-        HostExpr::Binary(op, a, b) => HostExpr::Binary(*op, go(a), go(b)),
-        HostExpr::Select(c, a, b) => HostExpr::Select(go(c), go(a), go(b)),
-    }
+    let replaced = |leaf| if leaf == HostExpr::Step(var) { by.clone() } else { leaf };
+    host::map_leaves(e.clone(), &|leaf| Some(replaced(leaf))).unwrap_or_else(|| e.clone())
 }

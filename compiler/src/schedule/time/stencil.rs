@@ -6,6 +6,7 @@ use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{
     AssignOp, AxisId, Edge, ExprId, ExprKind, Role, StmtKind, StoreKind, TensorId, ValueId,
 };
+use crate::schedule::access::{self, Object};
 use crate::schedule::bounds;
 use crate::schedule::form::{Action, Form, Item, StmtId, operands};
 
@@ -371,17 +372,7 @@ impl Finder<'_> {
     }
 
     fn reads(&self, s: StmtId, tensor: TensorId) -> bool {
-        let (mut seen, mut work) = (BTreeSet::new(), self.form.stmts[s].action.exprs());
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
-            let kind = &self.form.func.exprs[e].kind;
-            if matches!(kind, ExprKind::Load { tensor: x, .. } if *x == tensor) {
-                return true;
-            }
-            work.extend(operands(kind));
-        }
-        false
+        let reads = access::reads_of(self.form, &self.form.stmts[s].action);
+        reads.iter().any(|a| a.object == Object::Tensor(tensor))
     }
 }

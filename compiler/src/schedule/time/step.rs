@@ -7,8 +7,9 @@ use rooftile_artifact::HostExpr;
 use super::stencil::{self, Stencil, refuse};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{
-    AxisId, CallArg, ExprId, ExprKind, File, Func, FuncId, ParamRef, Role, Stmt, StmtKind, TensorId, View,
+    AxisId, CallArg, ExprKind, File, Func, FuncId, ParamRef, Role, Stmt, StmtKind, TensorId, View,
 };
+use crate::hir::walk;
 use crate::schedule::{host, normal};
 
 /// A call of a step. Numbers of tensors are those of the pipeline.
@@ -72,7 +73,9 @@ pub(super) fn step(
             }
             CallArg::Scalar(_) => Vec::new(),
         });
-        if let Some(e) = sizes.iter().copied().chain(views).find(|e| mentions(func, *e, axis)) {
+        if let Some(e) =
+            sizes.iter().copied().chain(views).find(|e| walk::mentions(func, *e, &ExprKind::Axis(axis)))
+        {
             let message = format!("a size changes with `{}`", func.axes[axis].name);
             let span = if func.exprs[e].span == Span::default() { stmt.span } else { func.exprs[e].span };
             return Err(refuse(span, &message).help("steps that are taken together have the same sizes"));
@@ -186,7 +189,7 @@ fn call(
     views.sort_by_key(|(t, _)| *t);
     let tensors: Vec<TensorId> = views.iter().map(|(_, v)| v.tensor).collect();
     for (t, view) in views.iter().filter(|(_, v)| state.contains(&v.tensor)) {
-        if !is_whole(func, view) {
+        if !view.is_whole(func.tensors[view.tensor].shape.len()) {
             let message =
                 format!("`{}` is a part of `{}`", target.tensors[*t].name, func.tensors[view.tensor].name);
             return Err(refuse(span, &message).help("kernels of a step take whole tensors of the state"));
@@ -228,23 +231,4 @@ fn call(
         along.insert(tensors[t.index()], dims);
     }
     Ok(Call { callee, stencil, tensors, axes })
-}
-
-fn is_whole(func: &Func, view: &View) -> bool {
-    view.fixed.is_empty()
-        && view.dims.len() == func.tensors[view.tensor].shape.len()
-        && view.dims.iter().enumerate().all(|(n, d)| d.source == n && d.lo.is_none() && d.extent.is_none())
-}
-
-/// Whether an expression of a pipeline depends on a counter.
-fn mentions(func: &Func, e: ExprId, axis: AxisId) -> bool {
-    let mut work = vec![e];
-    while let Some(e) = work.pop() {
-        let kind = &func.exprs[e].kind;
-        if matches!(kind, ExprKind::Axis(a) if *a == axis) {
-            return true;
-        }
-        work.extend(crate::schedule::form::operands(kind));
-    }
-    false
 }

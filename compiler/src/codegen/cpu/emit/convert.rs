@@ -200,9 +200,8 @@ impl<B: Ssa> Emitter<'_, B> {
 
     /// f16 lanes as f32, where there is an instruction.
     fn widened_f16(&mut self, v: &Lanes<B::Value>, n: usize) -> Option<Lanes<B::Value>> {
-        let wanted = n.div_ceil(self.per_chunk(Lane::F32));
-        let halves = v.chunks.iter().flat_map(|&chunk| [(chunk, false), (chunk, true)]);
-        let chunks: Option<_> = halves.take(wanted).map(|(v, upper)| self.b.widen_f16(v, upper)).collect();
+        let halves = self.halves(v, Lane::F32, n).into_iter();
+        let chunks: Option<_> = halves.map(|(v, upper)| self.b.widen_f16(v, upper)).collect();
         Some(Lanes { ty: Lane::F32, chunks: chunks? })
     }
 

@@ -122,12 +122,11 @@ impl<B: Ssa> Emitter<'_, B> {
         self.build(result, &results)
     }
 
-    /// The first `n` lanes of one chunk, and the others of another.
-    pub(super) fn first_lanes(&mut self, ty: Lane, n: usize, first: B::Value, others: B::Value) -> B::Value {
-        let set = |i| if i / ty.bytes() < n { 0xFF } else { 0 };
-        let mask: Vec<u8> = (0..self.b.vector_bytes()).map(set).collect();
-        let mask = self.b.bytes(self.vector_of(ty.as_int()), &mask);
-        self.b.blend(mask, first, others)
+    /// A mask that is set in some lanes of a chunk.
+    pub(super) fn lane_mask(&mut self, ty: Lane, set: impl Fn(usize) -> bool) -> B::Value {
+        let byte = |i| if set(i / ty.bytes()) { 0xFF } else { 0 };
+        let mask: Vec<u8> = (0..self.b.vector_bytes()).map(byte).collect();
+        self.b.bytes(self.vector_of(ty.as_int()), &mask)
     }
 
     /// Does an operation chunk by chunk.
@@ -185,8 +184,13 @@ impl<B: Ssa> Emitter<'_, B> {
         n: usize,
         mut f: impl FnMut(&mut Self, B::Value, bool) -> B::Value,
     ) -> Lanes<B::Value> {
-        let wanted = n.div_ceil(self.per_chunk(ty));
+        let halves = self.halves(v, ty, n).into_iter();
+        Lanes { ty, chunks: halves.map(|(chunk, upper)| f(self, chunk, upper)).collect() }
+    }
+
+    /// The halves of chunks that `n` lanes of the type `ty`, twice as wide, are made of; of each, whether it is the upper.
+    pub(super) fn halves(&self, v: &Lanes<B::Value>, ty: Lane, n: usize) -> Vec<(B::Value, bool)> {
         let halves = v.chunks.iter().flat_map(|&chunk| [(chunk, false), (chunk, true)]);
-        Lanes { ty, chunks: halves.take(wanted).map(|(chunk, upper)| f(self, chunk, upper)).collect() }
+        halves.take(n.div_ceil(self.per_chunk(ty))).collect()
     }
 }

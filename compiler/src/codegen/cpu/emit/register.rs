@@ -226,7 +226,8 @@ impl<B: Ssa> Emitter<'_, B> {
                         chunk
                     } else {
                         let before = self.b.use_var(variable);
-                        self.first_lanes(file.ty, used, chunk, before)
+                        let mask = self.lane_mask(file.ty, |l| l < used);
+                        self.b.blend(mask, chunk, before)
                     };
                     self.b.def_var(variable, chunk);
                 }

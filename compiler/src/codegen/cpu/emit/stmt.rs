@@ -1,5 +1,7 @@
 //! Statements.
 
+use std::rc::Rc;
+
 use rooftile_artifact::DType;
 
 use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty};
@@ -76,7 +78,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     fn unrolled(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
-        let values = self.constant_passes(range).unwrap_or_default();
+        let values: Rc<[i64]> = self.constant_passes(range).unwrap_or_default().into();
         if self.store_transposed(var, &values, body) {
             return;
         }
@@ -228,10 +230,7 @@ impl<B: Ssa> Emitter<'_, B> {
         for (c, &chunk) in mask.chunks.iter().enumerate() {
             let used = n - c * per;
             let chunk = if used < per {
-                let bytes = self.b.vector_bytes();
-                let unused = |i| if i / mask.ty.bytes() >= used { 0xFF } else { 0 };
-                let unused: Vec<u8> = (0..bytes).map(unused).collect();
-                let unused = self.b.bytes(self.vector_of(mask.ty), &unused);
+                let unused = self.lane_mask(mask.ty, |l| l >= used);
                 self.b.binary(Bin::Or, chunk, unused)
             } else {
                 chunk

@@ -6,6 +6,8 @@
 //! unrolled u of 8 { lanes l of 8 { .. X[l, u] .. } }  =>  8 elements of each lane; transposed; the vector of each u
 //! ```
 
+use std::rc::Rc;
+
 use rooftile_artifact::DType;
 
 use super::super::ssa::{At, Bin, Ssa};
@@ -14,14 +16,14 @@ use super::lanes::{Lanes, lane_of};
 use super::memory::Walk;
 use super::scope::Binding;
 use super::{Emitter, LaneLoop};
-use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Space, Stmt, VarId};
+use crate::nest::ir::{BufferId, ExprId, LoopKind, Space, Stmt, VarId};
 
 /// A pass of a loop that is written out.
 #[derive(Clone, Debug)]
 pub(super) struct Pass {
     var: VarId,
     /// The counter in each pass.
-    values: Vec<i64>,
+    values: Rc<[i64]>,
     /// Which one it is.
     at: usize,
     /// Index of its scope.
@@ -42,9 +44,9 @@ struct Block<'s> {
 
 impl<B: Ssa> Emitter<'_, B> {
     /// The pass of a loop that begins here, in a scope of its own.
-    pub(super) fn pass(&self, var: VarId, values: &[i64], at: usize) -> Pass {
+    pub(super) fn pass(&self, var: VarId, values: &Rc<[i64]>, at: usize) -> Pass {
         let (scope, controls) = (self.scopes.innermost(), self.scopes.controls());
-        Pass { var, values: values.to_vec(), at, scope, controls }
+        Pass { var, values: Rc::clone(values), at, scope, controls }
     }
 
     /// Loads lanes that are far apart, where the next passes of a loop that is written out read what lies beside them.
@@ -103,14 +105,14 @@ impl<B: Ssa> Emitter<'_, B> {
 
     /// Writes all passes of a loop whose lanes store to places far apart, side by side from pass to pass. `false`, and
     /// nothing is stored, where it is not that.
-    pub(super) fn store_transposed(&mut self, var: VarId, values: &[i64], body: &[Stmt]) -> bool {
+    pub(super) fn store_transposed(&mut self, var: VarId, values: &Rc<[i64]>, body: &[Stmt]) -> bool {
         let Some(block) = self.transposable(values, body) else { return false };
         let dtype = self.nest.buffers[block.buffer].dtype;
         let lane = lane_of(dtype);
         let (per, n) = (self.per_chunk(lane), block.lanes.len());
         let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len());
-        for (at, value) in values.iter().enumerate() {
-            let row = self.in_pass(var, (*value, at, values), &block, |e| {
+        for at in 0..values.len() {
+            let row = self.in_pass(var, (values, at), &block, |e| {
                 // What the index is made of must be bound before it is looked at.
                 e.block(block.before);
                 let pass = e.passes_around.last().cloned();
@@ -126,8 +128,7 @@ impl<B: Ssa> Emitter<'_, B> {
             }
         }
         for (group, rows) in rows.chunks(per).enumerate() {
-            let first = values[group * per];
-            self.in_pass(var, (first, group * per, values), &block, |e| {
+            self.in_pass(var, (values, group * per), &block, |e| {
                 let Place::Strided { base, displacement, step } = e.place(block.buffer, block.index).0 else {
                     return;
                 };
@@ -150,13 +151,13 @@ impl<B: Ssa> Emitter<'_, B> {
     fn in_pass<R>(
         &mut self,
         var: VarId,
-        (value, at, values): (i64, usize, &[i64]),
+        (values, at): (&Rc<[i64]>, usize),
         block: &Block<'_>,
         f: impl FnOnce(&mut Self) -> R,
     ) -> R {
         self.scopes.push(false);
         self.scopes.next_statement();
-        self.bind(var, Binding::Const(value));
+        self.bind(var, Binding::Const(values[at]));
         let pass = self.pass(var, values, at);
         self.passes_around.push(pass);
         self.scopes.push(false);
@@ -199,17 +200,7 @@ impl<B: Ssa> Emitter<'_, B> {
             _ => None,
         });
         let apart = !lets.chain([*value]).chain(index.iter().copied()).any(reads);
-        // Of lanes whose step is known the elements lie side by side already.
-        let by_lane =
-            index.last().is_some_and(|i| matches!(self.nest.exprs[*i].kind, ExprKind::Var(v) if v == *lane));
-        (fits && apart && !by_lane).then(|| Block {
-            lane: *lane,
-            lanes,
-            before,
-            buffer: *buffer,
-            index,
-            value: *value,
-        })
+        (fits && apart).then(|| Block { lane: *lane, lanes, before, buffer: *buffer, index, value: *value })
     }
 
     /// Whole vectors, `step` bytes apart: past the caches where the buffer is for that.

@@ -361,41 +361,38 @@ impl Builder {
     pub(super) fn write_transpose(&mut self, rows: &[Value]) -> Vec<Value> {
         let ty = self.f.ty(rows[0]);
         let wide = Ty::vector(Lane::F64, self.vector_bytes());
-        let mut parts: Vec<Value> =
-            rows.iter().map(|v| self.bitcast(Ty { lane: float(ty.lane), ..ty }, *v)).collect();
-        let unpack = |b: &mut Builder, ty: Ty, x: Value, y: Value| {
-            [false, true].map(|upper| b.inst(Op::Unpack { upper }, ty, &[x, y]))
-        };
+        let mut parts = Vec::with_capacity(rows.len());
         if ty.lane.bytes() == 4 {
-            // Rows 0 and 1, 2 and 3, ..; of four rows then columns 0 and 1 (and 4 and 5), 2 and 3 (and 6 and 7).
             let narrow = Ty { lane: Lane::F32, ..ty };
-            let pairs: Vec<[Value; 2]> = parts.chunks(2).map(|p| unpack(self, narrow, p[0], p[1])).collect();
-            parts = pairs
-                .chunks(2)
-                .flat_map(|p| {
-                    let [x, y] = [0, 1].map(|n| p.iter().map(|q| q[n]).collect::<Vec<_>>());
-                    let mut columns = Vec::with_capacity(4);
-                    for side in [x, y] {
-                        let [a, b] = [0, 1].map(|n| self.bitcast(wide, side[n]));
-                        columns.extend(unpack(self, wide, a, b));
-                    }
-                    columns
-                })
-                .collect();
+            for four in rows.chunks(4) {
+                // Of rows 0 and 1, and 2 and 3: columns 0 and 1, and 2 and 3; of the upper halves 4 and 5, and 6 and 7.
+                let [a, b] = self.unpack(narrow, four[0], four[1]);
+                let [c, d] = self.unpack(narrow, four[2], four[3]);
+                parts.extend(self.unpack(wide, a, c));
+                parts.extend(self.unpack(wide, b, d));
+            }
         } else {
-            parts = parts.chunks(2).flat_map(|p| unpack(self, wide, p[0], p[1])).collect();
+            for two in rows.chunks(2) {
+                parts.extend(self.unpack(wide, two[0], two[1]));
+            }
         }
         let (first, last) = parts.split_at(parts.len() / 2);
-        let pairs: Vec<(Value, Value)> = first.iter().copied().zip(last.iter().copied()).collect();
         let upper: Vec<u8> = (0..self.vector_bytes()).map(|i| if i < 16 { 0xFF } else { 0 }).collect();
         let upper = self.bytes(wide.as_int(), &upper);
-        let low: Vec<Value> = pairs.iter().map(|(a, b)| self.inst(Op::Join, wide, &[*a, *b])).collect();
-        let high = pairs.iter().map(|(a, b)| {
-            let moved = self.inst(Op::UpperHalf, wide, &[*a]);
-            self.blend(upper, moved, *b)
-        });
-        let high: Vec<Value> = high.collect();
-        low.into_iter().chain(high).map(|v| self.bitcast(ty, v)).collect()
+        let (mut low, mut high) = (Vec::with_capacity(rows.len()), Vec::new());
+        for (&a, &b) in first.iter().zip(last) {
+            low.push(self.inst(Op::Join, wide, &[a, b]));
+            let moved = self.inst(Op::UpperHalf, wide, &[a]);
+            high.push(self.blend(upper, moved, b));
+        }
+        low.append(&mut high);
+        low.into_iter().map(|v| self.bitcast(ty, v)).collect()
+    }
+
+    /// Lanes of two vectors in turn, from the lower and from the upper half of each 128 bits.
+    fn unpack(&mut self, ty: Ty, a: Value, b: Value) -> [Value; 2] {
+        let (a, b) = (self.bitcast(ty, a), self.bitcast(ty, b));
+        [false, true].map(|upper| self.inst(Op::Unpack { upper }, ty, &[a, b]))
     }
 
     /// Each half of 128 bits on its own.
@@ -467,11 +464,6 @@ impl Builder {
             }
         }
     }
-}
-
-/// The float of a lane's width.
-fn float(lane: Lane) -> Lane {
-    if lane.bytes() == 4 { Lane::F32 } else { Lane::F64 }
 }
 
 /// The upper bit of a lane, and all above it.

@@ -64,23 +64,19 @@ impl Select<'_> {
             }
             Op::Widen { signed, upper } => {
                 let code = codes::widen(self.f.ty(args[0]).lane, signed);
-                let from = self.half(args[0], upper);
-                let to = self.define(v);
-                self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
+                self.widened(v, code, upper);
             }
             Op::WidenToF64 { upper } => {
                 let code = match self.f.ty(args[0]).lane.is_float() {
                     true => Code::VEX_Vcvtps2pd_ymm_xmmm128,
                     false => Code::VEX_Vcvtdq2pd_ymm_xmmm128,
                 };
-                let from = self.half(args[0], upper);
-                let to = self.define(v);
-                self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
+                self.widened(v, code, upper);
             }
             Op::WidenF16 { upper } => self.widen_f16(v, upper),
             Op::NarrowF16 => self.narrow_f16(v),
             Op::Narrow => self.narrow(v),
-            Op::NarrowF64 => self.narrow_f64(v),
+            Op::NarrowF64 => self.narrowed(v, Code::VEX_Vcvtpd2ps_xmm_ymmm256, None),
             Op::AllTrue => {
                 let from = self.register(args[0]);
                 let (bits, to) = (self.fresh_int(), self.define(v));
@@ -536,14 +532,10 @@ impl Select<'_> {
 
     fn widen_f16(&mut self, v: Value, upper: bool) {
         let inst = *self.f.inst(v);
-        let from = inst.args()[0];
         if inst.ty.is_vector() {
-            let half = self.half(from, upper);
-            let to = self.define(v);
-            let draft = Draft::new(Code::VEX_Vcvtph2ps_ymm_xmmm128).def(to, Form::Y);
-            return self.push(draft.use_(half, Form::X));
+            return self.widened(v, Code::VEX_Vcvtph2ps_ymm_xmmm128, upper);
         }
-        let bits = self.register(from);
+        let bits = self.register(inst.args()[0]);
         let bits = self.moved_to_vector(bits, false);
         let to = self.define(v);
         self.push(Draft::new(Code::VEX_Vcvtph2ps_xmm_xmmm64).def(to, Form::X).use_(bits, Form::X));
@@ -553,34 +545,35 @@ impl Select<'_> {
         let inst = *self.f.inst(v);
         // To nearest, ties to even.
         let how = 0;
-        if !inst.ty.is_vector() {
-            let from = self.register(inst.args()[0]);
-            let half = self.fresh_vector();
-            let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8).def(half, Form::X);
-            self.push(draft.use_(from, Form::X).imm8(how));
-            let to = self.define(v);
-            return self.push(Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32).use_(half, Form::X));
+        if inst.ty.is_vector() {
+            return self.narrowed(v, Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8, Some(how));
         }
+        let from = self.register(inst.args()[0]);
+        let half = self.fresh_vector();
+        let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8).def(half, Form::X);
+        self.push(draft.use_(from, Form::X).imm8(how));
+        let to = self.define(v);
+        self.push(Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32).use_(half, Form::X));
+    }
+
+    /// Half of the lanes at twice the width.
+    fn widened(&mut self, v: Value, code: Code, upper: bool) {
+        let from = self.half(self.f.inst(v).args()[0], upper);
+        let to = self.define(v);
+        self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
+    }
+
+    /// The lanes of one vector or two at half the width.
+    fn narrowed(&mut self, v: Value, code: Code, how: Option<u8>) {
+        let inst = *self.f.inst(v);
         let mut halves = Vec::new();
         for &arg in inst.args() {
             let (from, to) = (self.register(arg), self.fresh_vector());
-            let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8).def(to, Form::X);
-            self.push(draft.use_(from, Form::Y).imm8(how));
-            halves.push(to);
-        }
-        match halves[..] {
-            [low, high] => self.join(v, low, high),
-            _ => self.registers[v.index()] = halves.first().copied(),
-        }
-    }
-
-    fn narrow_f64(&mut self, v: Value) {
-        let args = *self.f.inst(v);
-        let mut halves = Vec::new();
-        for &arg in args.args() {
-            let (from, to) = (self.register(arg), self.fresh_vector());
-            let draft = Draft::new(Code::VEX_Vcvtpd2ps_xmm_ymmm256).def(to, Form::X);
-            self.push(draft.use_(from, Form::Y));
+            let draft = Draft::new(code).def(to, Form::X).use_(from, Form::Y);
+            self.push(match how {
+                Some(how) => draft.imm8(how),
+                None => draft,
+            });
             halves.push(to);
         }
         match halves[..] {
