@@ -22,12 +22,16 @@ pub struct CpuFeatures {
 }
 
 impl CpuFeatures {
-    /// Bytes of the widest vectors that the compiler makes code with for such a processor: 32 where it has AVX2 and fused
-    /// multiply-add and keeps the System V convention, else 16.
+    /// Bytes of the widest vectors that the compiler makes code with for such a processor: where it keeps the System V
+    /// convention, 64 with AVX-512, else 32 with AVX2 and fused multiply-add; 16 on all others.
     #[must_use]
     pub fn vector_bytes(self) -> usize {
         let wide = cfg!(all(target_arch = "x86_64", unix)) && self.avx && self.avx2 && self.fma;
-        if wide { 32 } else { 16 }
+        match (wide, self.avx512 && self.f16c) {
+            (true, true) => 64,
+            (true, false) => 32,
+            _ => 16,
+        }
     }
 
     /// Whether a processor with features `self` can run code that uses `needed`.

@@ -174,7 +174,7 @@ pub struct SubjectArgs {
     /// Scalar arguments: alpha=0.1.
     #[arg(long = "set", value_name = "X=V,..")]
     pub set: Vec<Pairs>,
-    /// The device: cpu, cranelift, vulkan, vulkan:1, nest, oracle.
+    /// The device: cpu, avx2, cranelift, vulkan, vulkan:1, nest, oracle.
     #[arg(long, default_value = "cpu")]
     pub device: String,
     /// The kernel's threads; by default all physical cores.

@@ -138,19 +138,28 @@ pub fn devices() -> Vec<DeviceInfo> {
     all
 }
 
-/// Opens a device by its name. `cranelift` is the processor for code with vectors of 16 bytes, which is what that generator
-/// makes.
+/// Opens a device by its name. `avx2` is the processor for code with vectors of 32 bytes and no wider ones, `cranelift` for
+/// such of 16 bytes, which is what that generator makes.
 ///
 /// # Errors
 /// [`DeviceError::Unavailable`] with the reason.
 pub fn open(name: &str) -> Result<Box<dyn Device>, DeviceError> {
     let unavailable = |why: String| DeviceError::Unavailable { device: name.to_owned(), why };
     match name {
-        "cpu" | "cranelift" => match cpu_missing() {
-            None if name == "cpu" => Ok(Box::new(CpuDevice::new())),
-            None => Ok(Box::new(CpuDevice::with_vectors(16))),
-            Some(why) => Err(unavailable(why)),
-        },
+        "cpu" | "avx2" | "cranelift" => {
+            if let Some(why) = cpu_missing() {
+                return Err(unavailable(why));
+            }
+            let device = match name {
+                "avx2" => CpuDevice::with_vectors(32),
+                "cranelift" => CpuDevice::with_vectors(16),
+                _ => CpuDevice::new(),
+            };
+            match device.cpu().vector_bytes {
+                ..32 if name == "avx2" => Err(unavailable("this processor lacks AVX2 or FMA".to_owned())),
+                _ => Ok(Box::new(device)),
+            }
+        }
         "null" => Ok(Box::new(NullDevice::new())),
         // `vulkan:1` is the second of its kind.
         _ if vulkan::index_of(name).is_some() => {

@@ -1,7 +1,7 @@
 //! Every kernel and pipeline of every sample and example, at tiny, prime, odd and ragged sizes, under every schedule
 //! that always exists, on every device: each element agrees with the oracle.
 
-use rooftile_artifact::Target;
+use rooftile_artifact::{CpuTarget, Target};
 use rooftile_compiler::oracle::{compiled, deep};
 use rooftile_compiler::schedule::{Allow, Choice};
 use rooftile_runtime::Device;
@@ -29,18 +29,23 @@ fn target(threads: usize) -> Target {
 
 /// Runs every entry under a schedule on the nest interpreter and on the CPU with one and two threads.
 fn conform(suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Choice>) {
+    conform_for(&target(2), suite, least, choice);
+}
+
+/// As [`conform`], with code for a target that the CPU includes.
+fn conform_for(target: &Target, suite: &str, least: usize, choice: impl Fn(Entry) -> Option<Choice>) {
     let mut tally = Tally::default();
     for Prepared { entry, cases } in prepared() {
         let (entry, name) = (*entry, entry.label());
         let Some(choice) = choice(entry) else { continue };
-        let module = match lowered(entry, &choice, &target(2)) {
+        let module = match lowered(entry, &choice, target) {
             Ok(module) => module,
             Err(e) => {
                 tally.note(&name, Err(e));
                 continue;
             }
         };
-        let program = backends::compiled(&module, &target(2));
+        let program = backends::compiled(&module, target);
         for (case, want) in cases {
             let judge = |where_: &str, got: Result<_, String>| {
                 got.and_then(|got: Vec<_>| compare(entry.func(), want, &got))
@@ -65,6 +70,17 @@ fn naive() {
 #[test]
 fn default() {
     conform("default", 300, |entry| Some(Choice::Default { allow: allowed(entry) }));
+}
+
+/// The default schedule with vectors of 256 bits, where the CPU has wider ones.
+#[test]
+fn default_with_narrower_vectors() {
+    let narrower = CpuTarget { vector_bytes: 32, threads: 2, ..backends::cpu().cpu().clone() };
+    if backends::cpu().cpu().vector_bytes <= narrower.vector_bytes {
+        return println!("SKIPPED: code with vectors of 512 bits (this processor has no AVX-512)");
+    }
+    let choice = |entry| Some(Choice::Default { allow: allowed(entry) });
+    conform_for(&narrower.into(), "default_with_narrower_vectors", 300, choice);
 }
 
 /// The default schedule where sums may be split, products fused with additions, and rows rescaled.

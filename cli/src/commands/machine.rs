@@ -35,7 +35,7 @@ pub fn profile(device: &str, file: Option<&Path>, refresh: bool) -> Result<Profi
         other => Failure::input(other),
     };
     let device = match device {
-        "cranelift" | "null" => "cpu",
+        "avx2" | "cranelift" | "null" => "cpu",
         "oracle" | "nest" => return Err(Failure::Device(format!("{device} has no roofs to measure"))),
         other => other,
     };

@@ -51,6 +51,7 @@ pub(crate) fn apply(
         products: Vec::new(),
         allow,
         contract: target.cpu().is_some_and(|cpu| contracts(allow, cpu)),
+        vector_lanes: target.cpu().map_or(4, |cpu| cpu.vector_bytes as u64 / 4),
         group: GroupLimits::of(target),
         spread: false,
     };

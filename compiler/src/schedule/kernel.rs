@@ -35,6 +35,8 @@ pub(crate) struct Setup {
     pub(crate) allow: Allow,
     /// Sums of products are rounded once.
     pub(crate) contract: bool,
+    /// Lanes of 32 bits that one instruction serves.
+    pub(crate) vector_lanes: u64,
     /// What a group of threads may have; nothing on a processor.
     pub(crate) group: GroupLimits,
     /// Every outermost loop whose passes are independent is shared out.
@@ -224,7 +226,7 @@ fn lower_copied(
         })
         .collect();
     let nest = emitter.b.finish();
-    code_size::check(&form, &nest)?;
+    code_size::check(&form, &nest, setup.vector_lanes)?;
     Ok((KernelNest { nest, scratch }, copies_stay(&form, &accesses, &bodies)))
 }
 

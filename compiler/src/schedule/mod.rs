@@ -124,6 +124,7 @@ pub fn lower(
                 products: Vec::new(),
                 allow: Allow::default(),
                 contract: false,
+                vector_lanes: 1,
                 group: GroupLimits::default(),
                 spread: target.gpu().is_some(),
             },

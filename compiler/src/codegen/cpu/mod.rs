@@ -19,7 +19,7 @@ pub enum Generator {
     /// The one that makes vectors of the target's width.
     #[default]
     Best,
-    /// Our own: 256-bit vectors, x86-64 with AVX2 and FMA.
+    /// Our own: 256-bit vectors, x86-64 with AVX2 and FMA; where the target's vectors are as wide, 512 bits by AVX-512.
     Vector,
     /// Cranelift: 128-bit vectors, x86-64 (v2 and later) and aarch64.
     Cranelift,
@@ -29,9 +29,7 @@ impl Generator {
     /// The generator that is meant for a target.
     fn resolve(self, target: &CpuTarget) -> Generator {
         match self {
-            Generator::Best if target.vector_bytes >= vector::VECTOR_BYTES && vector::is_for(target) => {
-                Generator::Vector
-            }
+            Generator::Best if vector::is_for(target) => Generator::Vector,
             Generator::Best => Generator::Cranelift,
             other => other,
         }

@@ -9,6 +9,9 @@ use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind};
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
+/// Most elements of an accumulator in registers: what 32 vectors of 512 bits hold.
+const MOST_HELD: i64 = 512;
+
 /// An accumulator that lives in registers during a loop.
 pub(super) struct Promotion {
     value: ValueId,
@@ -39,7 +42,7 @@ impl Emitter<'_> {
             let held = self.buffers.get(value).is_some_and(|b| b.space == HomeSpace::Register);
             let size: i64 = axes.iter().map(|a| self.levels.unit_count(*a)).product();
             let lanes = axes.iter().filter(|a| self.levels.has_lanes(**a)).count();
-            if *space == HomeSpace::Register || held || !fixed || size > 256 || lanes > 1 {
+            if *space == HomeSpace::Register || held || !fixed || size > MOST_HELD || lanes > 1 {
                 continue;
             }
             let memory = self.value_buffer(*value)?;

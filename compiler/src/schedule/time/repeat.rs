@@ -185,7 +185,8 @@ impl Maker<'_, '_> {
         let names: Vec<&str> = whole.iter().map(|n| n.name.as_str()).collect();
         let name = format!("{}.time", names.join("."));
         let (nest, slots) = compose::compose(&name, &parts);
-        code_size::check_nest(&name, repeat.span, &nest)?;
+        let lanes = setups.iter().map(|(_, s)| s.vector_lanes).min().unwrap_or(1);
+        code_size::check_nest(&name, repeat.span, &nest, lanes)?;
         self.nests.push(nest);
         let kernel = self.nests.len() - 1;
 

@@ -6,6 +6,7 @@ use rooftile_artifact::scalar::wrap;
 
 use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
 use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
+use super::isa::Isa;
 
 /// Something that is assigned several times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -15,9 +16,7 @@ pub(in super::super) struct Variable(u32);
 #[derive(Debug)]
 pub(in super::super) struct Builder {
     pub(super) f: Function,
-    vector_bytes: usize,
-    fma: bool,
-    f16: bool,
+    pub(super) isa: Isa,
     current: Block,
     known: HashMap<Inst, Value>,
     /// Loads, with the state of their memory when they were made.
@@ -40,13 +39,11 @@ pub(in super::super) struct Builder {
 }
 
 impl Builder {
-    /// Vectors of so many bytes, with or without fused multiply-add and conversions of f16.
-    pub(super) fn new(vector_bytes: usize, fma: bool, f16: bool) -> Builder {
+    /// Nothing is written yet.
+    pub(super) fn new(isa: Isa) -> Builder {
         Builder {
             f: Function::default(),
-            vector_bytes,
-            fma,
-            f16,
+            isa,
             current: Block(0),
             known: HashMap::new(),
             loads: HashMap::new(),
@@ -306,10 +303,10 @@ impl Ssa for Builder {
     type Variable = Variable;
 
     fn vector_bytes(&self) -> usize {
-        self.vector_bytes
+        self.isa.vector_bytes()
     }
     fn has_fma(&self) -> bool {
-        self.fma
+        true
     }
     fn ty(&self, v: Value) -> Ty {
         self.f.ty(v)
@@ -416,6 +413,10 @@ impl Ssa for Builder {
         if let Some(v) = self.extreme(mask, a, b) {
             return v;
         }
+        if self.has_bits() {
+            let bits = self.bits(mask);
+            return self.inst(Op::BlendBits, self.f.ty(a), &[bits, a, b]);
+        }
         self.inst(Op::Blend, self.f.ty(a), &[mask, a, b])
     }
     fn bitcast(&mut self, ty: Ty, v: Value) -> Value {
@@ -466,7 +467,7 @@ impl Ssa for Builder {
         self.inst(Op::Demote, Ty::scalar(Lane::F32), &[v])
     }
     fn splat(&mut self, v: Value) -> Value {
-        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes);
+        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes());
         match self.f.inst(v).op {
             Op::Int(c) => self.int(ty, c),
             Op::Float(bits) => self.inst(Op::Float(bits), ty, &[]),
@@ -474,7 +475,7 @@ impl Ssa for Builder {
         }
     }
     fn lane_zero(&mut self, v: Value) -> Value {
-        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes);
+        let ty = Ty::vector(self.f.ty(v).lane, self.vector_bytes());
         self.inst(Op::LaneZero, ty, &[v])
     }
     fn extract(&mut self, v: Value, l: usize) -> Value {
@@ -510,16 +511,23 @@ impl Ssa for Builder {
         self.write_transpose(rows)
     }
     fn insert(&mut self, v: Value, s: Value, l: usize) -> Value {
-        self.inst(Op::Insert(l as u8), self.f.ty(v), &[v, s])
+        self.write_insert(v, s, l)
     }
     fn widen(&mut self, v: Value, signed: bool, upper: bool) -> Value {
         let lane = Lane::int(2 * self.f.ty(v).lane.bytes());
-        self.inst(Op::Widen { signed, upper }, Ty::vector(lane, self.vector_bytes), &[v])
+        let ty = Ty::vector(lane, self.vector_bytes());
+        match self.half_mask(v, ty, upper) {
+            Some(mask) if signed => mask,
+            _ => self.inst(Op::Widen { signed, upper }, ty, &[v]),
+        }
     }
     fn narrow(&mut self, low: Value, high: Value) -> Value {
         let lane = Lane::int(self.f.ty(low).lane.bytes() / 2);
-        let ty = Ty::vector(lane, self.vector_bytes);
-        if lane == Lane::I32 {
+        let ty = Ty::vector(lane, self.vector_bytes());
+        if let Some(mask) = self.join_masks(low, high, ty) {
+            return mask;
+        }
+        if lane == Lane::I32 || self.isa == Isa::Avx512 {
             return self.inst(Op::Narrow, ty, &[low, high]);
         }
         // The instructions saturate: without sign what fits stays.
@@ -528,10 +536,10 @@ impl Ssa for Builder {
         self.inst(Op::Narrow, ty, &[low, high])
     }
     fn widen_to_f64(&mut self, v: Value, upper: bool) -> Value {
-        self.inst(Op::WidenToF64 { upper }, Ty::vector(Lane::F64, self.vector_bytes), &[v])
+        self.inst(Op::WidenToF64 { upper }, Ty::vector(Lane::F64, self.vector_bytes()), &[v])
     }
     fn narrow_f64(&mut self, low: Value, high: Option<Value>) -> Value {
-        let ty = Ty::vector(Lane::F32, self.vector_bytes);
+        let ty = Ty::vector(Lane::F32, self.vector_bytes());
         match high {
             Some(high) => self.inst(Op::NarrowF64, ty, &[low, high]),
             None => self.inst(Op::NarrowF64, ty, &[low]),
@@ -539,21 +547,25 @@ impl Ssa for Builder {
     }
     fn widen_f16(&mut self, v: Value, upper: bool) -> Option<Value> {
         let ty = match self.f.ty(v).is_vector() {
-            true => Ty::vector(Lane::F32, self.vector_bytes),
+            true => Ty::vector(Lane::F32, self.vector_bytes()),
             false => Ty::scalar(Lane::F32),
         };
-        self.f16.then(|| self.inst(Op::WidenF16 { upper }, ty, &[v]))
+        self.isa.has_f16().then(|| self.inst(Op::WidenF16 { upper }, ty, &[v]))
     }
     fn narrow_f16(&mut self, low: Value, high: Option<Value>) -> Option<Value> {
         let ty = match self.f.ty(low).is_vector() {
-            true => Ty::vector(Lane::I16, self.vector_bytes),
+            true => Ty::vector(Lane::I16, self.vector_bytes()),
             false => Ty::scalar(Lane::I16),
         };
         let args = [low, high.unwrap_or(low)];
         let count = if high.is_some() { 2 } else { 1 };
-        self.f16.then(|| self.inst(Op::NarrowF16, ty, &args[..count]))
+        self.isa.has_f16().then(|| self.inst(Op::NarrowF16, ty, &args[..count]))
     }
     fn all_true(&mut self, v: Value) -> Value {
+        if self.has_bits() {
+            let bits = self.bits(v);
+            return self.inst(Op::AllBits, Ty::scalar(Lane::I8), &[bits]);
+        }
         self.inst(Op::AllTrue, Ty::scalar(Lane::I8), &[v])
     }
 

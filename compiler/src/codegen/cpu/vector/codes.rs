@@ -1,8 +1,10 @@
-//! Which instruction does what, on 256-bit vectors and on scalars in vector registers (AVX2 and FMA).
+//! Which instruction does what, on 256-bit vectors and on scalars in vector registers (AVX2 and FMA); and those that are
+//! in AVX-512 only.
 
 use iced_x86::Code;
 
 use super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
+use super::mach::Form;
 
 /// What the flags say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,7 @@ pub(super) fn binary(op: Bin, ty: Ty) -> Option<Code> {
         (Bin::Sub, L::I64, _) => C::VEX_Vpsubq_ymm_ymm_ymmm256,
         (Bin::Mul, L::I16, _) => C::VEX_Vpmullw_ymm_ymm_ymmm256,
         (Bin::Mul, L::I32, _) => C::VEX_Vpmulld_ymm_ymm_ymmm256,
+        (Bin::Mul, L::I64, _) => C::EVEX_Vpmullq_zmm_k1z_zmm_zmmm512b64,
         (Bin::And, ..) => C::VEX_Vpand_ymm_ymm_ymmm256,
         (Bin::Or, ..) => C::VEX_Vpor_ymm_ymm_ymmm256,
         (Bin::Xor, ..) => C::VEX_Vpxor_ymm_ymm_ymmm256,
@@ -98,6 +101,9 @@ pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
         (Bin::UShr, Lane::I32) => (C::VEX_Vpsrld_ymm_ymm_imm8, C::VEX_Vpsrld_ymm_ymm_xmmm128),
         (Bin::UShr, Lane::I64) => (C::VEX_Vpsrlq_ymm_ymm_imm8, C::VEX_Vpsrlq_ymm_ymm_xmmm128),
         (Bin::SShr, Lane::I16) => (C::VEX_Vpsraw_ymm_ymm_imm8, C::VEX_Vpsraw_ymm_ymm_xmmm128),
+        (Bin::SShr, Lane::I64) => {
+            (C::EVEX_Vpsraq_zmm_k1z_zmmm512b64_imm8, C::EVEX_Vpsraq_zmm_k1z_zmm_xmmm128)
+        }
         (Bin::SShr, Lane::I32) => (C::VEX_Vpsrad_ymm_ymm_imm8, C::VEX_Vpsrad_ymm_ymm_xmmm128),
         _ => return None,
     })
@@ -197,6 +203,7 @@ pub(super) fn abs(lane: Lane) -> Code {
     match lane {
         Lane::I8 => Code::VEX_Vpabsb_ymm_ymmm256,
         Lane::I16 => Code::VEX_Vpabsw_ymm_ymmm256,
+        Lane::I64 => Code::EVEX_Vpabsq_zmm_k1z_zmmm512b64,
         _ => Code::VEX_Vpabsd_ymm_ymmm256,
     }
 }
@@ -302,6 +309,102 @@ pub(super) fn splat(lane: Lane) -> (Code, Code) {
         Lane::I16 => (C::VEX_Vpbroadcastw_ymm_xmmm16, C::VEX_Vpbroadcastw_ymm_xmmm16),
         Lane::I32 => (C::VEX_Vpbroadcastd_ymm_xmmm32, C::VEX_Vpbroadcastd_ymm_xmmm32),
         Lane::I64 => (C::VEX_Vpbroadcastq_ymm_xmmm64, C::VEX_Vpbroadcastq_ymm_xmmm64),
+    }
+}
+
+/// A general register in every lane, and how it is named.
+pub(super) fn splat_general(lane: Lane) -> (Code, Form) {
+    match lane.bytes() {
+        1 => (Code::EVEX_Vpbroadcastb_zmm_k1z_r32, Form::R32),
+        2 => (Code::EVEX_Vpbroadcastw_zmm_k1z_r32, Form::R32),
+        4 => (Code::EVEX_Vpbroadcastd_zmm_k1z_r32, Form::R32),
+        _ => (Code::EVEX_Vpbroadcastq_zmm_k1z_r64, Form::R64),
+    }
+}
+
+/// Lanes of two vectors from a place on.
+pub(super) fn align_lanes(lane: Lane) -> Code {
+    match lane.bytes() {
+        8 => Code::EVEX_Valignq_zmm_k1z_zmm_zmmm512b64_imm8,
+        _ => Code::EVEX_Valignd_zmm_k1z_zmm_zmmm512b32_imm8,
+    }
+}
+
+/// Integer lanes at half the width, wrapped; `lane` is the narrow one.
+pub(super) fn narrow(lane: Lane) -> Code {
+    match lane {
+        Lane::I8 => Code::EVEX_Vpmovwb_ymmm256_k1z_zmm,
+        Lane::I16 => Code::EVEX_Vpmovdw_ymmm256_k1z_zmm,
+        _ => Code::EVEX_Vpmovqd_ymmm256_k1z_zmm,
+    }
+}
+
+/// A comparison of lanes as bits, with the instruction's constant.
+pub(super) fn compare_bits(cmp: Cmp, ty: Ty) -> (Code, u8) {
+    use Code as C;
+    if ty.lane.is_float() {
+        let (_, how) = compare_floats(cmp, ty);
+        let code = match (ty.lane, ty.is_vector()) {
+            (Lane::F32, true) => C::EVEX_Vcmpps_kr_k1_zmm_zmmm512b32_imm8_sae,
+            (Lane::F32, false) => C::EVEX_Vcmpss_kr_k1_xmm_xmmm32_imm8_sae,
+            (_, true) => C::EVEX_Vcmppd_kr_k1_zmm_zmmm512b64_imm8_sae,
+            (_, false) => C::EVEX_Vcmpsd_kr_k1_xmm_xmmm64_imm8_sae,
+        };
+        return (code, how);
+    }
+    let how = match cmp {
+        Cmp::Eq => 0,
+        Cmp::Lt | Cmp::ULt => 1,
+        Cmp::Le | Cmp::ULe => 2,
+        Cmp::Ne | Cmp::OrderedNe => 4,
+    };
+    let code = match (ty.lane.bytes(), matches!(cmp, Cmp::ULt | Cmp::ULe)) {
+        (1, false) => C::EVEX_Vpcmpb_kr_k1_zmm_zmmm512_imm8,
+        (1, true) => C::EVEX_Vpcmpub_kr_k1_zmm_zmmm512_imm8,
+        (2, false) => C::EVEX_Vpcmpw_kr_k1_zmm_zmmm512_imm8,
+        (2, true) => C::EVEX_Vpcmpuw_kr_k1_zmm_zmmm512_imm8,
+        (4, false) => C::EVEX_Vpcmpd_kr_k1_zmm_zmmm512b32_imm8,
+        (4, true) => C::EVEX_Vpcmpud_kr_k1_zmm_zmmm512b32_imm8,
+        (_, false) => C::EVEX_Vpcmpq_kr_k1_zmm_zmmm512b64_imm8,
+        (_, true) => C::EVEX_Vpcmpuq_kr_k1_zmm_zmmm512b64_imm8,
+    };
+    (code, how)
+}
+
+/// Lanes of the last operand where bits are set, else of the one before.
+pub(super) fn blend_bits(ty: Ty) -> Code {
+    use Code as C;
+    match (ty.lane, ty.is_vector()) {
+        (Lane::F32, false) => C::EVEX_Vblendmps_xmm_k1z_xmm_xmmm128b32,
+        (Lane::F64, false) => C::EVEX_Vblendmpd_xmm_k1z_xmm_xmmm128b64,
+        (Lane::F32, _) => C::EVEX_Vblendmps_zmm_k1z_zmm_zmmm512b32,
+        (Lane::F64, _) => C::EVEX_Vblendmpd_zmm_k1z_zmm_zmmm512b64,
+        (Lane::I8, _) => C::EVEX_Vpblendmb_zmm_k1z_zmm_zmmm512,
+        (Lane::I16, _) => C::EVEX_Vpblendmw_zmm_k1z_zmm_zmmm512,
+        (Lane::I32, _) => C::EVEX_Vpblendmd_zmm_k1z_zmm_zmmm512b32,
+        (Lane::I64, _) => C::EVEX_Vpblendmq_zmm_k1z_zmm_zmmm512b64,
+    }
+}
+
+/// A load and a store by lanes, that bits may choose.
+pub(super) fn moves_by_lane(lane: Lane) -> (Code, Code) {
+    use Code as C;
+    match lane.bytes() {
+        1 => (C::EVEX_Vmovdqu8_zmm_k1z_zmmm512, C::EVEX_Vmovdqu8_zmmm512_k1z_zmm),
+        2 => (C::EVEX_Vmovdqu16_zmm_k1z_zmmm512, C::EVEX_Vmovdqu16_zmmm512_k1z_zmm),
+        4 => (C::EVEX_Vmovups_zmm_k1z_zmmm512, C::EVEX_Vmovups_zmmm512_k1z_zmm),
+        _ => (C::EVEX_Vmovupd_zmm_k1z_zmmm512, C::EVEX_Vmovupd_zmmm512_k1z_zmm),
+    }
+}
+
+/// All ones in lanes whose bits are set, and the bits of such lanes.
+pub(super) fn spread(lane: Lane) -> (Code, Code) {
+    use Code as C;
+    match lane.bytes() {
+        1 => (C::EVEX_Vpmovm2b_zmm_kr, C::EVEX_Vpmovb2m_kr_zmm),
+        2 => (C::EVEX_Vpmovm2w_zmm_kr, C::EVEX_Vpmovw2m_kr_zmm),
+        4 => (C::EVEX_Vpmovm2d_zmm_kr, C::EVEX_Vpmovd2m_kr_zmm),
+        _ => (C::EVEX_Vpmovm2q_zmm_kr, C::EVEX_Vpmovq2m_kr_zmm),
     }
 }
 

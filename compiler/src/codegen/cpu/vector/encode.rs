@@ -6,6 +6,8 @@ use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
 use regalloc2::{Allocation, Edit, InstOrEdit, Output, RegClass, RegallocOptions};
 
 use super::codes;
+use super::evex::evex;
+use super::isa::Isa;
 use super::mach::{Base, Form, Kind, Machine, Mem, Part, SAVED, registers};
 use super::select::Selected;
 
@@ -20,9 +22,9 @@ pub(super) struct Encoded {
 }
 
 /// Chooses registers and encodes.
-pub(super) fn encode(selected: &Selected, vectors: usize) -> Result<Encoded, String> {
+pub(super) fn encode(selected: &Selected) -> Result<Encoded, String> {
     let machine = &selected.machine;
-    let environment = registers(vectors);
+    let environment = registers(machine.isa);
     let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
     let output = regalloc2::run(machine, &environment, &options).map_err(|e| format!("registers: {e}"))?;
     if cfg!(debug_assertions) {
@@ -81,6 +83,10 @@ impl<'s> Writer<'s> {
         &self.selected.machine
     }
 
+    fn isa(&self) -> Isa {
+        self.machine().isa
+    }
+
     fn function(&mut self) -> Result<(), String> {
         let blocks = self.machine().blocks.len();
         let contents: Vec<Vec<InstOrEdit<'s>>> = (0..blocks)
@@ -128,7 +134,7 @@ impl<'s> Writer<'s> {
 
     fn finish(mut self) -> Encoded {
         let code = self.bytes.len();
-        let size = self.machine().vector_bytes;
+        let size = self.isa().vector_bytes();
         self.bytes.resize(code.next_multiple_of(size), 0xCC);
         let first = self.bytes.len();
         for constant in &self.selected.pool {
@@ -188,7 +194,7 @@ impl<'s> Writer<'s> {
     /// Bytes of spilled registers.
     fn frame(&self) -> i32 {
         let bytes = 8 * self.output.num_spillslots;
-        bytes.next_multiple_of(self.machine().vector_bytes) as i32
+        bytes.next_multiple_of(self.isa().vector_bytes()) as i32
     }
 
     fn has_frame(&self) -> bool {
@@ -203,10 +209,10 @@ impl<'s> Writer<'s> {
         self.put_new(Instruction::with1(Code::Push_r64, RBP))?;
         self.put_new(Instruction::with2(Code::Mov_r64_rm64, RBP, RSP))?;
         for n in self.saved.clone() {
-            self.put_new(Instruction::with1(Code::Push_r64, register(n, Form::R64)))?;
+            self.put_new(Instruction::with1(Code::Push_r64, self.register(n, Form::R64)))?;
         }
         if self.frame() > 0 {
-            let align = -(self.machine().vector_bytes as i32);
+            let align = -(self.isa().vector_bytes() as i32);
             self.put_new(Instruction::with2(Code::Sub_rm64_imm32, RSP, self.frame()))?;
             self.put_new(Instruction::with2(Code::And_rm64_imm32, RSP, align))?;
         }
@@ -222,7 +228,7 @@ impl<'s> Writer<'s> {
             memory(&mut back, 1, RBP, None, -8 * self.saved.len() as i64);
             self.put(&back)?;
             for n in self.saved.clone().into_iter().rev() {
-                self.put_new(Instruction::with1(Code::Pop_r64, register(n, Form::R64)))?;
+                self.put_new(Instruction::with1(Code::Pop_r64, self.register(n, Form::R64)))?;
             }
             self.put_new(Instruction::with1(Code::Pop_r64, RBP))?;
         }
@@ -234,24 +240,29 @@ impl<'s> Writer<'s> {
         let class = [from, to].into_iter().find_map(|a| a.as_reg()).map_or(RegClass::Int, |r| r.class());
         let (load, store, form) = match class {
             RegClass::Int => (Code::Mov_r64_rm64, Code::Mov_rm64_r64, Form::R64),
-            _ => (Code::VEX_Vmovaps_ymm_ymmm256, Code::VEX_Vmovaps_ymmm256_ymm, Form::Y),
+            RegClass::Float => (Code::VEX_Vmovaps_ymm_ymmm256, Code::VEX_Vmovaps_ymmm256_ymm, Form::V),
+            RegClass::Vector => (Code::VEX_Kmovq_kr_km64, Code::VEX_Kmovq_m64_kr, Form::K),
+        };
+        let (load, store) = match self.isa() {
+            Isa::Avx2 { .. } => (load, store),
+            Isa::Avx512 => (evex(load), evex(store)),
         };
         let slot = |a: Allocation| a.as_stack().map_or(0, |s| 8 * s.index() as i64);
         match (from.as_reg(), to.as_reg()) {
             (Some(from), Some(to)) => {
-                let (from, to) = (register(from.hw_enc(), form), register(to.hw_enc(), form));
+                let (from, to) = (self.register(from.hw_enc(), form), self.register(to.hw_enc(), form));
                 self.put_new(Instruction::with2(load, to, from))
             }
             (Some(from), None) => {
                 let mut instruction = plain(store);
                 memory(&mut instruction, 0, Register::RSP, None, slot(to));
                 instruction.set_op_kind(1, OpKind::Register);
-                instruction.set_op1_register(register(from.hw_enc(), form));
+                instruction.set_op1_register(self.register(from.hw_enc(), form));
                 self.put(&instruction)
             }
             (None, Some(to)) => {
                 let mut instruction = plain(load);
-                instruction.set_op0_register(register(to.hw_enc(), form));
+                instruction.set_op0_register(self.register(to.hw_enc(), form));
                 memory(&mut instruction, 1, Register::RSP, None, slot(from));
                 self.put(&instruction)
             }
@@ -282,22 +293,21 @@ impl<'s> Writer<'s> {
             }
             Kind::Divide { signed, wide } => {
                 use Register::{EDX, RDX};
-                let divisor = |form| allocated(allocs, 2, form);
+                let divisor = self.allocated(allocs, 2, if *wide { Form::R64 } else { Form::R32 });
                 match (signed, wide) {
                     (true, true) => {
                         self.put(&Instruction::with(Code::Cqo))?;
-                        self.put_new(Instruction::with1(Code::Idiv_rm64, divisor(Form::R64)))
+                        self.put_new(Instruction::with1(Code::Idiv_rm64, divisor))
                     }
                     (true, false) => {
                         self.put(&Instruction::with(Code::Cdq))?;
-                        self.put_new(Instruction::with1(Code::Idiv_rm32, divisor(Form::R32)))
+                        self.put_new(Instruction::with1(Code::Idiv_rm32, divisor))
                     }
                     (false, wide) => {
                         self.put_new(Instruction::with2(Code::Xor_r32_rm32, EDX, EDX))?;
-                        debug_assert_eq!(allocated(allocs, 1, Form::R64), RDX);
-                        let (code, form) =
-                            if *wide { (Code::Div_rm64, Form::R64) } else { (Code::Div_rm32, Form::R32) };
-                        self.put_new(Instruction::with1(code, divisor(form)))
+                        debug_assert_eq!(self.allocated(allocs, 1, Form::R64), RDX);
+                        let code = if *wide { Code::Div_rm64 } else { Code::Div_rm32 };
+                        self.put_new(Instruction::with1(code, divisor))
                     }
                 }
             }
@@ -340,17 +350,22 @@ impl<'s> Writer<'s> {
     }
 
     fn plain(&mut self, code: Code, parts: &[Part], allocs: Allocs<'_>, lock: bool) -> Result<(), String> {
-        let mut instruction = plain(code);
+        let mut instruction = plain(self.encoded(code, parts, allocs));
         let locked = lock || matches!(code, Code::Xadd_rm32_r32 | Code::Xadd_rm64_r64);
         instruction.set_has_lock_prefix(locked);
         let mut constant = None;
-        for (n, part) in parts.iter().enumerate() {
-            let n = n as u32;
+        let mut n = 0;
+        for part in parts {
             let mut kind = |kind| instruction.set_op_kind(n, kind);
             match *part {
                 Part::Reg(operand, form) => {
                     kind(OpKind::Register);
-                    instruction.set_op_register(n, allocated(allocs, operand, form));
+                    instruction.set_op_register(n, self.allocated(allocs, operand, form));
+                }
+                Part::Masked { operand, zero } => {
+                    instruction.set_op_mask(self.allocated(allocs, operand, Form::K));
+                    instruction.set_zeroing_masking(zero);
+                    continue;
                 }
                 Part::Cl => {
                     kind(OpKind::Register);
@@ -377,11 +392,13 @@ impl<'s> Writer<'s> {
                     constant = Some(pool);
                 }
                 Part::Mem(Mem { base: Base::Operand(base), index, displacement }) => {
-                    let base = allocated(allocs, base, Form::R64);
-                    let index = index.map(|(i, scale)| (allocated(allocs, i, Form::R64), u32::from(scale)));
+                    let base = self.allocated(allocs, base, Form::R64);
+                    let index =
+                        index.map(|(i, scale)| (self.allocated(allocs, i, Form::R64), u32::from(scale)));
                     memory(&mut instruction, n, base, index, displacement.into());
                 }
             }
+            n += 1;
         }
         let start = self.bytes.len();
         self.put(&instruction)?;
@@ -390,6 +407,41 @@ impl<'s> Writer<'s> {
             self.constants.push((place, self.bytes.len(), pool));
         }
         Ok(())
+    }
+
+    /// How an instruction is encoded: of AVX-512 where it is on whole vectors, masked, or names a register that only
+    /// such ones have.
+    fn encoded(&self, code: Code, parts: &[Part], allocs: Allocs<'_>) -> Code {
+        let wide = |part: &Part| match *part {
+            Part::Reg(_, Form::V | Form::H) | Part::Masked { .. } => true,
+            Part::Reg(operand, Form::X) => number(allocs, operand) >= 16,
+            _ => false,
+        };
+        if self.isa() == Isa::Avx512 && parts.iter().any(wide) { evex(code) } else { code }
+    }
+
+    /// An operand's register.
+    fn allocated(&self, allocs: Allocs<'_>, operand: u8, form: Form) -> Register {
+        self.register(number(allocs, operand), form)
+    }
+
+    /// A register by its number in instructions.
+    fn register(&self, n: usize, form: Form) -> Register {
+        let n = n as u32;
+        let wide = self.isa() == Isa::Avx512;
+        match form {
+            Form::R8 if n < 4 => Register::AL + n,
+            Form::R8 => Register::SPL + (n - 4),
+            Form::R16 => Register::AX + n,
+            Form::R32 => Register::EAX + n,
+            Form::R64 => Register::RAX + n,
+            Form::X => Register::XMM0 + n,
+            Form::H if wide => Register::YMM0 + n,
+            Form::H => Register::XMM0 + n,
+            Form::V if wide => Register::ZMM0 + n,
+            Form::V => Register::YMM0 + n,
+            Form::K => Register::K0 + n,
+        }
     }
 }
 
@@ -421,22 +473,7 @@ fn memory(
     instruction.set_memory_displ_size(size);
 }
 
-/// An operand's register.
-fn allocated(allocs: Allocs<'_>, operand: u8, form: Form) -> Register {
-    let register_number = allocs.get(usize::from(operand)).and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc());
-    register(register_number, form)
-}
-
-/// A register by its number in instructions.
-fn register(n: usize, form: Form) -> Register {
-    let n = n as u32;
-    match form {
-        Form::R8 if n < 4 => Register::AL + n,
-        Form::R8 => Register::SPL + (n - 4),
-        Form::R16 => Register::AX + n,
-        Form::R32 => Register::EAX + n,
-        Form::R64 => Register::RAX + n,
-        Form::X => Register::XMM0 + n,
-        Form::Y => Register::YMM0 + n,
-    }
+/// The number of an operand's register.
+fn number(allocs: Allocs<'_>, operand: u8) -> usize {
+    allocs.get(usize::from(operand)).and_then(|a| a.as_reg()).map_or(0, |r| r.hw_enc())
 }

@@ -1,8 +1,9 @@
 //! What has no instruction of its own, by others; arithmetic on constants.
 
-use super::super::ssa::{At, Bin, Cmp, Lane, Ssa, Ty, Un};
+use super::super::ssa::{Bin, Cmp, Lane, Ssa, Ty, Un};
 use super::build::Builder;
 use super::ir::{Op, Value};
+use super::isa::Isa;
 
 impl Builder {
     pub(super) fn write_unary(&mut self, op: Un, a: Value) -> Value {
@@ -29,7 +30,7 @@ impl Builder {
                 let ones = self.int(ty, -1);
                 self.write_binary(Bin::Xor, a, ones)
             }
-            Un::Abs if ty == Ty::vector(Lane::I64, self.vector_bytes()) => {
+            Un::Abs if ty == Ty::vector(Lane::I64, self.vector_bytes()) && !self.has_bits() => {
                 let zero = self.int(ty, 0);
                 let sign = self.write_compare(Cmp::Lt, a, zero);
                 let flipped = self.write_binary(Bin::Xor, a, sign);
@@ -86,10 +87,13 @@ impl Builder {
         if let Some(v) = self.fold_binary(op, a, b) {
             return v;
         }
+        if let Some(v) = self.of_masks(op, a, b) {
+            return v;
+        }
         let ty = self.f.ty(a);
         match op {
             Bin::Shl | Bin::SShr | Bin::UShr => self.shift(op, a, b),
-            Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 => self.multiply_64(a, b),
+            Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 && !self.has_bits() => self.multiply_64(a, b),
             Bin::SMin | Bin::SMax | Bin::UMin | Bin::UMax if !ty.is_vector() && ty.lane.bits() < 32 => {
                 let signed = matches!(op, Bin::SMin | Bin::SMax);
                 let (x, y) = (self.extend(Lane::I32, a, signed), self.extend(Lane::I32, b, signed));
@@ -165,6 +169,7 @@ impl Builder {
             return self.reduce(ty.lane, wide);
         }
         match (op, ty.lane) {
+            (Bin::SShr, Lane::I64) if self.isa == Isa::Avx512 => self.inst(Op::Bin(op), ty, &[v, count]),
             // Zeros came in instead of signs: with the sign's bit flipped and taken off again they become signs.
             (Bin::SShr, Lane::I8 | Lane::I64) => {
                 let shifted = self.shift(Bin::UShr, v, count);
@@ -206,6 +211,10 @@ impl Builder {
             return self.inst(Op::Cmp(cmp), Ty::scalar(Lane::I8), &[a, b]);
         }
         let mask = ty.as_int();
+        if self.has_bits() {
+            let bits = self.inst(Op::CmpBits(cmp), mask, &[a, b]);
+            return self.spread(bits);
+        }
         if ty.lane.is_float() {
             return self.inst(Op::Cmp(cmp), mask, &[a, b]);
         }
@@ -231,8 +240,13 @@ impl Builder {
 
     /// A choice between what was compared, of floats: the instructions choose exactly so, of NaN and zeros too.
     pub(super) fn extreme(&mut self, cond: Value, a: Value, b: Value) -> Option<Value> {
-        let compared = *self.f.inst(cond);
-        let (Op::Cmp(Cmp::Lt), &[x, y]) = (compared.op, compared.args()) else { return None };
+        let mut compared = *self.f.inst(cond);
+        if compared.op == Op::Spread {
+            compared = *self.f.inst(compared.args()[0]);
+        }
+        let (Op::Cmp(Cmp::Lt) | Op::CmpBits(Cmp::Lt), &[x, y]) = (compared.op, compared.args()) else {
+            return None;
+        };
         let ty = self.f.ty(a);
         if !ty.lane.is_float() || self.f.ty(x) != ty {
             return None;
@@ -250,7 +264,7 @@ impl Builder {
         let to = Ty { lane, ..ty };
         let bits = lane.bits() as i32;
         if signed {
-            let least = self.inst(Op::Truncate, to, &[v]);
+            let least = self.inst(Op::Truncate { signed: true }, to, &[v]);
             let end = self.float(ty, 2f64.powi(bits - 1));
             let large = self.write_compare(Cmp::Le, end, v);
             let number = self.write_compare(Cmp::Eq, v, v);
@@ -264,6 +278,13 @@ impl Builder {
                 self.select(number, clamped, zero)
             };
         }
+        if ty.is_vector() && self.isa == Isa::Avx512 {
+            // The instruction gives the greatest integer for what is out of range.
+            let zero = self.float(ty, 0.0);
+            let positive = self.write_compare(Cmp::Lt, zero, v);
+            let clamped = self.inst(Op::Truncate { signed: false }, to, &[v]);
+            return self.write_binary(Bin::And, clamped, positive);
+        }
         // Positive ones only; then those with the upper bit set, moved down and up again.
         let zero = self.float(ty, 0.0);
         let positive = self.write_compare(Cmp::Lt, zero, v);
@@ -272,7 +293,10 @@ impl Builder {
         let upper = self.write_compare(Cmp::Le, half, v);
         let large = self.write_compare(Cmp::Le, end, v);
         let moved = self.inst(Op::Bin(Bin::Sub), ty, &[v, half]);
-        let (low, high) = (self.inst(Op::Truncate, to, &[v]), self.inst(Op::Truncate, to, &[moved]));
+        let (low, high) = (
+            self.inst(Op::Truncate { signed: true }, to, &[v]),
+            self.inst(Op::Truncate { signed: true }, to, &[moved]),
+        );
         let bit = self.int(to, sign_bit(lane));
         let high = self.write_binary(Bin::Xor, high, bit);
         let (ones, none) = (self.int(to, -1), self.int(to, 0));
@@ -289,180 +313,37 @@ impl Builder {
     pub(super) fn write_from_int(&mut self, lane: Lane, signed: bool, v: Value) -> Value {
         let ty = self.f.ty(v);
         let to = Ty { lane, ..ty };
-        if signed {
-            return self.inst(Op::FromInt, to, &[v]);
+        if signed || ty.is_vector() && self.isa == Isa::Avx512 {
+            return self.inst(Op::FromInt { signed }, to, &[v]);
         }
         if ty.is_vector() {
             // Both halves are exact, and so is the product; the sum rounds once.
             let count = self.int(Ty::scalar(Lane::I32), 16);
             let low = self.int(ty, 0xFFFF);
             let (high, low) = (self.shift(Bin::UShr, v, count), self.write_binary(Bin::And, v, low));
-            let (high, low) = (self.inst(Op::FromInt, to, &[high]), self.inst(Op::FromInt, to, &[low]));
+            let (high, low) = (
+                self.inst(Op::FromInt { signed: true }, to, &[high]),
+                self.inst(Op::FromInt { signed: true }, to, &[low]),
+            );
             let scale = self.float(to, 65536.0);
             let high = self.inst(Op::Bin(Bin::Mul), to, &[high, scale]);
             return self.inst(Op::Bin(Bin::Add), to, &[high, low]);
         }
         if ty.lane == Lane::I32 {
             let wide = self.extend(Lane::I64, v, false);
-            return self.inst(Op::FromInt, to, &[wide]);
+            return self.inst(Op::FromInt { signed: true }, to, &[wide]);
         }
         // With the upper bit: half of it, the bit that falls off kept for the rounding, and twice the result.
         let one = self.int(ty, 1);
         let count = self.int(Ty::scalar(Lane::I32), 1);
         let (half, odd) = (self.shift(Bin::UShr, v, count), self.write_binary(Bin::And, v, one));
         let half = self.write_binary(Bin::Or, half, odd);
-        let half = self.inst(Op::FromInt, to, &[half]);
+        let half = self.inst(Op::FromInt { signed: true }, to, &[half]);
         let twice = self.inst(Op::Bin(Bin::Add), to, &[half, half]);
-        let plain = self.inst(Op::FromInt, to, &[v]);
+        let plain = self.inst(Op::FromInt { signed: true }, to, &[v]);
         let zero = self.int(ty, 0);
         let large = self.write_compare(Cmp::Lt, v, zero);
         self.select(large, twice, plain)
-    }
-
-    /// A lane of the upper 128 bits is one of the lower after they are moved down.
-    pub(super) fn write_extract(&mut self, v: Value, l: usize) -> Value {
-        let ty = self.f.ty(v);
-        let half = 16 / ty.lane.bytes();
-        if l >= half {
-            let moved = self.inst(Op::UpperHalf, ty, &[v]);
-            return self.write_extract(moved, l - half);
-        }
-        self.inst(Op::Extract(l as u8), Ty::scalar(ty.lane), &[v])
-    }
-
-    /// Bytes move within halves of 128 bits only: what comes over from the neighbour is put beside them first.
-    pub(super) fn write_window(&mut self, low: Value, high: Option<Value>, from: usize, n: usize) -> Value {
-        let ty = self.f.ty(low);
-        let (start, end) = (from * ty.lane.bytes(), (from + n) * ty.lane.bytes());
-        let down = |b: &mut Builder, v: Value, bytes: usize| match bytes {
-            0 => v,
-            bytes => b.inst(Op::BytesDown(bytes as u8), ty, &[v]),
-        };
-        if end <= 16 {
-            return down(self, low, start);
-        }
-        if start >= 16 && end <= 32 {
-            let upper = self.inst(Op::UpperHalf, ty, &[low]);
-            return down(self, upper, start - 16);
-        }
-        let high = high.unwrap_or(low);
-        let upper = self.inst(Op::UpperHalf, ty, &[low]);
-        let middle = self.inst(Op::Join, ty, &[upper, high]);
-        match start {
-            0 => low,
-            16 => middle,
-            1..16 => self.inst(Op::Align(start as u8), ty, &[middle, low]),
-            _ => self.inst(Op::Align((start - 16) as u8), ty, &[high, middle]),
-        }
-    }
-
-    /// As many rows as they have lanes of 32 or 64 bits: columns of 128 bits by pairs of rows, and pairs of those, then
-    /// halves of the first and the last rows side by side.
-    pub(super) fn write_transpose(&mut self, rows: &[Value]) -> Vec<Value> {
-        let ty = self.f.ty(rows[0]);
-        let wide = Ty::vector(Lane::F64, self.vector_bytes());
-        let mut parts = Vec::with_capacity(rows.len());
-        if ty.lane.bytes() == 4 {
-            let narrow = Ty { lane: Lane::F32, ..ty };
-            for four in rows.chunks(4) {
-                // Of rows 0 and 1, and 2 and 3: columns 0 and 1, and 2 and 3; of the upper halves 4 and 5, and 6 and 7.
-                let [a, b] = self.unpack(narrow, four[0], four[1]);
-                let [c, d] = self.unpack(narrow, four[2], four[3]);
-                parts.extend(self.unpack(wide, a, c));
-                parts.extend(self.unpack(wide, b, d));
-            }
-        } else {
-            for two in rows.chunks(2) {
-                parts.extend(self.unpack(wide, two[0], two[1]));
-            }
-        }
-        let (first, last) = parts.split_at(parts.len() / 2);
-        let upper: Vec<u8> = (0..self.vector_bytes()).map(|i| if i < 16 { 0xFF } else { 0 }).collect();
-        let upper = self.bytes(wide.as_int(), &upper);
-        let (mut low, mut high) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (&a, &b) in first.iter().zip(last) {
-            low.push(self.inst(Op::Join, wide, &[a, b]));
-            let moved = self.inst(Op::UpperHalf, wide, &[a]);
-            high.push(self.blend(upper, moved, b));
-        }
-        low.append(&mut high);
-        low.into_iter().map(|v| self.bitcast(ty, v)).collect()
-    }
-
-    /// Lanes of two vectors in turn, from the lower and from the upper half of each 128 bits.
-    fn unpack(&mut self, ty: Ty, a: Value, b: Value) -> [Value; 2] {
-        let (a, b) = (self.bitcast(ty, a), self.bitcast(ty, b));
-        [false, true].map(|upper| self.inst(Op::Unpack { upper }, ty, &[a, b]))
-    }
-
-    /// Each half of 128 bits on its own.
-    pub(super) fn write_build(&mut self, scalars: &[Value]) -> Value {
-        let ty = Ty::vector(self.f.ty(scalars[0]).lane, self.vector_bytes());
-        if scalars.iter().all(|s| *s == scalars[0]) {
-            return self.splat(scalars[0]);
-        }
-        let halves: Vec<Value> = scalars
-            .chunks(16 / ty.lane.bytes())
-            .map(|half| {
-                let mut vector = self.lane_zero(half[0]);
-                for (l, &s) in half.iter().enumerate().skip(1) {
-                    vector = self.inst(Op::InsertLow(l as u8), ty, &[vector, s]);
-                }
-                vector
-            })
-            .collect();
-        match halves[..] {
-            [low, high] => self.inst(Op::Join, ty, &[low, high]),
-            _ => halves[0],
-        }
-    }
-
-    pub(super) fn write_load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
-        let At { base, displacement, region } = at;
-        let size = ty.lane.bytes();
-        let word = match n * size {
-            16 => return self.inst(Op::LoadHalf { displacement, region }, ty, &[base]),
-            8 => Some(Lane::F64),
-            4 => Some(Lane::F32),
-            _ => None,
-        };
-        if let Some(lane) = word {
-            let loaded = self.load(Ty::scalar(lane), at);
-            let vector = self.lane_zero(loaded);
-            return self.bitcast(ty, vector);
-        }
-        if size >= 4 {
-            let bytes = (0..ty.bytes()).map(|i| if i < n * size { 0xFF } else { 0 }).collect();
-            let mask = self.f.constant(bytes);
-            return self.inst(Op::LoadMasked { displacement, region, mask }, ty, &[base]);
-        }
-        let mut vector = self.int(ty, 0);
-        for l in 0..n {
-            let displacement = displacement + (l * size) as i32;
-            let lane = self.load(Ty::scalar(ty.lane), At { displacement, ..at });
-            vector = self.insert(vector, lane, l);
-        }
-        vector
-    }
-
-    pub(super) fn write_store_part(&mut self, v: Value, n: usize, at: At<Value>) {
-        let At { base, displacement, region } = at;
-        let int = Ty::vector(Lane::I8, self.vector_bytes());
-        let mut rest = self.bitcast(int, v);
-        let (mut done, bytes) = (0, n * self.f.ty(v).lane.bytes());
-        while done < bytes {
-            let step = [16, 8, 4, 2, 1].into_iter().find(|s| *s <= bytes - done).unwrap_or(1);
-            let displacement = displacement + done as i32;
-            let op = Op::StoreLow { displacement, region, bytes: step as u8 };
-            self.inst(op, int, &[base, rest]);
-            done += step;
-            if done < bytes {
-                rest = match step {
-                    16 => self.inst(Op::UpperHalf, int, &[rest]),
-                    _ => self.inst(Op::BytesDown(step as u8), int, &[rest]),
-                };
-            }
-        }
     }
 }
 

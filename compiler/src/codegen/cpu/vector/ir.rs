@@ -53,10 +53,14 @@ pub(super) enum Op {
     },
     Reduce,
     Mask,
-    /// Truncation to signed integers; out of range, the least integer.
-    Truncate,
-    /// From signed integers.
-    FromInt,
+    /// Truncation to integers; out of range, the least integer, without sign the greatest. Without sign: AVX-512.
+    Truncate {
+        signed: bool,
+    },
+    /// From integers; without sign: AVX-512.
+    FromInt {
+        signed: bool,
+    },
     Promote,
     Demote,
     Splat,
@@ -65,8 +69,10 @@ pub(super) enum Op {
     Insert(u8),
     /// As `Insert`, of a lane of the lower 128 bits; the upper ones are anything.
     InsertLow(u8),
-    /// The lower 128 bits of two vectors.
+    /// The lower halves of two vectors.
     Join,
+    /// The first vector with 128 bits, counted so, replaced by the lower ones of the second.
+    PutPiece(u8),
     Widen {
         signed: bool,
         upper: bool,
@@ -88,14 +94,39 @@ pub(super) enum Op {
     MulEven,
     /// All bytes moved down by so many within each half of 128 bits, zeros coming in.
     BytesDown(u8),
-    /// The upper 128 bits moved down; the upper ones are anything.
-    UpperHalf,
-    /// In each half of 128 bits the lanes of the lower or upper 64, of two vectors in turn.
+    /// 128 bits, counted so, moved down; the others are anything.
+    Piece(u8),
+    /// In each 128 bits the lanes of the lower or upper 64, of two vectors in turn.
     Unpack {
         upper: bool,
     },
-    /// In each half of 128 bits the bytes of the second operand from there on, then those of the first.
+    /// In each 128 bits the bytes of the second operand from there on, then those of the first.
     Align(u8),
+    /// Lanes of 32 or 64 bits of the second operand from there on, then those of the first. 512 bits.
+    AlignLanes(u8),
+    /// Two pieces of 128 bits of the first operand, then two of the second, chosen by 2 bits each. 512 bits.
+    Pieces(u8),
+    /// A bit per lane: an all-ones lane of the vector is 1, one of zeros 0. These and all others of bits: AVX-512.
+    BitsOf,
+    /// Bits that are known.
+    Bits(u64),
+    /// A comparison of lanes.
+    CmpBits(Cmp),
+    /// `And`, `Or`, `Xor` of bits.
+    BinBits(Bin),
+    NotBits,
+    /// The lower or upper half of the bits.
+    HalfBits {
+        upper: bool,
+    },
+    /// Bits of as many lanes as both operands have.
+    JoinBits,
+    /// Whether all are set.
+    AllBits,
+    /// A lane of all ones for each bit that is set.
+    Spread,
+    /// By the first operand's bits, lanes of the second or of the third.
+    BlendBits,
     /// `args[0]` is the address's base.
     Load {
         displacement: i32,
@@ -107,8 +138,14 @@ pub(super) enum Op {
         region: Region,
         mask: u32,
     },
-    /// The first 16 bytes; the others are zero.
-    LoadHalf {
+    /// The first bytes: 16 or 32, fewer than all; the others are zero.
+    LoadLow {
+        displacement: i32,
+        region: Region,
+        bytes: u8,
+    },
+    /// The lanes whose bits, `args[1]`, are set; the others are zero.
+    LoadBits {
         displacement: i32,
         region: Region,
     },
@@ -124,7 +161,12 @@ pub(super) enum Op {
     },
     /// Stores before it are seen by others before those after it.
     Fence,
-    /// The first bytes of a vector: 1, 2, 4, 8 or 16.
+    /// As `Store`, of the lanes whose bits, `args[2]`, are set.
+    StoreBits {
+        displacement: i32,
+        region: Region,
+    },
+    /// The first bytes of a vector: 1, 2, 4, 8, 16 or 32.
     StoreLow {
         displacement: i32,
         region: Region,
@@ -153,9 +195,13 @@ impl Op {
         match self {
             Op::Load { displacement, region }
             | Op::LoadMasked { displacement, region, .. }
-            | Op::LoadHalf { displacement, region } => Some(Access { displacement, region, writes: false }),
+            | Op::LoadBits { displacement, region }
+            | Op::LoadLow { displacement, region, .. } => {
+                Some(Access { displacement, region, writes: false })
+            }
             Op::Store { displacement, region }
             | Op::StorePast { displacement, region }
+            | Op::StoreBits { displacement, region }
             | Op::StoreLow { displacement, region, .. }
             | Op::Atomic { displacement, region, .. } => Some(Access { displacement, region, writes: true }),
             _ => None,
@@ -173,6 +219,25 @@ impl Op {
             Op::Param(_) | Op::Arg(_) | Op::Fence => false,
             _ => self.memory().is_none_or(|a| a.region == Region::Constant && !a.writes),
         }
+    }
+
+    /// Whether its value is a bit per lane, whatever the type says of the lanes.
+    pub(super) fn makes_bits(self) -> bool {
+        matches!(
+            self,
+            Op::BitsOf
+                | Op::Bits(_)
+                | Op::CmpBits(_)
+                | Op::BinBits(_)
+                | Op::NotBits
+                | Op::HalfBits { .. }
+                | Op::JoinBits
+        )
+    }
+
+    /// Whether it makes or takes a bit per lane.
+    pub(super) fn is_of_bits(self) -> bool {
+        self.makes_bits() || matches!(self, Op::AllBits | Op::Spread | Op::BlendBits)
     }
 
     /// Whether it is made where it is used.

@@ -4,6 +4,7 @@ use iced_x86::Code;
 use regalloc2::{Block, Inst, InstRange, Operand, PReg, PRegSet, RegClass, VReg};
 
 use super::codes::Condition;
+use super::isa::Isa;
 
 /// How an instruction names one of its registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +16,12 @@ pub(super) enum Form {
     R64,
     /// 128 bits of a vector register.
     X,
-    /// 256 bits.
-    Y,
+    /// A whole vector.
+    V,
+    /// The lower half of a vector.
+    H,
+    /// A register of a bit per lane.
+    K,
 }
 
 /// The base of an address.
@@ -44,6 +49,11 @@ pub(super) enum Part {
     Reg(u8, Form),
     /// The low byte of `rcx`.
     Cl,
+    /// The instruction is done in the lanes whose bits an operand's register has; the others become zero, or stay.
+    Masked {
+        operand: u8,
+        zero: bool,
+    },
     Mem(Mem),
     Imm8(u8),
     /// 32 bits, for a register of 32 bits or sign-extended to 64.
@@ -99,20 +109,19 @@ pub(super) struct MachineBlock {
 }
 
 /// A function of machine instructions.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Machine {
     pub(super) insts: Vec<MachineInst>,
     operands: Vec<Operand>,
     /// In the order of the code.
     pub(super) blocks: Vec<MachineBlock>,
     registers: usize,
-    /// Bytes of a spilled vector register.
-    pub(super) vector_bytes: usize,
+    pub(super) isa: Isa,
 }
 
 impl Machine {
-    pub(super) fn new(vector_bytes: usize) -> Machine {
-        Machine { vector_bytes, ..Machine::default() }
+    pub(super) fn new(isa: Isa) -> Machine {
+        Machine { isa, insts: Vec::new(), operands: Vec::new(), blocks: Vec::new(), registers: 0 }
     }
 
     pub(super) fn register(&mut self, class: RegClass) -> VReg {
@@ -200,7 +209,7 @@ impl regalloc2::Function for Machine {
     }
     fn spillslot_size(&self, class: RegClass) -> usize {
         match class {
-            RegClass::Float => self.vector_bytes / 8,
+            RegClass::Float => self.isa.vector_bytes() / 8,
             RegClass::Int | RegClass::Vector => 1,
         }
     }
@@ -220,7 +229,7 @@ pub(super) const ARGS: [usize; 4] = [7, 6, RDX, RCX];
 pub(super) const SAVED: [usize; 5] = [3, 12, 13, 14, 15];
 
 /// The registers that may be used.
-pub(super) fn registers(vectors: usize) -> regalloc2::MachineEnv {
+pub(super) fn registers(isa: Isa) -> regalloc2::MachineEnv {
     let set = |class, numbers: &mut dyn Iterator<Item = usize>| {
         numbers.fold(PRegSet::empty(), |set, n| set.with(PReg::new(n, class)))
     };
@@ -229,8 +238,9 @@ pub(super) fn registers(vectors: usize) -> regalloc2::MachineEnv {
     regalloc2::MachineEnv {
         preferred_regs_by_class: [
             set(RegClass::Int, &mut free.into_iter()),
-            set(RegClass::Float, &mut (0..vectors)),
-            none,
+            set(RegClass::Float, &mut (0..isa.vectors())),
+            // The first one means all lanes.
+            if isa == Isa::Avx512 { set(RegClass::Vector, &mut (1..8)) } else { none },
         ],
         non_preferred_regs_by_class: [set(RegClass::Int, &mut SAVED.into_iter()), none, none],
         scratch_by_class: [None; 3],

@@ -1,4 +1,4 @@
-//! The vector generator: 256-bit vectors on x86-64 with AVX2 and FMA, whole kernels in machine code of our own.
+//! The vector generator: x86-64 with AVX2 and FMA, or with AVX-512; whole kernels in machine code of our own.
 //!
 //! Four steps, one type each: the writer makes a [`ir::Function`] through [`build::Builder`], [`needs`] says what of it is
 //! computed where, [`select`] makes machine instructions, [`encode`] chooses registers and writes bytes.
@@ -6,45 +6,41 @@
 mod build;
 mod codes;
 mod encode;
+mod evex;
 mod expand;
 mod ir;
+mod isa;
 mod mach;
+mod masks;
+mod moves;
 mod needs;
 mod select;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use rooftile_artifact::CpuTarget;
 use rooftile_artifact::program::Kernel;
-use rooftile_artifact::target::CpuFeatures;
 
+use self::isa::Isa;
 use super::{CodegenError, emit, kernel};
 use crate::nest::Verified;
 use crate::nest::ir::Nest;
 
-/// Bytes of a vector.
-pub(super) const VECTOR_BYTES: usize = 32;
-
-/// Vector registers.
-const VECTOR_REGISTERS: usize = 16;
-
-/// Whether the target can run what this generator makes.
+/// Whether the target can run what this generator makes, and wants vectors as wide.
 pub(super) fn is_for(target: &CpuTarget) -> bool {
-    target.features.vector_bytes() >= VECTOR_BYTES
+    Isa::of(target).is_some_and(|isa| target.vector_bytes >= isa.vector_bytes())
 }
 
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
-    check(nest, target)?;
-    let encoded = code(nest, target)?;
-    let f16c = target.features.f16c;
-    let features = CpuFeatures { avx: true, avx2: true, fma: true, f16c, ..CpuFeatures::default() };
-    kernel::kernel(nest, encoded.bytes, VECTOR_BYTES, features)
+    let isa = check(nest, target)?;
+    let encoded = code(nest, isa)?;
+    kernel::kernel(nest, encoded.bytes, isa.vector_bytes(), isa.features())
 }
 
 /// The nest as machine instructions.
 pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
-    check(nest, target)?;
-    let encoded = code(nest, target)?;
+    let isa = check(nest, target)?;
+    let encoded = code(nest, isa)?;
     let mut text = String::new();
     let mut formatter = IntelFormatter::new();
     formatter.options_mut().set_space_after_operand_separator(true);
@@ -56,16 +52,17 @@ pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, Codegen
     Ok(text)
 }
 
-fn check(nest: &Nest, target: &CpuTarget) -> Result<(), CodegenError> {
-    if !is_for(target) {
+fn check(nest: &Nest, target: &CpuTarget) -> Result<Isa, CodegenError> {
+    let Some(isa) = Isa::of(target) else {
         let what = "the vector generator needs AVX2 and FMA".to_owned();
         return Err(CodegenError::Unsupported { nest: nest.name.clone(), what });
-    }
-    kernel::check_supported(nest, true)
+    };
+    kernel::check_supported(nest, true)?;
+    Ok(isa)
 }
 
-fn code(nest: &Nest, target: &CpuTarget) -> Result<encode::Encoded, CodegenError> {
-    let builder = emit::write(nest, build::Builder::new(VECTOR_BYTES, true, target.features.f16c));
-    let selected = select::select(builder.finish(), VECTOR_BYTES);
-    encode::encode(&selected, VECTOR_REGISTERS).map_err(|what| kernel::internal(nest, what))
+fn code(nest: &Nest, isa: Isa) -> Result<encode::Encoded, CodegenError> {
+    let builder = emit::write(nest, build::Builder::new(isa));
+    let selected = select::select(builder.finish(), isa);
+    encode::encode(&selected).map_err(|what| kernel::internal(nest, what))
 }

@@ -90,7 +90,8 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
         Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
         Op::Un(Un::Sqrt) if vector => vec![args[0]],
-        Op::Cmp(_) if f.ty(args[0]).is_vector() => vec![args[1]],
+        Op::Cmp(_) | Op::CmpBits(_) if f.ty(args[0]).is_vector() => vec![args[1]],
+        Op::BlendBits => vec![args[1]],
         _ => Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use regalloc2::{Operand, VReg};
 use super::super::super::ssa::{Bin, Cmp, Lane, Un};
 use super::super::codes::{self, Condition};
 use super::super::ir::{Op, Value};
+use super::super::isa::Isa;
 use super::super::mach::{Base, Form, Kind, Mem, Part, RAX, RCX, RDX, general as general_register};
 use super::{Draft, Select, fixed};
 
@@ -229,6 +230,10 @@ impl Select<'_> {
             Some(cc) => {
                 let [set, ..] = codes::conditional(cc);
                 self.push(Draft::new(set).def(to, Form::R8));
+            }
+            None if self.machine.isa == Isa::Avx512 => {
+                let bit = self.float_bit(v);
+                self.push(Draft::new(Code::VEX_Kmovd_r32_kr).def(to, Form::R32).use_(bit, Form::K));
             }
             None => {
                 let mask = self.float_mask(v);

@@ -42,21 +42,40 @@ impl Select<'_> {
                 let register = self.loaded(v);
                 self.registers[v.index()] = Some(register);
             }
-            Op::LoadHalf { .. } => {
+            Op::LoadLow { bytes, .. } => {
                 let to = self.define(v);
-                let mut draft = Draft::new(Code::VEX_Vmovups_xmm_xmmm128).def(to, Form::X);
+                let (code, form) = match bytes {
+                    16 => (Code::VEX_Vmovups_xmm_xmmm128, Form::X),
+                    _ => (Code::EVEX_Vmovups_ymm_k1z_ymmm256, Form::H),
+                };
+                let mut draft = Draft::new(code).def(to, form);
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)));
             }
             Op::LoadMasked { mask, .. } => {
                 let bytes = self.pool[mask as usize].clone();
                 let (at, mask) = (self.pool_place(bytes), self.fresh_vector());
-                self.push(Draft::new(Code::VEX_Vmovups_ymm_ymmm256).def(mask, Form::Y).part(at));
+                self.push(Draft::new(Code::VEX_Vmovups_ymm_ymmm256).def(mask, Form::V).part(at));
                 let to = self.define(v);
                 let code = Code::VEX_Vmaskmovps_ymm_ymm_m256;
-                let mut draft = Draft::new(code).def(to, Form::Y).use_(mask, Form::Y);
+                let mut draft = Draft::new(code).def(to, Form::V).use_(mask, Form::V);
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)));
+            }
+            Op::LoadBits { .. } => {
+                let bits = self.register(inst.args()[1]);
+                let to = self.define(v);
+                let (load, _) = codes::moves_by_lane(inst.ty.lane);
+                let mut draft = Draft::new(load).def(to, Form::V).masked(bits);
+                let place = self.place(&mut draft, v, Operand::reg_use);
+                self.push(draft.part(Part::Mem(place)));
+            }
+            Op::StoreBits { .. } => {
+                let (value, bits) = (self.register(inst.args()[1]), self.register(inst.args()[2]));
+                let (_, store) = codes::moves_by_lane(inst.ty.lane);
+                let mut draft = Draft::new(store).chosen(bits);
+                let place = self.place(&mut draft, v, Operand::reg_use);
+                self.push(draft.part(Part::Mem(place)).use_(value, Form::V));
             }
             Op::Store { .. } | Op::StorePast { .. } => {
                 let value = self.register(inst.args()[1]);
@@ -74,6 +93,7 @@ impl Select<'_> {
             }
             Op::StoreLow { bytes, .. } => {
                 let (code, imm) = match bytes {
+                    32 => (Code::EVEX_Vmovups_ymmm256_k1z_ymm, false),
                     16 => (Code::VEX_Vmovups_xmmm128_xmm, false),
                     8 => (Code::VEX_Vmovsd_m64_xmm, false),
                     4 => (Code::VEX_Vmovss_m32_xmm, false),
@@ -83,7 +103,8 @@ impl Select<'_> {
                 let value = self.register(inst.args()[1]);
                 let mut draft = Draft::new(code);
                 let place = self.place(&mut draft, v, Operand::reg_use);
-                let draft = draft.part(Part::Mem(place)).use_(value, Form::X);
+                let form = if bytes == 32 { Form::H } else { Form::X };
+                let draft = draft.part(Part::Mem(place)).use_(value, form);
                 self.push(if imm { draft.imm8(0) } else { draft });
             }
             Op::Atomic { op, .. } => self.atomic(op, v),

@@ -1,16 +1,19 @@
 //! From instructions in single assignment to machine instructions.
 
+mod bits;
 mod general;
 mod memory;
+mod pieces;
 mod vector;
 
 use iced_x86::Code;
 use indexmap::IndexSet;
 use regalloc2::{Operand, PReg, RegClass, VReg};
 
-use super::super::ssa::{Cmp, Ty};
+use super::super::ssa::{Cmp, Lane, Ty};
 use super::codes::{self, Condition};
 use super::ir::{Block, Edge, End, Function, Op, Value};
+use super::isa::Isa;
 use super::mach::{ARGS, Base, Form, Kind, Machine, Mem, Part, general as general_register};
 use super::needs::{Needs, is_alias, root};
 
@@ -23,10 +26,10 @@ pub(super) struct Selected {
 }
 
 /// Chooses the instructions of a function.
-pub(super) fn select(mut f: Function, vector_bytes: usize) -> Selected {
+pub(super) fn select(mut f: Function, isa: Isa) -> Selected {
     let needs = Needs::of(&f);
     let pool = std::mem::take(&mut f.pool);
-    let machine = Machine::new(vector_bytes);
+    let machine = Machine::new(isa);
     let registers = vec![None; f.insts.len()];
     let mut select = Select {
         f: &f,
@@ -103,6 +106,18 @@ impl Draft {
     fn hidden(mut self, operand: Operand) -> Draft {
         self.operand(operand);
         self
+    }
+
+    /// Is done in lanes whose bits are set; the others become zero.
+    fn masked(mut self, bits: VReg) -> Draft {
+        let operand = self.operand(Operand::reg_use(bits));
+        self.part(Part::Masked { operand, zero: true })
+    }
+
+    /// Is done in lanes whose bits are set; of others the instruction says what becomes of them.
+    fn chosen(mut self, bits: VReg) -> Draft {
+        let operand = self.operand(Operand::reg_use(bits));
+        self.part(Part::Masked { operand, zero: false })
     }
 
     fn part(mut self, part: Part) -> Draft {
@@ -210,9 +225,18 @@ impl Select<'_> {
         self.fresh(RegClass::Float)
     }
 
+    fn fresh_bits(&mut self) -> VReg {
+        self.fresh(RegClass::Vector)
+    }
+
+    /// The kind of register that holds a value.
+    fn class(&self, v: Value) -> RegClass {
+        if self.f.inst(v).op.makes_bits() { RegClass::Vector } else { class(self.f.ty(v)) }
+    }
+
     /// The register that an instruction's value is written to.
     fn define(&mut self, v: Value) -> VReg {
-        let register = self.fresh(class(self.f.ty(v)));
+        let register = self.fresh(self.class(v));
         self.registers[v.index()] = Some(register);
         register
     }
@@ -270,7 +294,7 @@ impl Select<'_> {
     /// How instructions name a value of a type.
     fn form(ty: Ty) -> Form {
         match (ty.is_vector(), ty.lane.is_float(), ty.lane.bytes()) {
-            (true, ..) => Form::Y,
+            (true, ..) => Form::V,
             (_, true, _) => Form::X,
             (.., 8) => Form::R64,
             _ => Form::R32,
@@ -289,9 +313,7 @@ impl Select<'_> {
                 if bytes.iter().all(|b| *b == 0) {
                     self.zero(register);
                 } else if bytes.iter().all(|b| *b == 0xFF) && ty.is_vector() {
-                    let (equal, _) = codes::compare_lanes(super::super::ssa::Lane::I32);
-                    let ones = Draft::new(equal).def(register, form);
-                    self.push(ones.part(Part::Reg(0, form)).part(Part::Reg(0, form)));
+                    self.ones(register);
                 } else {
                     let at = self.pool_place(bytes);
                     let load = Draft::new(codes::moves(ty).0).def(register, form).part(at);
@@ -305,6 +327,20 @@ impl Select<'_> {
     fn zero(&mut self, register: VReg) {
         let zero = Draft::new(Code::VEX_Vxorps_xmm_xmm_xmmm128).def(register, Form::X);
         self.push(zero.part(Part::Reg(0, Form::X)).part(Part::Reg(0, Form::X)));
+    }
+
+    fn ones(&mut self, register: VReg) {
+        let itself = Part::Reg(0, Form::V);
+        let draft = match self.machine.isa {
+            Isa::Avx2 { .. } => Draft::new(codes::compare_lanes(Lane::I32).0).def(register, Form::V),
+            // Every bit, whatever the three are.
+            Isa::Avx512 => {
+                let code = Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8;
+                Draft::new(code).def(register, Form::V)
+            }
+        };
+        let draft = draft.part(itself).part(itself);
+        self.push(if self.machine.isa == Isa::Avx512 { draft.imm8(0xFF) } else { draft });
     }
 
     fn number(&mut self, register: VReg, c: i64, wide: bool) {
@@ -335,7 +371,7 @@ impl Select<'_> {
     /// The low `lane` bytes of a word, over and over.
     fn repeated(&self, word: u64, lane: usize) -> Vec<u8> {
         let word = word.to_le_bytes();
-        (0..self.machine.vector_bytes).map(|i| word[i % lane]).collect()
+        (0..self.machine.isa.vector_bytes()).map(|i| word[i % lane]).collect()
     }
 
     fn pool_place(&mut self, bytes: Vec<u8>) -> Part {
@@ -378,6 +414,8 @@ impl Select<'_> {
             self.push(Draft::new(Code::Sfence));
         } else if op.memory().is_some() {
             self.memory(v);
+        } else if op.is_of_bits() {
+            self.of_bits(v);
         } else if self.f.ty(v).is_vector() || self.f.ty(v).lane.is_float() || self.is_of_vectors(v) {
             self.vector(v);
         } else {

@@ -5,7 +5,8 @@ use regalloc2::{RegClass, VReg};
 
 use super::super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
 use super::super::codes;
-use super::super::ir::{Inst, Op, Value};
+use super::super::ir::{Op, Value};
+use super::super::isa::Isa;
 use super::super::mach::{Form, Part};
 use super::super::needs::root;
 use super::{Draft, Select, class};
@@ -31,6 +32,7 @@ impl Select<'_> {
                 let truth = self.compared(v);
                 self.registers[v.index()] = Some(truth);
             }
+            Op::Select if self.machine.isa == Isa::Avx512 => self.select_by_bits(v),
             Op::Select => {
                 let mask = self.select_mask(args[0], ty);
                 self.blend(v, mask, args[1], args[2]);
@@ -41,8 +43,8 @@ impl Select<'_> {
                 self.blend(v, mask, args[1], args[2]);
             }
             Op::Bitcast => self.cross(v, args[0]),
-            Op::Truncate => self.truncate(v),
-            Op::FromInt => self.converted_int(v),
+            Op::Truncate { signed } => self.truncate(v, signed),
+            Op::FromInt { signed } => self.converted_int(v, signed),
             Op::Promote | Op::Demote => {
                 let code = match inst.op {
                     Op::Promote => Code::VEX_Vcvtss2sd_xmm_xmm_xmmm32,
@@ -81,7 +83,7 @@ impl Select<'_> {
                 let from = self.register(args[0]);
                 let (bits, to) = (self.fresh_int(), self.define(v));
                 let draft = Draft::new(Code::VEX_Vpmovmskb_r32_ymm).def(bits, Form::R32);
-                self.push(draft.use_(from, Form::Y));
+                self.push(draft.use_(from, Form::V));
                 let draft = Draft::new(Code::Cmp_rm32_imm32).use_(bits, Form::R32);
                 self.push(draft.part(Part::Imm32(-1, Form::R32)));
                 self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
@@ -95,14 +97,24 @@ impl Select<'_> {
             Op::Align(n) => {
                 let (a, b) = (self.register(args[0]), self.register(args[1]));
                 let to = self.define(v);
-                let draft = Draft::new(Code::VEX_Vpalignr_ymm_ymm_ymmm256_imm8).def(to, Form::Y);
-                self.push(draft.use_(a, Form::Y).use_(b, Form::Y).imm8(n));
+                let draft = Draft::new(Code::VEX_Vpalignr_ymm_ymm_ymmm256_imm8).def(to, Form::V);
+                self.push(draft.use_(a, Form::V).use_(b, Form::V).imm8(n));
             }
             Op::Unpack { upper } => self.two(v, codes::unpack(ty.lane, upper), args[0], args[1]),
-            Op::UpperHalf => {
-                let from = self.half(args[0], true);
-                self.registers[v.index()] = Some(from);
+            Op::AlignLanes(n) => {
+                let (a, b) = (self.register(args[0]), self.register(args[1]));
+                let to = self.define(v);
+                let draft = Draft::new(codes::align_lanes(ty.lane)).def(to, Form::V);
+                self.push(draft.use_(b, Form::V).use_(a, Form::V).imm8(n));
             }
+            Op::Pieces(how) => {
+                let (a, b) = (self.register(args[0]), self.register(args[1]));
+                let to = self.define(v);
+                let code = Code::EVEX_Vshuff64x2_zmm_k1z_zmm_zmmm512b64_imm8;
+                self.push(Draft::new(code).def(to, Form::V).use_(a, Form::V).use_(b, Form::V).imm8(how));
+            }
+            Op::Piece(n) => self.piece(v, n),
+            Op::PutPiece(n) => self.put_piece(v, n),
             // All others are of general registers, or constants.
             _ => {}
         }
@@ -174,7 +186,7 @@ impl Select<'_> {
         let from = self.register(args[0]);
         if let Op::Int(c) = self.f.inst(args[1]).op {
             let to = self.define(v);
-            return self.push(Draft::new(by_constant).def(to, Form::Y).use_(from, Form::Y).imm8(c as u8));
+            return self.push(Draft::new(by_constant).def(to, Form::V).use_(from, Form::V).imm8(c as u8));
         }
         let (count, lane) = (self.register(args[1]), self.f.ty(args[1]).lane);
         // All 64 bits of the count are looked at.
@@ -192,11 +204,11 @@ impl Select<'_> {
         };
         let moved = self.moved_to_vector(count, lane == Lane::I64);
         let to = self.define(v);
-        self.push(Draft::new(by_register).def(to, Form::Y).use_(from, Form::Y).use_(moved, Form::X));
+        self.push(Draft::new(by_register).def(to, Form::V).use_(from, Form::V).use_(moved, Form::X));
     }
 
     /// A general register in the low bits of a vector register; the others become zero.
-    fn moved_to_vector(&mut self, from: VReg, wide: bool) -> VReg {
+    pub(super) fn moved_to_vector(&mut self, from: VReg, wide: bool) -> VReg {
         let to = self.fresh_vector();
         let (code, form) = match wide {
             true => (Code::VEX_Vmovq_xmm_rm64, Form::R64),
@@ -278,7 +290,7 @@ impl Select<'_> {
             let (code, how) = codes::compare_floats(cmp, ty);
             let first = self.register(a);
             let to = self.define(v);
-            let draft = Draft::new(code).def(to, Form::Y).use_(first, Form::Y);
+            let draft = Draft::new(code).def(to, Form::V).use_(first, Form::V);
             let draft = self.last(draft, b);
             return self.push(draft.imm8(how));
         }
@@ -289,7 +301,7 @@ impl Select<'_> {
                 // Less is greater the other way around.
                 let (left, right) = (self.register(b), self.register(a));
                 let to = self.define(v);
-                self.push(Draft::new(greater).def(to, Form::Y).use_(left, Form::Y).use_(right, Form::Y));
+                self.push(Draft::new(greater).def(to, Form::V).use_(left, Form::V).use_(right, Form::V));
             }
         }
     }
@@ -313,7 +325,7 @@ impl Select<'_> {
         }
         let all = self.fresh_vector();
         let (code, _) = codes::splat(if wide { Lane::I64 } else { Lane::I32 });
-        self.push(Draft::new(code).def(all, Form::Y).use_(mask, Form::X));
+        self.push(Draft::new(code).def(all, Form::V).use_(mask, Form::X));
         all
     }
 
@@ -322,8 +334,8 @@ impl Select<'_> {
         let code = codes::blend(self.f.ty(v).lane);
         let (a, b) = (self.register(a), self.register(b));
         let to = self.define(v);
-        let draft = Draft::new(code).def(to, Form::Y).use_(b, Form::Y).use_(a, Form::Y);
-        self.push(draft.use_(mask, Form::Y));
+        let draft = Draft::new(code).def(to, Form::V).use_(b, Form::V).use_(a, Form::V);
+        self.push(draft.use_(mask, Form::V));
     }
 
     /// A blend of lanes of 32 or 64 bits by a mask that is known: by a number in the instruction.
@@ -343,18 +355,19 @@ impl Select<'_> {
         let number = lanes.map(|(n, lane)| u8::from(lane[0] != 0) << n).sum();
         let (a, b) = (self.register(a), self.register(b));
         let to = self.define(v);
-        let draft = Draft::new(code).def(to, Form::Y).use_(b, Form::Y).use_(a, Form::Y);
+        let draft = Draft::new(code).def(to, Form::V).use_(b, Form::V).use_(a, Form::V);
         self.push(draft.imm8(number));
         true
     }
 
-    fn truncate(&mut self, v: Value) {
+    fn truncate(&mut self, v: Value, signed: bool) {
         let inst = *self.f.inst(v);
         let from = self.f.ty(inst.args()[0]);
         let source = self.register(inst.args()[0]);
         let to = self.define(v);
         let code = match (from.is_vector(), from.lane, inst.ty.lane) {
-            (true, ..) => Code::VEX_Vcvttps2dq_ymm_ymmm256,
+            (true, ..) if signed => Code::VEX_Vcvttps2dq_ymm_ymmm256,
+            (true, ..) => Code::EVEX_Vcvttps2udq_zmm_k1z_zmmm512b32_sae,
             (_, Lane::F32, Lane::I32) => Code::VEX_Vcvttss2si_r32_xmmm32,
             (_, Lane::F32, _) => Code::VEX_Vcvttss2si_r64_xmmm32,
             (_, _, Lane::I32) => Code::VEX_Vcvttsd2si_r32_xmmm64,
@@ -363,14 +376,17 @@ impl Select<'_> {
         self.push(Draft::new(code).def(to, Self::form(inst.ty)).use_(source, Self::form(from)));
     }
 
-    fn converted_int(&mut self, v: Value) {
+    fn converted_int(&mut self, v: Value, signed: bool) {
         let inst = *self.f.inst(v);
         let from = self.f.ty(inst.args()[0]);
         let source = self.register(inst.args()[0]);
         if from.is_vector() {
             let to = self.define(v);
-            let code = Code::VEX_Vcvtdq2ps_ymm_ymmm256;
-            return self.push(Draft::new(code).def(to, Form::Y).use_(source, Form::Y));
+            let code = match signed {
+                true => Code::VEX_Vcvtdq2ps_ymm_ymmm256,
+                false => Code::EVEX_Vcvtudq2ps_zmm_k1z_zmmm512b32_er,
+            };
+            return self.push(Draft::new(code).def(to, Form::V).use_(source, Form::V));
         }
         let code = match (from.lane, inst.ty.lane) {
             (Lane::I64, Lane::F32) => Code::VEX_Vcvtsi2ss_xmm_xmm_rm64,
@@ -384,201 +400,5 @@ impl Select<'_> {
         let to = self.define(v);
         let draft = Draft::new(code).def(to, Form::X).use_(zero, Form::X);
         self.push(draft.use_(source, Self::form(from)));
-    }
-
-    /// A scalar in all lanes of a new register; with `memory`, from there if it is there.
-    fn splat(&mut self, v: Value, memory: bool) -> VReg {
-        let ty = self.f.ty(v);
-        let (from_register, from_memory) = codes::splat(ty.lane);
-        let source = root(self.f, v);
-        if memory && self.needs.inside[source.index()] && matches!(self.f.inst(source).op, Op::Load { .. }) {
-            let to = self.fresh_vector();
-            let mut draft = Draft::new(from_memory).def(to, Form::Y);
-            let place = self.place(&mut draft, source, regalloc2::Operand::reg_use);
-            self.push(draft.part(Part::Mem(place)));
-            return to;
-        }
-        let register = self.register(v);
-        let low = match class(ty) {
-            RegClass::Float => register,
-            _ => self.moved_to_vector(register, ty.lane == Lane::I64),
-        };
-        let to = self.fresh_vector();
-        self.push(Draft::new(from_register).def(to, Form::Y).use_(low, Form::X));
-        to
-    }
-
-    /// The lower or upper 128 bits, in the low bits of a register.
-    fn half(&mut self, v: Value, upper: bool) -> VReg {
-        let from = self.register(v);
-        self.half_of(from, upper)
-    }
-
-    fn half_of(&mut self, from: VReg, upper: bool) -> VReg {
-        if !upper {
-            return from;
-        }
-        let to = self.fresh_vector();
-        let draft = Draft::new(Code::VEX_Vextracti128_xmmm128_ymm_imm8).def(to, Form::X);
-        self.push(draft.use_(from, Form::Y).imm8(1));
-        to
-    }
-
-    /// A lane of the lower 128 bits.
-    fn extract(&mut self, v: Value, l: u8) {
-        let inst = *self.f.inst(v);
-        let from = self.register(inst.args()[0]);
-        let to = self.define(v);
-        let (code, form) = match (inst.ty.lane, l) {
-            (Lane::I32, 0) => {
-                let draft = Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32);
-                return self.push(draft.use_(from, Form::X));
-            }
-            (Lane::I64, 0) => {
-                let draft = Draft::new(Code::VEX_Vmovq_rm64_xmm).def(to, Form::R64);
-                return self.push(draft.use_(from, Form::X));
-            }
-            (Lane::F32, _) => (Code::VEX_Vpermilps_xmm_xmmm128_imm8, Form::X),
-            (Lane::F64, _) => (Code::VEX_Vpermilpd_xmm_xmmm128_imm8, Form::X),
-            (Lane::I8, _) => (Code::VEX_Vpextrb_r32m8_xmm_imm8, Form::R32),
-            (Lane::I16, _) => (Code::VEX_Vpextrw_r32_xmm_imm8, Form::R32),
-            (Lane::I32, _) => (Code::VEX_Vpextrd_rm32_xmm_imm8, Form::R32),
-            (Lane::I64, _) => (Code::VEX_Vpextrq_rm64_xmm_imm8, Form::R64),
-        };
-        self.push(Draft::new(code).def(to, form).use_(from, Form::X).imm8(l));
-    }
-
-    fn insert(&mut self, v: Value, l: u8) {
-        let Inst { ty, .. } = *self.f.inst(v);
-        let (vector, scalar) = (self.f.inst(v).args()[0], self.f.inst(v).args()[1]);
-        let whole = self.register(vector);
-        if ty.lane.bytes() >= 4 {
-            let all = self.splat(scalar, true);
-            let to = self.define(v);
-            let code = match ty.lane.bytes() {
-                4 => Code::VEX_Vblendps_ymm_ymm_ymmm256_imm8,
-                _ => Code::VEX_Vblendpd_ymm_ymm_ymmm256_imm8,
-            };
-            let draft = Draft::new(code).def(to, Form::Y).use_(whole, Form::Y).use_(all, Form::Y);
-            return self.push(draft.imm8(1 << l));
-        }
-        let per = (16 / ty.lane.bytes()) as u8;
-        let half = self.half_of(whole, l >= per);
-        let number = self.register(scalar);
-        let changed = self.fresh_vector();
-        let code = match ty.lane {
-            Lane::I8 => Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8,
-            _ => Code::VEX_Vpinsrw_xmm_xmm_r32m16_imm8,
-        };
-        let draft = Draft::new(code).def(changed, Form::X).use_(half, Form::X);
-        self.push(draft.use_(number, Form::R32).imm8(l % per));
-        let to = self.define(v);
-        let draft = Draft::new(Code::VEX_Vinserti128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
-        self.push(draft.use_(whole, Form::Y).use_(changed, Form::X).imm8(l / per));
-    }
-
-    fn insert_low(&mut self, v: Value, l: u8) {
-        let inst = *self.f.inst(v);
-        let (vector, scalar) = (self.register(inst.args()[0]), inst.args()[1]);
-        let (code, form, how) = match inst.ty.lane {
-            Lane::F32 => {
-                let to = self.define(v);
-                let draft = Draft::new(Code::VEX_Vinsertps_xmm_xmm_xmmm32_imm8).def(to, Form::X);
-                let draft = self.last(draft.use_(vector, Form::X), scalar);
-                return self.push(draft.imm8(l << 4));
-            }
-            Lane::F64 => (Code::VEX_Vunpcklpd_xmm_xmm_xmmm128, Form::X, None),
-            Lane::I8 => (Code::VEX_Vpinsrb_xmm_xmm_r32m8_imm8, Form::R32, Some(l)),
-            Lane::I16 => (Code::VEX_Vpinsrw_xmm_xmm_r32m16_imm8, Form::R32, Some(l)),
-            Lane::I32 => (Code::VEX_Vpinsrd_xmm_xmm_rm32_imm8, Form::R32, Some(l)),
-            Lane::I64 => (Code::VEX_Vpinsrq_xmm_xmm_rm64_imm8, Form::R64, Some(l)),
-        };
-        let scalar = self.register(scalar);
-        let to = self.define(v);
-        let draft = Draft::new(code).def(to, Form::X).use_(vector, Form::X).use_(scalar, form);
-        self.push(match how {
-            Some(how) => draft.imm8(how),
-            None => draft,
-        });
-    }
-
-    /// Two halves of 128 bits.
-    fn join(&mut self, v: Value, low: VReg, high: VReg) {
-        let to = self.define(v);
-        let draft = Draft::new(Code::VEX_Vinsertf128_ymm_ymm_xmmm128_imm8).def(to, Form::Y);
-        self.push(draft.use_(low, Form::Y).use_(high, Form::X).imm8(1));
-    }
-
-    fn narrow(&mut self, v: Value) {
-        let inst = *self.f.inst(v);
-        let (low, high) = (self.register(inst.args()[0]), self.register(inst.args()[1]));
-        let packed = self.fresh_vector();
-        let (code, how) = match inst.ty.lane {
-            Lane::I8 => (Code::VEX_Vpackuswb_ymm_ymm_ymmm256, None),
-            Lane::I16 => (Code::VEX_Vpackusdw_ymm_ymm_ymmm256, None),
-            // Lanes 0 and 2 of both.
-            _ => (Code::VEX_Vshufps_ymm_ymm_ymmm256_imm8, Some(0x88)),
-        };
-        let draft = Draft::new(code).def(packed, Form::Y).use_(low, Form::Y).use_(high, Form::Y);
-        self.push(match how {
-            Some(how) => draft.imm8(how),
-            None => draft,
-        });
-        // Each half of 128 bits was packed on its own.
-        let to = self.define(v);
-        let draft = Draft::new(Code::VEX_Vpermq_ymm_ymmm256_imm8).def(to, Form::Y);
-        self.push(draft.use_(packed, Form::Y).imm8(0xD8));
-    }
-
-    fn widen_f16(&mut self, v: Value, upper: bool) {
-        let inst = *self.f.inst(v);
-        if inst.ty.is_vector() {
-            return self.widened(v, Code::VEX_Vcvtph2ps_ymm_xmmm128, upper);
-        }
-        let bits = self.register(inst.args()[0]);
-        let bits = self.moved_to_vector(bits, false);
-        let to = self.define(v);
-        self.push(Draft::new(Code::VEX_Vcvtph2ps_xmm_xmmm64).def(to, Form::X).use_(bits, Form::X));
-    }
-
-    fn narrow_f16(&mut self, v: Value) {
-        let inst = *self.f.inst(v);
-        // To nearest, ties to even.
-        let how = 0;
-        if inst.ty.is_vector() {
-            return self.narrowed(v, Code::VEX_Vcvtps2ph_xmmm128_ymm_imm8, Some(how));
-        }
-        let from = self.register(inst.args()[0]);
-        let half = self.fresh_vector();
-        let draft = Draft::new(Code::VEX_Vcvtps2ph_xmmm64_xmm_imm8).def(half, Form::X);
-        self.push(draft.use_(from, Form::X).imm8(how));
-        let to = self.define(v);
-        self.push(Draft::new(Code::VEX_Vmovd_rm32_xmm).def(to, Form::R32).use_(half, Form::X));
-    }
-
-    /// Half of the lanes at twice the width.
-    fn widened(&mut self, v: Value, code: Code, upper: bool) {
-        let from = self.half(self.f.inst(v).args()[0], upper);
-        let to = self.define(v);
-        self.push(Draft::new(code).def(to, Form::Y).use_(from, Form::X));
-    }
-
-    /// The lanes of one vector or two at half the width.
-    fn narrowed(&mut self, v: Value, code: Code, how: Option<u8>) {
-        let inst = *self.f.inst(v);
-        let mut halves = Vec::new();
-        for &arg in inst.args() {
-            let (from, to) = (self.register(arg), self.fresh_vector());
-            let draft = Draft::new(code).def(to, Form::X).use_(from, Form::Y);
-            self.push(match how {
-                Some(how) => draft.imm8(how),
-                None => draft,
-            });
-            halves.push(to);
-        }
-        match halves[..] {
-            [low, high] => self.join(v, low, high),
-            _ => self.registers[v.index()] = halves.first().copied(),
-        }
     }
 }

@@ -1,0 +1,165 @@
+//! Bits of lanes, in registers of their own.
+
+use iced_x86::Code;
+use regalloc2::VReg;
+
+use super::super::super::ssa::{Bin, Cmp};
+use super::super::codes;
+use super::super::ir::{Op, Value};
+use super::super::mach::{Form, Part};
+use super::{Draft, Select, class};
+
+impl Select<'_> {
+    /// What makes or takes bits.
+    pub(super) fn of_bits(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let args = inst.args();
+        match inst.op {
+            Op::Bits(bits) => {
+                let number = self.fresh_int();
+                self.number(number, bits as i64, true);
+                let to = self.define(v);
+                self.push(Draft::new(Code::VEX_Kmovq_kr_r64).def(to, Form::K).use_(number, Form::R64));
+            }
+            Op::BitsOf => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                let (_, code) = codes::spread(inst.ty.lane);
+                self.push(Draft::new(code).def(to, Form::K).use_(from, Form::V));
+            }
+            Op::CmpBits(cmp) => self.compare_bits(cmp, v),
+            Op::BinBits(op) => {
+                let code = match op {
+                    Bin::And => Code::VEX_Kandq_kr_kr_kr,
+                    Bin::Or => Code::VEX_Korq_kr_kr_kr,
+                    _ => Code::VEX_Kxorq_kr_kr_kr,
+                };
+                self.two_bits(v, code, args[0], args[1]);
+            }
+            Op::NotBits => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                self.push(Draft::new(Code::VEX_Knotq_kr_kr).def(to, Form::K).use_(from, Form::K));
+            }
+            Op::HalfBits { upper: false } => {
+                let from = self.register(args[0]);
+                self.registers[v.index()] = Some(from);
+            }
+            Op::HalfBits { upper: true } => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                let draft = Draft::new(Code::VEX_Kshiftrq_kr_kr_imm8).def(to, Form::K).use_(from, Form::K);
+                self.push(draft.imm8(inst.ty.count));
+            }
+            Op::JoinBits => {
+                let code = match inst.ty.count {
+                    64 => Code::VEX_Kunpckdq_kr_kr_kr,
+                    32 => Code::VEX_Kunpckwd_kr_kr_kr,
+                    _ => Code::VEX_Kunpckbw_kr_kr_kr,
+                };
+                self.two_bits(v, code, args[1], args[0]);
+            }
+            Op::AllBits => self.all_bits(v),
+            Op::Spread => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                let (code, _) = codes::spread(inst.ty.lane);
+                self.push(Draft::new(code).def(to, Form::V).use_(from, Form::K));
+            }
+            Op::BlendBits => {
+                let bits = self.register(args[0]);
+                self.blend_bits(v, bits, args[1], args[2]);
+            }
+            // No others are of bits.
+            _ => {}
+        }
+    }
+
+    fn two_bits(&mut self, v: Value, code: Code, a: Value, b: Value) {
+        let (a, b) = (self.register(a), self.register(b));
+        let to = self.define(v);
+        self.push(Draft::new(code).def(to, Form::K).use_(a, Form::K).use_(b, Form::K));
+    }
+
+    fn compare_bits(&mut self, cmp: Cmp, v: Value) {
+        let (a, b) = (self.f.inst(v).args()[0], self.f.inst(v).args()[1]);
+        let (code, how) = codes::compare_bits(cmp, self.f.ty(a));
+        let first = self.register(a);
+        let to = self.define(v);
+        let draft = Draft::new(code).def(to, Form::K).use_(first, Form::V);
+        let draft = self.last(draft, b);
+        self.push(draft.imm8(how));
+    }
+
+    /// A comparison of scalar floats as a bit; all others are 0.
+    pub(super) fn float_bit(&mut self, v: Value) -> VReg {
+        let inst = *self.f.inst(v);
+        let to = self.fresh_bits();
+        let Op::Cmp(cmp) = inst.op else { return to };
+        let (a, b) = (inst.args()[0], inst.args()[1]);
+        let (code, how) = codes::compare_bits(cmp, self.f.ty(a));
+        let (a, b) = (self.register(a), self.register(b));
+        self.push(Draft::new(code).def(to, Form::K).use_(a, Form::X).use_(b, Form::X).imm8(how));
+        to
+    }
+
+    /// Whether all bits are set.
+    fn all_bits(&mut self, v: Value) {
+        let bits = self.f.inst(v).args()[0];
+        let count = self.f.ty(bits).count;
+        let from = self.register(bits);
+        let (code, form, all) = match count {
+            64 => (Code::VEX_Kmovq_r64_kr, Form::R64, -1),
+            32 => (Code::VEX_Kmovd_r32_kr, Form::R32, -1),
+            16 => (Code::VEX_Kmovw_r32_kr, Form::R32, 0xFFFF),
+            _ => (Code::VEX_Kmovb_r32_kr, Form::R32, 0xFF),
+        };
+        let (number, to) = (self.fresh_int(), self.define(v));
+        self.push(Draft::new(code).def(number, form).use_(from, Form::K));
+        let compare = if form == Form::R64 { Code::Cmp_rm64_imm32 } else { Code::Cmp_rm32_imm32 };
+        self.push(Draft::new(compare).use_(number, form).part(Part::Imm32(all, form)));
+        self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
+    }
+
+    /// A choice between vectors or scalar floats by one truth value.
+    pub(super) fn select_by_bits(&mut self, v: Value) {
+        let inst = *self.f.inst(v);
+        let (cond, ty) = (inst.args()[0], inst.ty);
+        let compared = self.f.inst(cond);
+        let of_floats = self.needs.inside[cond.index()]
+            && matches!(compared.op, Op::Cmp(_))
+            && compared.args().first().is_some_and(|a| self.f.ty(*a) == ty);
+        let bits = if of_floats && !ty.is_vector() {
+            self.float_bit(cond)
+        } else {
+            let truth = self.register(cond);
+            let (mask, bits) = (self.mask_of(truth, true), self.fresh_bits());
+            self.push(Draft::new(Code::VEX_Kmovq_kr_r64).def(bits, Form::K).use_(mask, Form::R64));
+            bits
+        };
+        self.blend_bits(v, bits, inst.args()[1], inst.args()[2]);
+    }
+
+    fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {
+        let ty = self.f.ty(v);
+        let form = Self::form(ty);
+        if ty.is_vector() && self.is_zero(b) {
+            let to = self.define(v);
+            let draft = Draft::new(codes::moves_by_lane(ty.lane).0).def(to, form).masked(bits);
+            let draft = self.last(draft, a);
+            return self.push(draft);
+        }
+        let other = self.register(b);
+        let to = self.define(v);
+        let draft = Draft::new(codes::blend_bits(ty)).def(to, form).chosen(bits).use_(other, form);
+        let draft = self.last(draft, a);
+        self.push(draft);
+    }
+
+    fn is_zero(&self, v: Value) -> bool {
+        let v = super::root(self.f, v);
+        self.f.inst(v).op.is_constant()
+            && class(self.f.ty(v)) == regalloc2::RegClass::Float
+            && self.constant_bytes(v).iter().all(|b| *b == 0)
+    }
+}
