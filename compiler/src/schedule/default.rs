@@ -7,6 +7,7 @@ use rooftile_artifact::{CpuTarget, Target};
 
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
+use super::emit::MOST_SCANNED;
 use super::form::{Action, Form, StmtId, operands};
 use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
@@ -25,6 +26,9 @@ const SMALL: i64 = 16;
 /// Rows and columns of a tile that is transposed: its lines of both tensors stay in the first-level cache, and its rows are
 /// long enough to be fetched ahead.
 const TRANSPOSED_TILE: i64 = 64;
+
+/// Most rows of a register block that are written out, from plan to plan.
+const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -60,10 +64,11 @@ pub(crate) fn choose(
 /// Plans from the boldest proposal to plain loops.
 fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> Vec<Plan> {
     let mut out: Vec<Plan> = Vec::new();
-    for (parallel, lanes, unroll) in
-        [(true, true, true), (true, true, false), (false, true, true), (true, false, false)]
-    {
-        out.push(plan_of(form, propose(form, allow, target, parallel, lanes, unroll)));
+    // Each with less code than the one before.
+    let written = MOST_ROWS.map(|rows| (true, true, Some(rows)));
+    let others = [(true, true, None), (false, true, Some(MOST_ROWS[0])), (true, false, None)];
+    for (parallel, lanes, rows) in written.into_iter().chain(others) {
+        out.push(plan_of(form, propose(form, allow, target, parallel, lanes, rows)));
     }
     let specs = tile_specs(form, &Assignment::new());
     out.push(plan_of(form, Wishes { specs, ..Wishes::default() }));
@@ -77,13 +82,15 @@ fn propose(
     target: &CpuTarget,
     parallel: bool,
     lanes: bool,
-    unroll: bool,
+    rows: Option<i64>,
 ) -> Wishes {
     let mut specs = fold_specs(form);
     let mut setup = Wishes::default();
     let model = Model::new(form, allow);
     let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
-    let contraction = if unroll { model.contraction(&chosen) } else { None };
+    let unroll = rows.is_some();
+    let most = rows.unwrap_or(1);
+    let contraction = if most > 1 { model.contraction(&chosen) } else { None };
     for a in &chosen {
         specs[a.index()].lanes = Some(lane_count(form, target, *a, contraction.is_some()));
     }
@@ -99,7 +106,7 @@ fn propose(
     }
     let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
     if let Some(c) = &contraction {
-        block_contraction(form, (target, allow), c, &shared, &mut specs, &mut setup);
+        block_contraction(form, (target, allow), c, (&shared, most), &mut specs, &mut setup);
     }
     for a in &shared {
         let spec = &mut specs[a.index()];
@@ -155,7 +162,7 @@ fn block_contraction(
     form: &Form,
     (target, allow): (&CpuTarget, Allow),
     c: &Contraction,
-    shared: &[AxisId],
+    (shared, most): (&[AxisId], i64),
     specs: &mut [AxisSpec],
     setup: &mut Wishes,
 ) {
@@ -165,10 +172,10 @@ fn block_contraction(
     let vectors = (lanes / per).max(1);
     let rows = if kernel::contracts(allow, target) {
         // Room for the columns and a broadcast; products have no registers of their own.
-        ((registers - vectors - 1) / vectors).clamp(2, 14)
+        ((registers - vectors - 1) / vectors).clamp(2, most)
     } else {
         // Room for the columns, as many products, and a broadcast.
-        (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, 12)
+        (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, most & !1)
     };
     specs[c.rows.index()].unroll = Some(rows);
     let Some(panel) = c.panel else { return };
@@ -263,7 +270,10 @@ fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) 
     let per = target.vector_bytes.max(16) / widest;
     // What does not fill a block runs point by point: wide vectors make shorter blocks.
     let n = if contraction || target.vector_bytes >= 32 { 2 * per } else { 4 * per };
-    i64::try_from(n).unwrap_or(8).clamp(2, 64)
+    let n = i64::try_from(n).unwrap_or(8).clamp(2, 64);
+    let scans = |s: &StmtId| matches!(form.stmts[*s].action, Action::Scan { .. });
+    let scanned = form.stmts.handles().into_iter().filter(scans).any(|s| form.stmts[s].axes.contains(&axis));
+    if scanned { n.min(MOST_SCANNED) } else { n }
 }
 
 /// What a kernel's statements tell, whatever the target.

@@ -16,6 +16,8 @@ mod scans;
 mod tails;
 mod values;
 
+pub(super) use pairs::MOST_SCANNED;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::DType;

@@ -11,7 +11,7 @@ use crate::schedule::fuse::Tree;
 use crate::schedule::levels::LevelId;
 
 /// Most lanes of a scan at once: each step of more of them costs more than the sum that it saves.
-const MOST_SCANNED: i64 = 16;
+pub(in crate::schedule) const MOST_SCANNED: i64 = 16;
 
 /// Where the lanes are that are left.
 enum Lanes {
