@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::DType;
-use crate::target::Target;
+use crate::target::{CpuTarget, Target};
 use crate::work::OpClass;
 
 /// What was measured on one device of one machine.
@@ -22,6 +22,26 @@ pub struct Profile {
     pub launch: Figure,
     /// Relative spread of repeated timings of one kernel: half the width of the central 95 %.
     pub noise: f64,
+}
+
+impl Profile {
+    /// The target with what the roofs say of it: where stores past the caches copy faster even what the last-level cache
+    /// could hold, as where many cores share it, they are for all that the second-level cache cannot hold some times over.
+    #[must_use]
+    pub fn refine(&self, target: Target) -> Target {
+        /// How much faster, so that noise decides nothing.
+        const FASTER: f64 = 1.2;
+        let rate = |pattern| {
+            let mut of_l3 = self.memory.iter().filter(|r| r.level == Level::L3 && r.threads == 1);
+            of_l3.find(|r| r.pattern == pattern).map(|r| r.rate)
+        };
+        match (target, rate(Pattern::Copy), rate(Pattern::CopyNonTemporal)) {
+            (Target::Cpu(cpu), Some(plain), Some(past)) if past.lo > FASTER * plain.hi => {
+                Target::Cpu(CpuTarget { past_caches: cpu.past_caches.min(4 * cpu.l2), ..cpu })
+            }
+            (target, ..) => target,
+        }
+    }
 }
 
 /// What identifies a machine and how it was set up.

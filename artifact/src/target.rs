@@ -147,6 +147,9 @@ pub struct CpuTarget {
     pub l2: usize,
     /// Last-level cache, bytes.
     pub l3: usize,
+    /// What is written once and has more bytes than this is better stored past the caches.
+    #[serde(default)]
+    pub past_caches: usize,
     /// Cache line, bytes.
     pub line: usize,
     /// Widest vector that the code generator in use makes, bytes.
@@ -162,6 +165,7 @@ impl Default for CpuTarget {
             l1d: 32 << 10,
             l2: 512 << 10,
             l3: 16 << 20,
+            past_caches: 16 << 20,
             line: 64,
             vector_bytes: 16,
         }

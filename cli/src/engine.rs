@@ -14,7 +14,7 @@ use rooftile_compiler::schedule::plan::Assignment;
 use rooftile_compiler::schedule::{self, Allow, Choice};
 use rooftile_compiler::task::{self, Given, InputSet, Sizes, Task, TaskError};
 use rooftile_compiler::tune;
-use rooftile_runtime::{Device, Instance, InstanceOptions};
+use rooftile_runtime::{Device, Instance, InstanceOptions, machine};
 
 use crate::args::{Pairs, ScheduleChoice};
 use crate::failure::{Failure, Outcome};
@@ -272,7 +272,7 @@ pub fn interpreter_room() -> Room {
 /// What code for a device may use, with the kernel's threads.
 #[must_use]
 pub fn target(device: &dyn Device, threads: Option<usize>) -> Target {
-    let target = device.target().clone();
+    let target = machine::refined(device.target().clone());
     match threads {
         Some(n) => target.with_threads(n),
         None => target,

@@ -106,13 +106,15 @@ fn detect() -> CpuTarget {
     let l1 = l1d.unwrap_or(Cache { bytes: plain.l1d, line: plain.line });
     let l2 = l2.map_or(plain.l2, |c| c.bytes);
     let features = features();
+    // Without a third level, the second is the last.
+    let last = l3.map_or(if cache(2).is_some() { l2 } else { plain.l3 }, |c| c.bytes);
     CpuTarget {
         features,
         threads: physical_cores(),
         l1d: l1.bytes,
         l2,
-        // Without a third level, the second is the last.
-        l3: l3.map_or(if cache(2).is_some() { l2 } else { plain.l3 }, |c| c.bytes),
+        l3: last,
+        past_caches: last,
         line: l1.line,
         vector_bytes: features.vector_bytes(),
     }

@@ -191,6 +191,16 @@ pub fn store_profile(profile: &Profile, path: &Path) -> Result<(), ProfileError>
     })
 }
 
+/// The target of the processor with what its stored profile says of it; as it is where there is none.
+#[must_use]
+pub fn refined(target: Target) -> Target {
+    let stored = profile_path(&fingerprint()).filter(|_| target.cpu().is_some());
+    match stored.and_then(|path| load_profile(&path).ok()).filter(is_current) {
+        Some(profile) => profile.refine(target),
+        None => target,
+    }
+}
+
 /// Whether a profile is of this machine's processor as it is set up now.
 #[must_use]
 pub fn is_current(profile: &Profile) -> bool {

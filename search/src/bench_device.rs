@@ -33,7 +33,7 @@ impl Machine {
     /// What code for it may use, with the threads that kernels are to use.
     #[must_use]
     pub fn target(&self) -> Target {
-        self.device.target().clone().with_threads(self.threads)
+        runtime::machine::refined(self.device.target().clone()).with_threads(self.threads)
     }
 
     /// Threads of the host that kernels are launched with.

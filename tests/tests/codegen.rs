@@ -185,6 +185,74 @@ fn matmul_on_whole_and_ragged_blocks() {
     }
 }
 
+/// `y = f(x)` with 40 lanes, a number that fills no vector, where `x` has `step` elements from lane to lane.
+fn function_of_lanes(f: MathFn, n: i64, step: i64) -> Nest {
+    let mut b = Builder::new("f");
+    let (n, wide) = (b.int(n), b.int(n * step));
+    let x = b.add_buffer("x", DType::F32, &[wide], Space::Global(0));
+    let y = b.add_buffer("y", DType::F32, &[n], Space::Global(1));
+    let (zero, forty) = (b.int(0), b.int(40));
+    let (core, i0) = b.core_loop("i0", (zero, n, 40));
+    let body = b.for_loop(LoopKind::Lanes, "l", (zero, forty, 1), |b, l| {
+        let i = b.add(i0, l);
+        let step = b.int(step);
+        let at = b.mul(i, step);
+        let v = b.load(x, &[at]);
+        let v = b.math(f, v);
+        vec![b.store(y, &[i], v)]
+    });
+    b.add_phase(vec![core], vec![body]);
+    b.finish()
+}
+
+/// Functions as the generators make them, those with instructions of their own among them, of all magnitudes and of what
+/// is special.
+#[test]
+fn functions_of_lanes_keep_their_promise() {
+    let special =
+        [0.0, -0.0, f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1e-45, -1e-45, 3e38, -3e38, 1.0, -1.0];
+    let magnitudes = (-149..128).flat_map(|e| [1.0, 1.37, -1.0, -1.73].map(|m| m * 2f64.powi(e)));
+    let all: Vec<f64> = special.into_iter().chain(magnitudes).collect();
+    let n = all.len().next_multiple_of(40);
+    for (f, exact, ulps) in [
+        (MathFn::Rsqrt, (|x| 1.0 / x.sqrt()) as fn(f64) -> f64, 1.5),
+        (MathFn::Exp, f64::exp, 1.0),
+        (MathFn::Exp2, f64::exp2, 1.5),
+    ] {
+        for step in [1i64, 2, 3, 4, 7] {
+            let extent = |n: i64| vec![HostExpr::from(n)];
+            let buffers = [
+                ("x", DType::F32, extent(n as i64 * step), Mode::In),
+                ("y", DType::F32, extent(n as i64), Mode::Out),
+            ];
+            let at = |i: usize| Scalar::Float(all[i / step as usize % all.len()]);
+            let x = HostTensor::from_fn(DType::F32, &[n * step as usize], at).expect("small");
+            let target = open("cpu").expect("a CPU").target().cpu().expect("a CPU").clone();
+            for vector_bytes in [16, 32, 64].into_iter().filter(|b| *b <= target.vector_bytes) {
+                let target = CpuTarget { vector_bytes, ..target.clone() };
+                let module = module(function_of_lanes(f, n as i64, step), &buffers, &[]);
+                let out = run_by(Generator::Best, &target, module, &[], &[Some(x.clone()), None], 1);
+                for i in 0..n {
+                    let (given, got) = (x.get(i * step as usize).as_f64(), out[1].get(i).as_f64());
+                    let want = exact(given);
+                    let unit =
+                        f64::from((want.abs() as f32).max(f32::MIN_POSITIVE)) * f64::from(f32::EPSILON);
+                    let near = if want.abs() > f64::from(f32::MAX) {
+                        got == want.signum() * f64::INFINITY
+                    } else {
+                        (got - want).abs() <= ulps * unit
+                    };
+                    let right = near || got == want || got.is_nan() && want.is_nan();
+                    assert!(
+                        right,
+                        "{f} of {given:e} with {vector_bytes} bytes, step {step}: {got:e}, not {want:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
 /// `y = exp(x - 1)` with eight lanes and a condition per lane at the end.
 fn exp_tail() -> Nest {
     let mut b = Builder::new("exp");

@@ -283,7 +283,7 @@ impl Apply<'_> {
             Verb::Nontemporal(name) => {
                 // Nothing tells the code of a GPU to do so.
                 if let (Some(tensor), Some(cpu)) = (self.tensor(name), self.target.cpu()) {
-                    self.setup.past_caches.push((tensor, i64::try_from(cpu.l3).unwrap_or(i64::MAX)));
+                    self.setup.past_caches.push((tensor, i64::try_from(cpu.past_caches).unwrap_or(i64::MAX)));
                 }
             }
             Verb::Recompute(value) => inline::recompute(self.form, value)?,

@@ -5,7 +5,7 @@
 //!   =>  for k.0 { for k, j { b[k,j] = B[k,j] }  .. acc[i,j] += A[i,k] * b[k,j] .. }
 //! ```
 //!
-//! With `panel(n)` the axis that has lanes (or the last) is cut into panels of `n`, each contiguous:
+//! With `panel(n)` the axis that has lanes (or the one with the most points at once, or the last) is cut into panels of `n`, each contiguous:
 //! `b[j / n][k][j % n]`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -111,8 +111,10 @@ fn copy(
     let around = outer.iter().chain(&own).map(|l| levels.all[*l].axis);
     info.private = around.filter(|a| !axes.contains(a)).collect::<BTreeSet<_>>().into_iter().collect();
     info.place = Some(stage.place);
-    let lanes = axes.iter().copied().find(|a| levels.has_lanes(*a)).or(axes.last().copied());
-    info.panel = stage.panel.zip(lanes).map(|(n, a)| (a, n));
+    // The points that are worked on at once lie side by side.
+    let lanes = axes.iter().copied().find(|a| levels.has_lanes(*a));
+    let widest = axes.iter().copied().max_by_key(|a| levels.block_count(*a));
+    info.panel = stage.panel.zip(lanes.or(widest)).map(|(n, a)| (a, n));
     if let Some((axis, n)) = info.panel
         && n % levels.block_count(axis) != 0
     {

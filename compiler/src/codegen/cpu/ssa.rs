@@ -253,6 +253,14 @@ pub(super) trait Ssa {
     fn binary(&mut self, op: Bin, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a * b + c` with one rounding.
     fn fma(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
+    /// `a * 2^k` of an integer `k`, both floats of one type, rounded once. `None` where that is no instruction.
+    fn scaled(&mut self, _a: Self::Value, _k: Self::Value) -> Option<Self::Value> {
+        None
+    }
+    /// `1 / sqrt(a)` of f32 to 14 bits, exact at zero and infinity. `None` where that is no instruction.
+    fn rsqrt_estimate(&mut self, _a: Self::Value) -> Option<Self::Value> {
+        None
+    }
     /// A truth value, or one per lane.
     fn compare(&mut self, cmp: Cmp, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a` where the scalar truth value holds, else `b`: scalars or vectors.
@@ -342,6 +350,17 @@ pub(super) trait Ssa {
     fn load(&mut self, ty: Ty, at: At<Self::Value>) -> Self::Value;
     /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched. The other lanes are anything.
     fn load_part(&mut self, ty: Ty, n: usize, at: At<Self::Value>) -> Self::Value;
+    /// The first `n` lanes of a vector, `step` elements apart; nothing before the first or past the last is touched. The
+    /// other lanes are anything. `None` where nothing is better than lane by lane.
+    fn load_strided(
+        &mut self,
+        _ty: Ty,
+        _n: usize,
+        _step: usize,
+        _at: At<Self::Value>,
+    ) -> Option<Self::Value> {
+        None
+    }
     /// A scalar or a whole vector.
     fn store(&mut self, v: Self::Value, at: At<Self::Value>);
     /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched.

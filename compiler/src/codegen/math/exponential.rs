@@ -51,15 +51,15 @@ pub(super) fn nearest_low<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
     (m.bits(shifted), k)
 }
 
-/// The low bits of `k`, and `r`, of an argument within bounds.
-fn reduce<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
+/// `k`, its low bits and as a float, and `r`, of an argument within bounds.
+fn reduce<M: Machine>(m: &mut M, x: M::F) -> ((M::I, M::F), M::F) {
     let (high, low) = ln2_parts(m);
     let scale = m.float(LOG2_E);
     let scaled = m.mul(x, scale);
     let (k, kf) = nearest_low(m, scaled);
     let (high, low) = (m.float(-high), m.float(-low));
     let r = m.mul_add(kf, high, x);
-    (k, m.mul_add(kf, low, r))
+    ((k, kf), m.mul_add(kf, low, r))
 }
 
 /// `exp(r) - 1` of a reduced argument.
@@ -70,8 +70,11 @@ fn small_expm1<M: Machine>(m: &mut M, r: M::F) -> M::F {
 }
 
 /// `v * 2^k` with one rounding, for `|k|` up to twice the largest exponent. Only as many low bits of `k` count as such a
-/// number has, with its sign.
-pub(super) fn scale<M: Machine>(m: &mut M, v: M::F, k: M::I) -> M::F {
+/// number has, with its sign; `kf` is the same as a float.
+pub(super) fn scale<M: Machine>(m: &mut M, v: M::F, (k, kf): (M::I, M::F)) -> M::F {
+    if let Some(scaled) = m.scaled(v, kf) {
+        return scaled;
+    }
     let f = format(m);
     // Two factors, since 2^k itself may be out of range: half of k, rounded down, and the rest.
     let exponent = m.int(!((1 << f.mantissa) - 1));
@@ -115,7 +118,7 @@ pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (k, kf) = nearest_low(m, x);
     let r = m.sub(x, kf);
     let p = small_exp2(m, r);
-    scale(m, p, k)
+    scale(m, p, (k, kf))
 }
 
 /// `2^r` for `|r| <= 0.5` and a little more.
@@ -139,7 +142,7 @@ pub(super) fn small_exp2<M: Machine>(m: &mut M, r: M::F) -> M::F {
 pub(super) fn expm1<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, hi) = if m.is_double() { (-40.0, 710.0) } else { (-20.0, 89.0) };
     let clamped = clamp(m, x, lo, hi);
-    let (k, r) = reduce(m, clamped);
+    let ((k, _), r) = reduce(m, clamped);
     let p = small_expm1(m, r);
     // 2 * (2^(k-1) p + (2^(k-1) - 1/2)): 2^k itself may be out of range.
     let one = m.int(1);

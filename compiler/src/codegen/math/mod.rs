@@ -44,6 +44,14 @@ pub trait Machine {
     fn mul_add(&mut self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// Square root.
     fn sqrt(&mut self, a: Self::F) -> Self::F;
+    /// `a * 2^k` of an integer `k`, rounded once, where that is an instruction.
+    fn scaled(&mut self, _a: Self::F, _k: Self::F) -> Option<Self::F> {
+        None
+    }
+    /// `1 / sqrt(a)` to 14 bits, exact at zero and infinity, where that is an instruction.
+    fn rsqrt_estimate(&mut self, _a: Self::F) -> Option<Self::F> {
+        None
+    }
     /// Nearest integer, ties to even.
     fn round(&mut self, a: Self::F) -> Self::F;
     /// Integer part.
@@ -98,14 +106,30 @@ pub fn apply<M: Machine>(m: &mut M, f: MathFn, x: M::F) -> M::F {
         MathFn::Tan => trigonometric::tan(m, x),
         MathFn::Erf => error_function::erf(m, x),
         MathFn::Erfc => error_function::erfc(m, x),
-        MathFn::Rsqrt => {
-            let (one, root) = (m.float(1.0), m.sqrt(x));
-            m.div(one, root)
-        }
+        MathFn::Rsqrt => rsqrt(m, x),
     }
 }
 
 pub use power::pow;
+
+/// `1 / sqrt(x)`; from an estimate `y`, by the series of `y / sqrt(1 - e)` with `e = 1 - x y^2`.
+fn rsqrt<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let one = m.float(1.0);
+    let Some(y) = m.rsqrt_estimate(x) else {
+        let root = m.sqrt(x);
+        return m.div(one, root);
+    };
+    let product = m.mul(x, y);
+    let minus = neg(m, product);
+    let e = m.mul_add(minus, y, one);
+    let (second, first) = (m.float(0.375), m.float(0.5));
+    let series = m.mul_add(e, second, first);
+    let step = m.mul(y, e);
+    let better = m.mul_add(series, step, y);
+    // At zero and infinity `e` is no number, and the estimate is right.
+    let usable = m.eq(e, e);
+    m.select(usable, better, y)
+}
 
 /// Shape of a float: stored mantissa bits, exponent bias, sign bit.
 struct Format {

@@ -22,7 +22,7 @@ pub fn pow<M: Machine>(m: &mut M, x: M::F, y: M::F) -> M::F {
     let r = m.sub(clamped, kf);
     let r = m.add(r, rest);
     let p = small_exp2(m, r);
-    let magnitude = scale(m, p, k);
+    let magnitude = scale(m, p, (k, kf));
     special(m, x, y, size, magnitude)
 }
 

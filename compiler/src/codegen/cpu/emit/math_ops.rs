@@ -82,6 +82,14 @@ impl<B: Ssa, const N: usize> Machine for Ops<'_, '_, B, N> {
     fn sqrt(&mut self, a: Self::F) -> Self::F {
         self.one(a, |m, a| m.e.b.unary(Un::Sqrt, a))
     }
+    fn scaled(&mut self, a: Self::F, k: Self::F) -> Option<Self::F> {
+        let all: Option<Vec<_>> = a.into_iter().zip(k).map(|(a, k)| self.e.b.scaled(a, k)).collect();
+        all?.try_into().ok()
+    }
+    fn rsqrt_estimate(&mut self, a: Self::F) -> Option<Self::F> {
+        let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.rsqrt_estimate(a)).collect();
+        all?.try_into().ok()
+    }
     fn round(&mut self, a: Self::F) -> Self::F {
         self.one(a, |m, a| m.e.b.unary(Un::Nearest, a))
     }

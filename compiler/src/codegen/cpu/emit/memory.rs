@@ -49,6 +49,12 @@ impl<B: Ssa> Emitter<'_, B> {
                 let lanes = self.load_lanes(ty.lane, n, self.at(buffer, base, displacement));
                 Val::Lanes(self.loaded(lanes, dtype))
             }
+            Place::Strided { base, displacement, step: LaneStep::Const(step) }
+                if let Some(lanes) =
+                    self.load_strided(dtype, n, step, self.at(buffer, base, displacement)) =>
+            {
+                Val::Lanes(self.loaded(lanes, dtype))
+            }
             Place::Strided { base, displacement, step }
                 if let Some(lanes) = self.load_transposed(buffer, index, n, (base, displacement, step)) =>
             {
@@ -125,6 +131,27 @@ impl<B: Ssa> Emitter<'_, B> {
             })
             .collect();
         Lanes { ty: lane, chunks }
+    }
+
+    /// Elements a few apart, `step` bytes; `None` where they are loaded one by one.
+    fn load_strided(
+        &mut self,
+        dtype: DType,
+        n: usize,
+        step: i64,
+        at: At<B::Value>,
+    ) -> Option<Lanes<B::Value>> {
+        let ty = self.vector_of(lane_of(dtype));
+        let (per, size) = (self.per_chunk(ty.lane), ty.lane.bytes());
+        let step = usize::try_from(step).ok().filter(|s| s.is_multiple_of(size))? / size;
+        let chunks: Option<_> = (0..n.div_ceil(per))
+            .map(|c| {
+                let displacement = i32::try_from(c * per * step * size).ok()?;
+                let displacement = at.displacement.checked_add(displacement)?;
+                self.b.load_strided(ty, (n - c * per).min(per), step, At { displacement, ..at })
+            })
+            .collect();
+        Some(Lanes { ty: ty.lane, chunks: chunks? })
     }
 
     /// Stores an element, or one per lane, to a buffer in memory.

@@ -392,6 +392,13 @@ impl Ssa for Builder {
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.inst(Op::Fma, self.f.ty(a), &[a, b, c])
     }
+    fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
+        (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))
+    }
+    fn rsqrt_estimate(&mut self, a: Value) -> Option<Value> {
+        let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
+        has.then(|| self.inst(Op::RsqrtEstimate, self.f.ty(a), &[a]))
+    }
     fn compare(&mut self, cmp: Cmp, a: Value, b: Value) -> Value {
         self.write_compare(cmp, a, b)
     }
@@ -575,6 +582,9 @@ impl Ssa for Builder {
     }
     fn load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
         self.write_load_part(ty, n, at)
+    }
+    fn load_strided(&mut self, ty: Ty, n: usize, step: usize, at: At<Value>) -> Option<Value> {
+        self.write_load_strided(ty, n, step, at)
     }
     fn store(&mut self, v: Value, at: At<Value>) {
         let At { base, displacement, region } = at;

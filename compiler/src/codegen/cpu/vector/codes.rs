@@ -90,6 +90,16 @@ pub(super) fn extreme(greater: bool, ty: Ty) -> Code {
     }
 }
 
+/// A product with a power of two.
+pub(super) fn scale(ty: Ty) -> Code {
+    match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => Code::EVEX_Vscalefps_zmm_k1z_zmm_zmmm512b32_er,
+        (Lane::F32, false) => Code::EVEX_Vscalefss_xmm_k1z_xmm_xmmm32_er,
+        (_, true) => Code::EVEX_Vscalefpd_zmm_k1z_zmm_zmmm512b64_er,
+        (_, false) => Code::EVEX_Vscalefsd_xmm_k1z_xmm_xmmm64_er,
+    }
+}
+
 /// A shift of vector lanes: by a constant, and by the low 64 bits of a vector register.
 pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     use Code as C;
@@ -319,6 +329,14 @@ pub(super) fn splat_general(lane: Lane) -> (Code, Form) {
         2 => (Code::EVEX_Vpbroadcastw_zmm_k1z_r32, Form::R32),
         4 => (Code::EVEX_Vpbroadcastd_zmm_k1z_r32, Form::R32),
         _ => (Code::EVEX_Vpbroadcastq_zmm_k1z_r64, Form::R64),
+    }
+}
+
+/// Lanes of two vectors by number; the first one is written over.
+pub(super) fn permute(lane: Lane) -> Code {
+    match lane.bytes() {
+        8 => Code::EVEX_Vpermt2pd_zmm_k1z_zmm_zmmm512b64,
+        _ => Code::EVEX_Vpermt2ps_zmm_k1z_zmm_zmmm512b32,
     }
 }
 

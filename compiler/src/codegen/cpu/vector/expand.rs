@@ -63,6 +63,50 @@ impl Builder {
         self.bitcast(ty, done)
     }
 
+    /// The bits of a float of the same magnitude, where `mask` takes the sign away.
+    fn without_sign(&mut self, bits: Value, mask: Value) -> Value {
+        let (inst, ty) = (*self.f.inst(bits), self.f.ty(bits));
+        let takes = self.f.inst(mask).op == Op::Int(lane_max(ty.lane));
+        match inst.op {
+            Op::Bitcast if takes && self.f.ty(inst.args()[0]).lane.as_int() == ty.lane => {
+                let magnitude = self.of_magnitude(inst.args()[0]);
+                self.bitcast(ty, magnitude)
+            }
+            _ => bits,
+        }
+    }
+
+    /// What has the magnitude of a float, its sign not counted: negations change nothing, neither do those of factors.
+    fn of_magnitude(&mut self, v: Value) -> Value {
+        let inst = *self.f.inst(v);
+        match inst.op {
+            Op::Un(Un::Neg) => self.of_magnitude(inst.args()[0]),
+            // A negation of a vector.
+            Op::Bitcast => {
+                let bits = *self.f.inst(inst.args()[0]);
+                let (Op::Bin(Bin::Xor), &[flipped, sign]) = (bits.op, bits.args()) else { return v };
+                let before = *self.f.inst(flipped);
+                let negates = self.f.inst(sign).op == Op::Int(sign_bit(inst.ty.lane));
+                match before.op {
+                    Op::Bitcast if negates && self.f.ty(before.args()[0]) == inst.ty => {
+                        self.of_magnitude(before.args()[0])
+                    }
+                    _ => v,
+                }
+            }
+            Op::Float(bits) if bits & (1 << (inst.ty.lane.bits() - 1)) != 0 => {
+                let magnitude = bits & !(u64::MAX << (inst.ty.lane.bits() - 1));
+                self.inst(Op::Float(magnitude), inst.ty, &[])
+            }
+            Op::Bin(op @ (Bin::Mul | Bin::Div)) => {
+                let (a, b) = (inst.args()[0], inst.args()[1]);
+                let (x, y) = (self.of_magnitude(a), self.of_magnitude(b));
+                if (x, y) == (a, b) { v } else { self.inst(Op::Bin(op), inst.ty, &[x, y]) }
+            }
+            _ => v,
+        }
+    }
+
     /// Neighbouring groups of 1, 2, 4, .. bits exchanged.
     fn reverse_bits(&mut self, a: Value) -> Value {
         let ty = self.f.ty(a);
@@ -90,6 +134,7 @@ impl Builder {
         if let Some(v) = self.of_masks(op, a, b) {
             return v;
         }
+        let a = if op == Bin::And { self.without_sign(a, b) } else { a };
         let ty = self.f.ty(a);
         match op {
             Bin::Shl | Bin::SShr | Bin::UShr => self.shift(op, a, b),
@@ -99,6 +144,13 @@ impl Builder {
                 let (x, y) = (self.extend(Lane::I32, a, signed), self.extend(Lane::I32, b, signed));
                 let wide = self.inst(Op::Bin(op), Ty::scalar(Lane::I32), &[x, y]);
                 self.reduce(ty.lane, wide)
+            }
+            Bin::Mul if a == b && ty.lane.is_float() => {
+                let known = self.f.insts.len();
+                let magnitude = self.of_magnitude(a);
+                // Where it is at hand, what is made of the square is the same for both signs.
+                let x = if self.f.insts.len() == known { magnitude } else { a };
+                self.inst(Op::Bin(op), ty, &[x, x])
             }
             _ => {
                 // Constants on the right, where they may be in memory or in the instruction.

@@ -44,6 +44,10 @@ pub(super) enum Op {
     Lesser,
     /// `b < a ? a : b` of floats, as the instruction has it.
     Greater,
+    /// `a * 2^k` of an integer `k`. AVX-512.
+    Scale,
+    /// `1 / sqrt(a)` to 14 bits, of f32. AVX-512.
+    RsqrtEstimate,
     Cmp(Cmp),
     Select,
     Blend,
@@ -106,6 +110,8 @@ pub(super) enum Op {
     AlignLanes(u8),
     /// Two pieces of 128 bits of the first operand, then two of the second, chosen by 2 bits each. 512 bits.
     Pieces(u8),
+    /// Lanes of 32 or 64 bits of the first operand and then of the third, chosen by the numbers in the second. 512 bits.
+    Permute,
     /// A bit per lane: an all-ones lane of the vector is 1, one of zeros 0. These and all others of bits: AVX-512.
     BitsOf,
     /// Bits that are known.

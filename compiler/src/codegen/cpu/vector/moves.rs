@@ -214,6 +214,56 @@ impl Builder {
         vector
     }
 
+    /// All that lies between the first lane and the last, and of that the lanes.
+    pub(super) fn write_load_strided(
+        &mut self,
+        ty: Ty,
+        n: usize,
+        step: usize,
+        at: At<Value>,
+    ) -> Option<Value> {
+        /// Most vectors that are loaded for one.
+        const MOST: usize = 4;
+        let (per, span) = (usize::from(ty.count), (n - 1) * step + 1);
+        let count = span.div_ceil(per);
+        if self.isa != Isa::Avx512 || ty.lane.bytes() < 4 || count > MOST || n < per / 2 {
+            return None;
+        }
+        let mut lanes: Option<Value> = None;
+        for v in 0..count {
+            let at = At { displacement: at.displacement + (v * ty.bytes()) as i32, ..at };
+            let used = (span - v * per).min(per);
+            let next = if used < per { self.load_part(ty, used, at) } else { self.load(ty, at) };
+            let (Some(found), false) = (lanes, count == 1) else {
+                lanes = Some(next);
+                continue;
+            };
+            // Before the second vector is there, the first one's lanes are in their old places.
+            let place = |l: usize| match (l * step / per, v) {
+                (from, v) if from == v => per + l * step % per,
+                (0, 1) => l * step,
+                _ => l,
+            };
+            let numbers = self.lane_numbers(ty, place);
+            lanes = Some(self.inst(Op::Permute, ty, &[found, numbers, next]));
+        }
+        match (lanes, count) {
+            (Some(only), 1) => {
+                let numbers = self.lane_numbers(ty, |l| l * step % per);
+                Some(self.inst(Op::Permute, ty, &[only, numbers, only]))
+            }
+            (lanes, _) => lanes,
+        }
+    }
+
+    /// A number in each lane, as integers of its width.
+    fn lane_numbers(&mut self, ty: Ty, f: impl Fn(usize) -> usize) -> Value {
+        let size = ty.lane.bytes();
+        let numbers = (0..usize::from(ty.count)).map(f);
+        let bytes: Vec<u8> = numbers.flat_map(|n| (n as u64).to_le_bytes().into_iter().take(size)).collect();
+        self.bytes(ty.as_int(), &bytes)
+    }
+
     pub(super) fn write_store_part(&mut self, v: Value, n: usize, at: At<Value>) {
         let At { base, displacement, region } = at;
         let (ty, bytes) = (self.f.ty(v), n * self.f.ty(v).lane.bytes());

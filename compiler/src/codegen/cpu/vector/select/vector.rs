@@ -27,6 +27,16 @@ impl Select<'_> {
                 let code = codes::extreme(inst.op == Op::Greater, ty);
                 self.two(v, code, args[0], args[1]);
             }
+            Op::Scale => self.two(v, codes::scale(ty), args[0], args[1]),
+            Op::RsqrtEstimate if ty.is_vector() => {
+                let from = self.register(args[0]);
+                let to = self.define(v);
+                let code = Code::EVEX_Vrsqrt14ps_zmm_k1z_zmmm512b32;
+                self.push(Draft::new(code).def(to, form).use_(from, form));
+            }
+            Op::RsqrtEstimate => {
+                self.two(v, Code::EVEX_Vrsqrt14ss_xmm_k1z_xmm_xmmm32, args[0], args[0]);
+            }
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
                 let truth = self.compared(v);
@@ -106,6 +116,14 @@ impl Select<'_> {
                 let to = self.define(v);
                 let draft = Draft::new(codes::align_lanes(ty.lane)).def(to, Form::V);
                 self.push(draft.use_(b, Form::V).use_(a, Form::V).imm8(n));
+            }
+            Op::Permute => {
+                let (a, numbers) = (self.register(args[0]), self.register(args[1]));
+                let to = self.define(v);
+                let draft = Draft::new(codes::permute(ty.lane)).change(to, a, Form::V);
+                let draft = draft.use_(numbers, Form::V);
+                let draft = self.last(draft, args[2]);
+                self.push(draft);
             }
             Op::Pieces(how) => {
                 let (a, b) = (self.register(args[0]), self.register(args[1]));
