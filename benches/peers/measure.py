@@ -78,6 +78,7 @@ class Bench:
         if not binary.exists():
             sys.exit(f"peers: there is no {binary}; set ROOFTILE_BIN, or start benches/peers/run")
         self.ours = Ours(binary, ROOT / "dsl-examples", HOME)
+        self.ours.measure(args.core)
         missing = HOME / "missing.json"
         self.missing = json.loads(missing.read_text()) if missing.exists() else {}
 

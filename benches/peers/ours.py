@@ -1,6 +1,7 @@
 """Our side of a row: its `.tile` text, the winner of a search on it, and the process that is timed."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,18 @@ class Ours:
         self.examples = examples
         self.home = home
         self.version = hashlib.sha256(binary.read_bytes()).hexdigest()
+
+    def measure(self, core):
+        """The roofs of the machine as it is on one processor: the compiler's choices look at them. Kept from run to run."""
+        log = self.home / "log" / "machine.txt"
+        with open(log, "wb") as messages:
+            subprocess.run(
+                [self.binary, "machine"],
+                stdout=messages,
+                stderr=messages,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                check=False,
+            )
 
     def file(self, row, seconds, keep):
         """The file to time, and the name of its schedule: the winner of a search of so many seconds on one thread, kept

@@ -218,6 +218,9 @@ fn functions_of_lanes_keep_their_promise() {
         (MathFn::Rsqrt, (|x| 1.0 / x.sqrt()) as fn(f64) -> f64, 1.5),
         (MathFn::Exp, f64::exp, 1.0),
         (MathFn::Exp2, f64::exp2, 1.5),
+        (MathFn::Log, f64::ln, 1.0),
+        (MathFn::Tanh, f64::tanh, 3.0),
+        (MathFn::Sigmoid, |x| 1.0 / (1.0 + (-x).exp()), 2.5),
     ] {
         for step in [1i64, 2, 3, 4, 7] {
             let extent = |n: i64| vec![HostExpr::from(n)];

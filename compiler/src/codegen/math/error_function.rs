@@ -80,14 +80,14 @@ fn far<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let e = exponential::exp(m, argument);
     let a = m.float(if m.is_double() { 3.0 } else { 2.5 });
     let (above, below) = (m.sub(x, a), m.add(x, a));
-    let y = m.div(above, below);
+    let y = m.quotient(above, below);
     let g = if m.is_double() { polynomial(m, y, &FAR_64) } else { polynomial(m, y, &FAR_32) };
     // exp(-x^2) = e (1 - lost), with what rounding took from the square.
     let lost = neg(m, lost);
     let g = m.mul_add(g, lost, g);
     let (one, two) = (m.float(1.0), m.float(2.0));
     let below = m.mul_add(x, two, one);
-    let g = m.div(g, below);
+    let g = m.quotient(g, below);
     m.mul(e, g)
 }
 

@@ -167,7 +167,7 @@ pub(super) fn tanh<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let two = m.float(2.0);
     let below = m.add(t, two);
     let above = neg(m, t);
-    let value = m.div(above, below);
+    let value = m.quotient(above, below);
     copy_sign(m, value, x)
 }
 
@@ -180,5 +180,5 @@ pub(super) fn sigmoid<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let below = m.add(one, e);
     let negative = m.lt(x, zero);
     let above = m.select(negative, e, one);
-    m.div(above, below)
+    m.quotient(above, below)
 }

@@ -67,7 +67,7 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
 fn correction<M: Machine>(m: &mut M, f: M::F) -> M::F {
     let two = m.float(2.0);
     let below = m.add(f, two);
-    let s = m.div(f, below);
+    let s = m.quotient(f, below);
     let z = m.mul(s, s);
     let r = polynomial(m, z, odd(m));
     let r = m.mul(r, z);

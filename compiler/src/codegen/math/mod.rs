@@ -15,7 +15,7 @@ use crate::nest::ir::MathFn;
 
 /// What the functions are computed with: floats of one width (32 or 64 bits), integers of the same width, truth
 /// values. An implementation may hold one of each or a vector of them.
-pub trait Machine {
+pub trait Machine: Sized {
     /// A float.
     type F: Copy;
     /// An integer of the float's width.
@@ -46,6 +46,22 @@ pub trait Machine {
     fn sqrt(&mut self, a: Self::F) -> Self::F;
     /// `a * 2^k` of an integer `k`, rounded once, where that is an instruction.
     fn scaled(&mut self, _a: Self::F, _k: Self::F) -> Option<Self::F> {
+        None
+    }
+    /// `a / b`, where `b` is of moderate size and positive, with an error of hardly more than half a unit in the last
+    /// place; of a zero the sign may be lost.
+    fn quotient(&mut self, a: Self::F, b: Self::F) -> Self::F {
+        let Some(r) = self.reciprocal_estimate(b) else { return self.div(a, b) };
+        let one = self.float(1.0);
+        let minus = neg(self, b);
+        let e = self.mul_add(minus, r, one);
+        let r = self.mul_add(e, r, r);
+        let q = self.mul(a, r);
+        let rest = self.mul_add(minus, q, a);
+        self.mul_add(rest, r, q)
+    }
+    /// `1 / a` to 14 bits of a number of moderate size, where that is an instruction.
+    fn reciprocal_estimate(&mut self, _a: Self::F) -> Option<Self::F> {
         None
     }
     /// `1 / sqrt(a)` to 14 bits, exact at zero and infinity, where that is an instruction.

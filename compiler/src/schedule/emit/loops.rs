@@ -14,6 +14,9 @@ use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
+/// Rows of a block at the end of a range: as many sums of two vectors as hide how long an addition takes.
+const FEW_ROWS: i64 = 4;
+
 /// Lanes of the narrowest blocks at the end of a range.
 const FEWEST_LANES: i64 = 4;
 
@@ -197,8 +200,9 @@ impl Emitter<'_> {
         self.points(level, (rest, hi), body)
     }
 
-    /// Blocks of lanes after the last full one of `step` points, each of half as many as the one before, as long as what is
-    /// left is worth code of its own: at the end of another axis it is not. Where they end.
+    /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
+    /// another axis it is not. Of lanes, each has half as many as the one before; of rows that are written out and add up,
+    /// there is one of few, which keep an adder busy where one would wait for it. Where they end.
     fn narrower(
         &mut self,
         level: LevelId,
@@ -207,19 +211,23 @@ impl Emitter<'_> {
     ) -> Result<nest::ExprId, Diagnostic> {
         let axis = self.levels.all[level].axis;
         let mut rest = first;
-        if !self.levels.has_lanes(axis) || self.group > 0 || self.axes.iter().any(|a| a.single) {
+        if self.group > 0 || self.axes.iter().any(|a| a.single) {
             return Ok(rest);
         }
         let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
-        for lanes in halves.take_while(|n| *n >= FEWEST_LANES) {
-            let n = self.b.int(lanes);
+        let lanes = halves.take_while(|n| *n >= FEWEST_LANES && self.levels.has_lanes(axis));
+        let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
+        let rows = self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds);
+        let rows = (rows && !self.levels.has_lanes(axis)).then_some(FEW_ROWS);
+        for points in lanes.chain(rows).collect::<Vec<_>>() {
+            let n = self.b.int(points);
             let length = self.b.sub(last, rest);
             let blocks = self.b.binary(BinaryOp::DivNonNeg, length, n);
             let whole = self.b.mul(blocks, n);
             let end = self.b.add(rest, whole);
             let end = self.named(end);
-            self.axes[axis.index()].narrow = Some(lanes);
-            self.serial(level, (rest, end, lanes), body)?;
+            self.axes[axis.index()].narrow = Some(points);
+            self.serial(level, (rest, end, points), body)?;
             rest = end;
         }
         Ok(rest)

@@ -90,6 +90,16 @@ pub(super) fn extreme(greater: bool, ty: Ty) -> Code {
     }
 }
 
+/// An estimate of the reciprocal of an f32, or of its root; scalars take their operand twice.
+pub(super) fn estimate(root: bool, vector: bool) -> Code {
+    match (root, vector) {
+        (false, true) => Code::EVEX_Vrcp14ps_zmm_k1z_zmmm512b32,
+        (false, false) => Code::EVEX_Vrcp14ss_xmm_k1z_xmm_xmmm32,
+        (true, true) => Code::EVEX_Vrsqrt14ps_zmm_k1z_zmmm512b32,
+        (true, false) => Code::EVEX_Vrsqrt14ss_xmm_k1z_xmm_xmmm32,
+    }
+}
+
 /// A product with a power of two.
 pub(super) fn scale(ty: Ty) -> Code {
     match (ty.lane, ty.is_vector()) {

@@ -63,6 +63,11 @@ impl Builder {
         self.bitcast(ty, done)
     }
 
+    pub(super) fn write_estimate(&mut self, a: Value, root: bool) -> Option<Value> {
+        let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
+        has.then(|| self.inst(Op::Estimate { root }, self.f.ty(a), &[a]))
+    }
+
     /// The bits of a float of the same magnitude, where `mask` takes the sign away.
     fn without_sign(&mut self, bits: Value, mask: Value) -> Value {
         let (inst, ty) = (*self.f.inst(bits), self.f.ty(bits));

@@ -46,8 +46,10 @@ pub(super) enum Op {
     Greater,
     /// `a * 2^k` of an integer `k`. AVX-512.
     Scale,
-    /// `1 / sqrt(a)` to 14 bits, of f32. AVX-512.
-    RsqrtEstimate,
+    /// `1 / a`, or `1 / sqrt(a)`, to 14 bits, of f32. AVX-512.
+    Estimate {
+        root: bool,
+    },
     Cmp(Cmp),
     Select,
     Blend,

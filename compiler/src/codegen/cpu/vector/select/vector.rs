@@ -28,15 +28,12 @@ impl Select<'_> {
                 self.two(v, code, args[0], args[1]);
             }
             Op::Scale => self.two(v, codes::scale(ty), args[0], args[1]),
-            Op::RsqrtEstimate if ty.is_vector() => {
+            Op::Estimate { root } if ty.is_vector() => {
                 let from = self.register(args[0]);
                 let to = self.define(v);
-                let code = Code::EVEX_Vrsqrt14ps_zmm_k1z_zmmm512b32;
-                self.push(Draft::new(code).def(to, form).use_(from, form));
+                self.push(Draft::new(codes::estimate(root, true)).def(to, form).use_(from, form));
             }
-            Op::RsqrtEstimate => {
-                self.two(v, Code::EVEX_Vrsqrt14ss_xmm_k1z_xmm_xmmm32, args[0], args[0]);
-            }
+            Op::Estimate { root } => self.two(v, codes::estimate(root, false), args[0], args[0]),
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
                 let truth = self.compared(v);
