@@ -409,6 +409,12 @@ impl Ssa for Builder {
             Some(0) => b,
             Some(_) => a,
             None if a == b => a,
+            None if self.f.ty(a).is_vector() => {
+                // A mask of all lanes, that loops in which the truth value stays as it is leave outside.
+                let mask = self.mask(self.f.ty(a).lane.as_int(), cond);
+                let mask = self.splat(mask);
+                self.blend(mask, a, b)
+            }
             None => match self.extreme(cond, a, b) {
                 Some(v) => v,
                 None => self.inst(Op::Select, self.f.ty(a), &[cond, a, b]),

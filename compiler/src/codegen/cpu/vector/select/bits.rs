@@ -121,7 +121,7 @@ impl Select<'_> {
         self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
     }
 
-    /// A choice between vectors or scalar floats by one truth value.
+    /// A choice between scalar floats by a truth value.
     pub(super) fn select_by_bits(&mut self, v: Value) {
         let inst = *self.f.inst(v);
         let (cond, ty) = (inst.args()[0], inst.ty);
@@ -129,7 +129,7 @@ impl Select<'_> {
         let of_floats = self.needs.inside[cond.index()]
             && matches!(compared.op, Op::Cmp(_))
             && compared.args().first().is_some_and(|a| self.f.ty(*a) == ty);
-        let bits = if of_floats && !ty.is_vector() {
+        let bits = if of_floats {
             self.float_bit(cond)
         } else {
             let truth = self.register(cond);

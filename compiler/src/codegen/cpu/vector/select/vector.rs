@@ -321,11 +321,10 @@ impl Select<'_> {
         }
     }
 
-    /// A mask for all lanes of a type, from a scalar truth value.
+    /// A mask for a scalar float, from a truth value.
     fn select_mask(&mut self, cond: Value, ty: Ty) -> VReg {
         let compared = self.f.inst(cond);
         if self.needs.inside[cond.index()]
-            && !ty.is_vector()
             && matches!(compared.op, Op::Cmp(_))
             && self.f.ty(compared.args()[0]) == ty
         {
@@ -334,14 +333,7 @@ impl Select<'_> {
         let truth = self.register(cond);
         let wide = ty.lane == Lane::F64;
         let mask = self.mask_of(truth, wide);
-        let mask = self.moved_to_vector(mask, wide);
-        if !ty.is_vector() {
-            return mask;
-        }
-        let all = self.fresh_vector();
-        let (code, _) = codes::splat(if wide { Lane::I64 } else { Lane::I32 });
-        self.push(Draft::new(code).def(all, Form::V).use_(mask, Form::X));
-        all
+        self.moved_to_vector(mask, wide)
     }
 
     /// Scalars are blended as the vectors that they are the first lanes of.
