@@ -134,3 +134,34 @@ pub struct MemoryRoof {
     /// Bytes per second, all threads together.
     pub rate: Figure,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn profile(plain: f64, past: f64) -> Profile {
+        let figure = |rate: f64| Figure { median: rate, lo: 0.99 * rate, hi: 1.01 * rate, stable: true };
+        let roof = |pattern, rate| MemoryRoof { level: Level::L3, pattern, threads: 1, rate: figure(rate) };
+        Profile {
+            fingerprint: Fingerprint::default(),
+            target: Target::Cpu(CpuTarget::default()),
+            compute: Vec::new(),
+            memory: vec![roof(Pattern::Copy, plain), roof(Pattern::CopyNonTemporal, past)],
+            launch: Figure::default(),
+            noise: 0.0,
+        }
+    }
+
+    #[test]
+    fn stores_pass_the_caches_early_where_that_is_faster() {
+        let plain = CpuTarget::default();
+        let refined = |profile: Profile| match profile.refine(plain.clone().into()) {
+            Target::Cpu(cpu) => cpu.past_caches,
+            Target::Vulkan(_) => 0,
+        };
+        assert_eq!(refined(profile(12e9, 23e9)), 4 * plain.l2);
+        // Within the noise, and where the cache is fast, the last-level cache decides.
+        assert_eq!(refined(profile(12e9, 13e9)), plain.past_caches);
+        assert_eq!(refined(profile(70e9, 35e9)), plain.past_caches);
+    }
+}

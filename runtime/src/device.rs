@@ -192,8 +192,14 @@ mod tests {
             }
         }
         assert!(open("abacus").is_err());
-        if let Ok(device) = open("cranelift") {
-            assert_eq!(device.target().cpu().map(|cpu| cpu.vector_bytes), Some(16));
+        for (name, vector_bytes) in [("cranelift", 16), ("avx2", 32)] {
+            match open(name) {
+                Ok(device) => {
+                    assert_eq!(device.target().cpu().map(|cpu| cpu.vector_bytes), Some(vector_bytes));
+                }
+                Err(DeviceError::Unavailable { why, .. }) => assert!(why.contains("processor"), "{why}"),
+                Err(e) => panic!("{name}: {e}"),
+            }
         }
         assert!(open("cuda:1").is_err_and(|e| e.to_string().contains("CUDA")));
     }

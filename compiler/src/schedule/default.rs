@@ -272,7 +272,7 @@ fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) 
     let n = if contraction || target.vector_bytes >= 32 { 2 * per } else { 4 * per };
     let n = i64::try_from(n).unwrap_or(8).clamp(2, 64);
     let scans = |s: &StmtId| matches!(form.stmts[*s].action, Action::Scan { .. });
-    let scanned = form.stmts.handles().into_iter().filter(scans).any(|s| form.stmts[s].axes.contains(&axis));
+    let scanned = form.stmts.handles().filter(scans).any(|s| form.stmts[s].axes.contains(&axis));
     if scanned { n.min(MOST_SCANNED) } else { n }
 }
 

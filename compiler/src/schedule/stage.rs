@@ -5,8 +5,8 @@
 //!   =>  for k.0 { for k, j { b[k,j] = B[k,j] }  .. acc[i,j] += A[i,k] * b[k,j] .. }
 //! ```
 //!
-//! With `panel(n)` the axis that has lanes (or the one with the most points at once, or the last) is cut into panels of `n`, each contiguous:
-//! `b[j / n][k][j % n]`.
+//! With `panel(n)` the axis that has lanes (or the one with the most points at once, or the last) is cut into panels of
+//! `n`, each contiguous: `b[j / n][k][j % n]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

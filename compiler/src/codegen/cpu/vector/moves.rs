@@ -138,7 +138,7 @@ impl Builder {
         // Two pieces of each of two vectors.
         let [first, last, even, odd] = [0x44, 0xEE, 0x88, 0xDD];
         let quarter = parts.len() / 4;
-        let mut columns = vec![Vec::with_capacity(quarter); 4];
+        let mut columns = vec![Vec::new(); 4];
         for n in 0..quarter {
             let [a, b, c, d] = [0, 1, 2, 3].map(|group| parts[group * quarter + n]);
             let mut pieces = |how, x, y| self.inst(Op::Pieces(how), wide, &[x, y]);
