@@ -194,8 +194,7 @@ pub fn store_profile(profile: &Profile, path: &Path) -> Result<(), ProfileError>
 /// The target of the processor with what its stored profile says of it; as it is where there is none.
 #[must_use]
 pub fn refined(target: Target) -> Target {
-    let stored = profile_path(&fingerprint()).filter(|_| target.cpu().is_some());
-    match stored.and_then(|path| load_profile(&path).ok()).filter(is_current) {
+    match target.cpu().and_then(|_| stored(&fingerprint(), CpuDevice::new().target())) {
         Some(profile) => profile.refine(target),
         None => target,
     }

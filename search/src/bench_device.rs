@@ -15,6 +15,7 @@ use crate::bench::{Clock, Effort, Failure, Reason};
 #[derive(Debug)]
 pub struct Machine {
     device: Box<dyn runtime::Device>,
+    target: Target,
     threads: usize,
 }
 
@@ -25,15 +26,16 @@ impl Machine {
     /// [`Reason::Unsupported`] when it is not here.
     pub fn open(name: &str, threads: usize) -> Result<Machine, Failure> {
         let device = runtime::open(name).map_err(|e| failure(e.into()))?;
-        let own = device.target().host_threads();
-        let threads = if threads == 0 || device.target().gpu().is_some() { own } else { threads }.max(1);
-        Ok(Machine { device, threads })
+        let target = runtime::machine::refined(device.target().clone());
+        let own = target.host_threads();
+        let threads = if threads == 0 || target.gpu().is_some() { own } else { threads }.max(1);
+        Ok(Machine { device, target: target.with_threads(threads), threads })
     }
 
     /// What code for it may use, with the threads that kernels are to use.
     #[must_use]
     pub fn target(&self) -> Target {
-        runtime::machine::refined(self.device.target().clone()).with_threads(self.threads)
+        self.target.clone()
     }
 
     /// Threads of the host that kernels are launched with.

@@ -43,12 +43,16 @@ pub(crate) fn choose(
     target: &Target,
     views: &[Option<ViewShape>],
 ) -> Result<(Plan, KernelNest), Diagnostic> {
-    let mut last = None;
-    let plans = match target {
-        Target::Cpu(cpu) => proposals(form, allow, cpu),
-        Target::Vulkan(gpu) => default_gpu::proposals(form, allow, gpu),
+    let (mut tried, mut last) = (None, None);
+    let plans: Box<dyn Iterator<Item = Plan>> = match target {
+        Target::Cpu(cpu) => Box::new(proposals(form, allow, cpu)),
+        Target::Vulkan(gpu) => Box::new(default_gpu::proposals(form, allow, gpu).into_iter()),
     };
     for plan in plans {
+        // A kernel that has nothing of what is left out is proposed the same again.
+        if tried.replace(plan.clone()).as_ref() == Some(&plan) {
+            continue;
+        }
         let mut form = form.clone();
         let lowered = apply::apply(&mut form, &plan, &Assignment::new(), allow, target)
             .and_then(|setup| kernel::lower_form(form, &setup, views));
@@ -61,19 +65,15 @@ pub(crate) fn choose(
         .unwrap_or_else(|| Diagnostic::error(Code::Backend, form.func.span, "no schedule fits this kernel")))
 }
 
-/// Plans from the boldest proposal to plain loops.
-fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> Vec<Plan> {
-    let mut out: Vec<Plan> = Vec::new();
+/// Plans from the boldest proposal to plain loops; made as they are asked for, since the first one will mostly do.
+fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> impl Iterator<Item = Plan> {
     // Each with less code than the one before.
     let written = MOST_ROWS.map(|rows| (true, true, Some(rows)));
     let others = [(true, true, None), (false, true, Some(MOST_ROWS[0])), (true, false, None)];
-    for (parallel, lanes, rows) in written.into_iter().chain(others) {
-        out.push(plan_of(form, propose(form, allow, target, parallel, lanes, rows)));
-    }
-    let specs = tile_specs(form, &Assignment::new());
-    out.push(plan_of(form, Wishes { specs, ..Wishes::default() }));
-    out.dedup();
-    out
+    let bold = written.into_iter().chain(others);
+    let bold = bold.map(move |(parallel, lanes, rows)| propose(form, allow, target, parallel, lanes, rows));
+    let plain = || Wishes { specs: tile_specs(form, &Assignment::new()), ..Wishes::default() };
+    bold.chain(std::iter::once_with(plain)).map(|wishes| plan_of(form, wishes))
 }
 
 fn propose(

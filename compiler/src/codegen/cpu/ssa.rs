@@ -257,12 +257,9 @@ pub(super) trait Ssa {
     fn scaled(&mut self, _a: Self::Value, _k: Self::Value) -> Option<Self::Value> {
         None
     }
-    /// `1 / a` of f32 to 14 bits. `None` where that is no instruction.
-    fn reciprocal_estimate(&mut self, _a: Self::Value) -> Option<Self::Value> {
-        None
-    }
-    /// `1 / sqrt(a)` of f32 to 14 bits, exact at zero and infinity. `None` where that is no instruction.
-    fn rsqrt_estimate(&mut self, _a: Self::Value) -> Option<Self::Value> {
+    /// `1 / a`, or with `root` `1 / sqrt(a)`, of f32 to 14 bits, exact at zero and infinity. `None` where that is no
+    /// instruction.
+    fn estimate(&mut self, _root: bool, _a: Self::Value) -> Option<Self::Value> {
         None
     }
     /// A truth value, or one per lane.

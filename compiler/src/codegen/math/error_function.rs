@@ -3,7 +3,7 @@
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-use super::{Machine, abs, copy_sign, exponential, neg, polynomial, two_product};
+use super::{Machine, abs, copy_sign, exponential, neg, polynomial, quotient, two_product};
 
 /// `erf(x) / x` in powers of `x^2`, for `x^2 <= 1/4`.
 const NEAR_32: [f64; 5] = [
@@ -80,14 +80,14 @@ fn far<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let e = exponential::exp(m, argument);
     let a = m.float(if m.is_double() { 3.0 } else { 2.5 });
     let (above, below) = (m.sub(x, a), m.add(x, a));
-    let y = m.quotient(above, below);
+    let y = quotient(m, above, below);
     let g = if m.is_double() { polynomial(m, y, &FAR_64) } else { polynomial(m, y, &FAR_32) };
     // exp(-x^2) = e (1 - lost), with what rounding took from the square.
     let lost = neg(m, lost);
     let g = m.mul_add(g, lost, g);
     let (one, two) = (m.float(1.0), m.float(2.0));
     let below = m.mul_add(x, two, one);
-    let g = m.quotient(g, below);
+    let g = quotient(m, g, below);
     m.mul(e, g)
 }
 

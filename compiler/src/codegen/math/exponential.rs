@@ -2,7 +2,7 @@
 
 use std::f64::consts::{LN_2, LOG2_E};
 
-use super::{Machine, abs, clamp, copy_sign, format, neg, polynomial};
+use super::{Machine, abs, clamp, copy_sign, format, neg, polynomial, quotient};
 
 /// `1/n!` from `n = 2` up.
 const FACTORIALS: [f64; 12] = [
@@ -167,7 +167,7 @@ pub(super) fn tanh<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let two = m.float(2.0);
     let below = m.add(t, two);
     let above = neg(m, t);
-    let value = m.quotient(above, below);
+    let value = quotient(m, above, below);
     copy_sign(m, value, x)
 }
 
@@ -180,5 +180,5 @@ pub(super) fn sigmoid<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let below = m.add(one, e);
     let negative = m.lt(x, zero);
     let above = m.select(negative, e, one);
-    m.quotient(above, below)
+    quotient(m, above, below)
 }

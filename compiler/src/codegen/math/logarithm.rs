@@ -3,7 +3,7 @@
 
 use std::f64::consts::{LN_2, LOG2_E};
 
-use super::{Machine, abs, format, polynomial, two_product};
+use super::{Machine, abs, format, polynomial, quotient, two_product};
 
 /// `2/(2n+3)` from `n = 0` up.
 pub(super) const ODD: [f64; 11] = [
@@ -67,7 +67,7 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
 fn correction<M: Machine>(m: &mut M, f: M::F) -> M::F {
     let two = m.float(2.0);
     let below = m.add(f, two);
-    let s = m.quotient(f, below);
+    let s = quotient(m, f, below);
     let z = m.mul(s, s);
     let r = polynomial(m, z, odd(m));
     let r = m.mul(r, z);

@@ -15,7 +15,7 @@ use crate::nest::ir::MathFn;
 
 /// What the functions are computed with: floats of one width (32 or 64 bits), integers of the same width, truth
 /// values. An implementation may hold one of each or a vector of them.
-pub trait Machine: Sized {
+pub trait Machine {
     /// A float.
     type F: Copy;
     /// An integer of the float's width.
@@ -48,24 +48,8 @@ pub trait Machine: Sized {
     fn scaled(&mut self, _a: Self::F, _k: Self::F) -> Option<Self::F> {
         None
     }
-    /// `a / b`, where `b` is of moderate size and positive, with an error of hardly more than half a unit in the last
-    /// place; of a zero the sign may be lost.
-    fn quotient(&mut self, a: Self::F, b: Self::F) -> Self::F {
-        let Some(r) = self.reciprocal_estimate(b) else { return self.div(a, b) };
-        let one = self.float(1.0);
-        let minus = neg(self, b);
-        let e = self.mul_add(minus, r, one);
-        let r = self.mul_add(e, r, r);
-        let q = self.mul(a, r);
-        let rest = self.mul_add(minus, q, a);
-        self.mul_add(rest, r, q)
-    }
-    /// `1 / a` to 14 bits of a number of moderate size, where that is an instruction.
-    fn reciprocal_estimate(&mut self, _a: Self::F) -> Option<Self::F> {
-        None
-    }
-    /// `1 / sqrt(a)` to 14 bits, exact at zero and infinity, where that is an instruction.
-    fn rsqrt_estimate(&mut self, _a: Self::F) -> Option<Self::F> {
+    /// `1 / a`, or with `root` `1 / sqrt(a)`, to 14 bits, exact at zero and infinity, where that is an instruction.
+    fn estimate(&mut self, _root: bool, _a: Self::F) -> Option<Self::F> {
         None
     }
     /// Nearest integer, ties to even.
@@ -131,7 +115,7 @@ pub use power::pow;
 /// `1 / sqrt(x)`; from an estimate `y`, by the series of `y / sqrt(1 - e)` with `e = 1 - x y^2`.
 fn rsqrt<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let one = m.float(1.0);
-    let Some(y) = m.rsqrt_estimate(x) else {
+    let Some(y) = m.estimate(true, x) else {
         let root = m.sqrt(x);
         return m.div(one, root);
     };
@@ -145,6 +129,18 @@ fn rsqrt<M: Machine>(m: &mut M, x: M::F) -> M::F {
     // At zero and infinity `e` is no number, and the estimate is right.
     let usable = m.eq(e, e);
     m.select(usable, better, y)
+}
+
+/// `a / b`, where `b` is of moderate size and positive, with an error of hardly more than half a unit in the last place;
+/// of a zero the sign may be lost.
+fn quotient<M: Machine>(m: &mut M, a: M::F, b: M::F) -> M::F {
+    let Some(r) = m.estimate(false, b) else { return m.div(a, b) };
+    let (one, minus) = (m.float(1.0), neg(m, b));
+    let e = m.mul_add(minus, r, one);
+    let r = m.mul_add(e, r, r);
+    let q = m.mul(a, r);
+    let rest = m.mul_add(minus, q, a);
+    m.mul_add(rest, r, q)
 }
 
 /// Shape of a float: stored mantissa bits, exponent bias, sign bit.

@@ -214,12 +214,16 @@ impl Emitter<'_> {
         if self.group > 0 || self.axes.iter().any(|a| a.single) {
             return Ok(rest);
         }
-        let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
-        let lanes = halves.take_while(|n| *n >= FEWEST_LANES && self.levels.has_lanes(axis));
         let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
-        let rows = self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds);
-        let rows = (rows && !self.levels.has_lanes(axis)).then_some(FEW_ROWS);
-        for points in lanes.chain(rows).collect::<Vec<_>>() {
+        let narrow: Vec<i64> = if self.levels.has_lanes(axis) {
+            let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
+            halves.take_while(|n| *n >= FEWEST_LANES).collect()
+        } else if self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds) {
+            vec![FEW_ROWS]
+        } else {
+            Vec::new()
+        };
+        for points in narrow {
             let n = self.b.int(points);
             let length = self.b.sub(last, rest);
             let blocks = self.b.binary(BinaryOp::DivNonNeg, length, n);

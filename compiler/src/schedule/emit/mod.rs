@@ -1,6 +1,5 @@
-//! From the tree of loops to a nest. Loops with a block below them are peeled: full blocks, narrower ones of lanes, then
-//! single points; where
-//! reads leave a tensor at its edges, blocks of the interior read without the edge rule and the ends are single points.
+//! From the tree of loops to a nest. Loops with a block below them are peeled: full blocks, narrower ones of lanes or of
+//! rows that add up, then single points; where reads leave a tensor at its edges, blocks of the interior read without the edge rule and the ends are single points.
 //!
 //! ```text
 //! for j in lo..hi step 16 { b }  =>  for j in lo..mid step 16 { b, 16 points }  for j in mid..hi { b, 1 point }
@@ -16,14 +15,12 @@ mod scans;
 mod tails;
 mod values;
 
-pub(super) use pairs::MOST_SCANNED;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use rooftile_artifact::DType;
 
+pub(super) use self::pairs::MOST_SCANNED;
 pub(super) use self::values::LARGE;
-
 use crate::diag::{Code, Diagnostic, Span};
 use crate::hir::ir::{AxisId, ExprId, ReduceOp, ValueId};
 use crate::nest::build::Builder;

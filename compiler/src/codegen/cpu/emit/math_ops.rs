@@ -86,12 +86,8 @@ impl<B: Ssa, const N: usize> Machine for Ops<'_, '_, B, N> {
         let all: Option<Vec<_>> = a.into_iter().zip(k).map(|(a, k)| self.e.b.scaled(a, k)).collect();
         all?.try_into().ok()
     }
-    fn reciprocal_estimate(&mut self, a: Self::F) -> Option<Self::F> {
-        let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.reciprocal_estimate(a)).collect();
-        all?.try_into().ok()
-    }
-    fn rsqrt_estimate(&mut self, a: Self::F) -> Option<Self::F> {
-        let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.rsqrt_estimate(a)).collect();
+    fn estimate(&mut self, root: bool, a: Self::F) -> Option<Self::F> {
+        let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.estimate(root, a)).collect();
         all?.try_into().ok()
     }
     fn round(&mut self, a: Self::F) -> Self::F {

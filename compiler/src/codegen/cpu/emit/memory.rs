@@ -146,7 +146,7 @@ impl<B: Ssa> Emitter<'_, B> {
         let step = usize::try_from(step).ok().filter(|s| s.is_multiple_of(size))? / size;
         let chunks: Option<_> = (0..n.div_ceil(per))
             .map(|c| {
-                let displacement = i32::try_from(c * per * step * size).ok()?;
+                let displacement = i32::try_from((c * per * size).checked_mul(step)?).ok()?;
                 let displacement = at.displacement.checked_add(displacement)?;
                 self.b.load_strided(ty, (n - c * per).min(per), step, At { displacement, ..at })
             })

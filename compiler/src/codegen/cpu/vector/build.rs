@@ -395,11 +395,9 @@ impl Ssa for Builder {
     fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
         (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))
     }
-    fn reciprocal_estimate(&mut self, a: Value) -> Option<Value> {
-        self.write_estimate(a, false)
-    }
-    fn rsqrt_estimate(&mut self, a: Value) -> Option<Value> {
-        self.write_estimate(a, true)
+    fn estimate(&mut self, root: bool, a: Value) -> Option<Value> {
+        let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
+        has.then(|| self.inst(Op::Estimate { root }, self.f.ty(a), &[a]))
     }
     fn compare(&mut self, cmp: Cmp, a: Value, b: Value) -> Value {
         self.write_compare(cmp, a, b)

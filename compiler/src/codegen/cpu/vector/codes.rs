@@ -121,10 +121,10 @@ pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
         (Bin::UShr, Lane::I32) => (C::VEX_Vpsrld_ymm_ymm_imm8, C::VEX_Vpsrld_ymm_ymm_xmmm128),
         (Bin::UShr, Lane::I64) => (C::VEX_Vpsrlq_ymm_ymm_imm8, C::VEX_Vpsrlq_ymm_ymm_xmmm128),
         (Bin::SShr, Lane::I16) => (C::VEX_Vpsraw_ymm_ymm_imm8, C::VEX_Vpsraw_ymm_ymm_xmmm128),
+        (Bin::SShr, Lane::I32) => (C::VEX_Vpsrad_ymm_ymm_imm8, C::VEX_Vpsrad_ymm_ymm_xmmm128),
         (Bin::SShr, Lane::I64) => {
             (C::EVEX_Vpsraq_zmm_k1z_zmmm512b64_imm8, C::EVEX_Vpsraq_zmm_k1z_zmm_xmmm128)
         }
-        (Bin::SShr, Lane::I32) => (C::VEX_Vpsrad_ymm_ymm_imm8, C::VEX_Vpsrad_ymm_ymm_xmmm128),
         _ => return None,
     })
 }

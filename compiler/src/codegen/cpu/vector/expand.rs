@@ -30,7 +30,7 @@ impl Builder {
                 let ones = self.int(ty, -1);
                 self.write_binary(Bin::Xor, a, ones)
             }
-            Un::Abs if ty == Ty::vector(Lane::I64, self.vector_bytes()) && !self.has_bits() => {
+            Un::Abs if ty == Ty::vector(Lane::I64, self.vector_bytes()) && self.isa != Isa::Avx512 => {
                 let zero = self.int(ty, 0);
                 let sign = self.write_compare(Cmp::Lt, a, zero);
                 let flipped = self.write_binary(Bin::Xor, a, sign);
@@ -61,11 +61,6 @@ impl Builder {
         let bits = self.int(ty.as_int(), bits);
         let done = self.write_binary(op, int, bits);
         self.bitcast(ty, done)
-    }
-
-    pub(super) fn write_estimate(&mut self, a: Value, root: bool) -> Option<Value> {
-        let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
-        has.then(|| self.inst(Op::Estimate { root }, self.f.ty(a), &[a]))
     }
 
     /// The bits of a float of the same magnitude, where `mask` takes the sign away.
@@ -143,7 +138,9 @@ impl Builder {
         let ty = self.f.ty(a);
         match op {
             Bin::Shl | Bin::SShr | Bin::UShr => self.shift(op, a, b),
-            Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 && !self.has_bits() => self.multiply_64(a, b),
+            Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 && self.isa != Isa::Avx512 => {
+                self.multiply_64(a, b)
+            }
             Bin::SMin | Bin::SMax | Bin::UMin | Bin::UMax if !ty.is_vector() && ty.lane.bits() < 32 => {
                 let signed = matches!(op, Bin::SMin | Bin::SMax);
                 let (x, y) = (self.extend(Lane::I32, a, signed), self.extend(Lane::I32, b, signed));

@@ -224,7 +224,7 @@ impl Builder {
     ) -> Option<Value> {
         /// Most vectors that are loaded for one.
         const MOST: usize = 4;
-        let (per, span) = (usize::from(ty.count), (n - 1) * step + 1);
+        let (per, span) = (usize::from(ty.count), (n - 1).checked_mul(step)?.checked_add(1)?);
         let count = span.div_ceil(per);
         if self.isa != Isa::Avx512 || ty.lane.bytes() < 4 || count > MOST || n < per / 2 {
             return None;

@@ -18,8 +18,8 @@ impl Select<'_> {
             Op::Bits(bits) => {
                 let number = self.fresh_int();
                 self.number(number, bits as i64, true);
-                let to = self.define(v);
-                self.push(Draft::new(Code::VEX_Kmovq_kr_r64).def(to, Form::K).use_(number, Form::R64));
+                let to = self.moved_to_bits(number);
+                self.registers[v.index()] = Some(to);
             }
             Op::BitsOf => {
                 let from = self.register(args[0]);
@@ -75,6 +75,13 @@ impl Select<'_> {
         }
     }
 
+    /// A general register as bits.
+    pub(super) fn moved_to_bits(&mut self, from: VReg) -> VReg {
+        let to = self.fresh_bits();
+        self.push(Draft::new(Code::VEX_Kmovq_kr_r64).def(to, Form::K).use_(from, Form::R64));
+        to
+    }
+
     fn two_bits(&mut self, v: Value, code: Code, a: Value, b: Value) {
         let (a, b) = (self.register(a), self.register(b));
         let to = self.define(v);
@@ -89,18 +96,6 @@ impl Select<'_> {
         let draft = Draft::new(code).def(to, Form::K).use_(first, Form::V);
         let draft = self.last(draft, b);
         self.push(draft.imm8(how));
-    }
-
-    /// A comparison of scalar floats as a bit; all others are 0.
-    pub(super) fn float_bit(&mut self, v: Value) -> VReg {
-        let inst = *self.f.inst(v);
-        let to = self.fresh_bits();
-        let Op::Cmp(cmp) = inst.op else { return to };
-        let (a, b) = (inst.args()[0], inst.args()[1]);
-        let (code, how) = codes::compare_bits(cmp, self.f.ty(a));
-        let (a, b) = (self.register(a), self.register(b));
-        self.push(Draft::new(code).def(to, Form::K).use_(a, Form::X).use_(b, Form::X).imm8(how));
-        to
     }
 
     /// Whether all bits are set.
@@ -121,37 +116,18 @@ impl Select<'_> {
         self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
     }
 
-    /// A choice between scalar floats by a truth value.
-    pub(super) fn select_by_bits(&mut self, v: Value) {
-        let inst = *self.f.inst(v);
-        let (cond, ty) = (inst.args()[0], inst.ty);
-        let compared = self.f.inst(cond);
-        let of_floats = self.needs.inside[cond.index()]
-            && matches!(compared.op, Op::Cmp(_))
-            && compared.args().first().is_some_and(|a| self.f.ty(*a) == ty);
-        let bits = if of_floats {
-            self.float_bit(cond)
-        } else {
-            let truth = self.register(cond);
-            let (mask, bits) = (self.mask_of(truth, true), self.fresh_bits());
-            self.push(Draft::new(Code::VEX_Kmovq_kr_r64).def(bits, Form::K).use_(mask, Form::R64));
-            bits
-        };
-        self.blend_bits(v, bits, inst.args()[1], inst.args()[2]);
-    }
-
-    fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {
+    pub(super) fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {
         let ty = self.f.ty(v);
         let form = Self::form(ty);
         if ty.is_vector() && self.is_zero(b) {
             let to = self.define(v);
-            let draft = Draft::new(codes::moves_by_lane(ty.lane).0).def(to, form).masked(bits);
+            let draft = Draft::new(codes::moves_by_lane(ty.lane).0).def(to, form).masked(bits, true);
             let draft = self.last(draft, a);
             return self.push(draft);
         }
         let other = self.register(b);
         let to = self.define(v);
-        let draft = Draft::new(codes::blend_bits(ty)).def(to, form).chosen(bits).use_(other, form);
+        let draft = Draft::new(codes::blend_bits(ty)).def(to, form).masked(bits, false).use_(other, form);
         let draft = self.last(draft, a);
         self.push(draft);
     }

@@ -232,7 +232,7 @@ impl Select<'_> {
                 self.push(Draft::new(set).def(to, Form::R8));
             }
             None if self.machine.isa == Isa::Avx512 => {
-                let bit = self.float_bit(v);
+                let bit = self.float_mask(v);
                 self.push(Draft::new(Code::VEX_Kmovd_r32_kr).def(to, Form::R32).use_(bit, Form::K));
             }
             None => {

@@ -66,14 +66,14 @@ impl Select<'_> {
                 let bits = self.register(inst.args()[1]);
                 let to = self.define(v);
                 let (load, _) = codes::moves_by_lane(inst.ty.lane);
-                let mut draft = Draft::new(load).def(to, Form::V).masked(bits);
+                let mut draft = Draft::new(load).def(to, Form::V).masked(bits, true);
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)));
             }
             Op::StoreBits { .. } => {
                 let (value, bits) = (self.register(inst.args()[1]), self.register(inst.args()[2]));
                 let (_, store) = codes::moves_by_lane(inst.ty.lane);
-                let mut draft = Draft::new(store).chosen(bits);
+                let mut draft = Draft::new(store).masked(bits, false);
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)).use_(value, Form::V));
             }

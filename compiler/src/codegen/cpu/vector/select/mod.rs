@@ -108,16 +108,10 @@ impl Draft {
         self
     }
 
-    /// Is done in lanes whose bits are set; the others become zero.
-    fn masked(mut self, bits: VReg) -> Draft {
+    /// Is done in lanes whose bits are set; the others become zero, or what the instruction says.
+    fn masked(mut self, bits: VReg, zero: bool) -> Draft {
         let operand = self.operand(Operand::reg_use(bits));
-        self.part(Part::Masked { operand, zero: true })
-    }
-
-    /// Is done in lanes whose bits are set; of others the instruction says what becomes of them.
-    fn chosen(mut self, bits: VReg) -> Draft {
-        let operand = self.operand(Operand::reg_use(bits));
-        self.part(Part::Masked { operand, zero: false })
+        self.part(Part::Masked { operand, zero })
     }
 
     fn part(mut self, part: Part) -> Draft {
@@ -330,17 +324,15 @@ impl Select<'_> {
     }
 
     fn ones(&mut self, register: VReg) {
-        let itself = Part::Reg(0, Form::V);
-        let draft = match self.machine.isa {
-            Isa::Avx2 { .. } => Draft::new(codes::compare_lanes(Lane::I32).0).def(register, Form::V),
-            // Every bit, whatever the three are.
-            Isa::Avx512 => {
-                let code = Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8;
-                Draft::new(code).def(register, Form::V)
-            }
+        let of_itself = |code| {
+            let itself = Part::Reg(0, Form::V);
+            Draft::new(code).def(register, Form::V).part(itself).part(itself)
         };
-        let draft = draft.part(itself).part(itself);
-        self.push(if self.machine.isa == Isa::Avx512 { draft.imm8(0xFF) } else { draft });
+        self.push(match self.machine.isa {
+            Isa::Avx2 { .. } => of_itself(codes::compare_lanes(Lane::I32).0),
+            // Every bit, whatever the three are.
+            Isa::Avx512 => of_itself(Code::EVEX_Vpternlogd_zmm_k1z_zmm_zmmm512b32_imm8).imm8(0xFF),
+        });
     }
 
     fn number(&mut self, register: VReg, c: i64, wide: bool) {

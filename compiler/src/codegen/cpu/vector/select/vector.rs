@@ -39,10 +39,12 @@ impl Select<'_> {
                 let truth = self.compared(v);
                 self.registers[v.index()] = Some(truth);
             }
-            Op::Select if self.machine.isa == Isa::Avx512 => self.select_by_bits(v),
             Op::Select => {
                 let mask = self.select_mask(args[0], ty);
-                self.blend(v, mask, args[1], args[2]);
+                match self.machine.isa {
+                    Isa::Avx2 { .. } => self.blend(v, mask, args[1], args[2]),
+                    Isa::Avx512 => self.blend_bits(v, mask, args[1], args[2]),
+                }
             }
             Op::Blend if self.blend_by_number(v) => {}
             Op::Blend => {
@@ -285,15 +287,18 @@ impl Select<'_> {
         self.push(draft);
     }
 
-    /// A comparison of scalar floats as a mask.
+    /// A comparison of scalar floats as a mask; with AVX-512, as a bit.
     pub(super) fn float_mask(&mut self, v: Value) -> VReg {
         let inst = *self.f.inst(v);
         let Op::Cmp(cmp) = inst.op else { return self.fresh_vector() };
         let (a, b) = (inst.args()[0], inst.args()[1]);
-        let (code, how) = codes::compare_floats(cmp, self.f.ty(a));
+        let ty = self.f.ty(a);
         let (a, b) = (self.register(a), self.register(b));
-        let to = self.fresh_vector();
-        self.push(Draft::new(code).def(to, Form::X).use_(a, Form::X).use_(b, Form::X).imm8(how));
+        let ((code, how), to, form) = match self.machine.isa {
+            Isa::Avx2 { .. } => (codes::compare_floats(cmp, ty), self.fresh_vector(), Form::X),
+            Isa::Avx512 => (codes::compare_bits(cmp, ty), self.fresh_bits(), Form::K),
+        };
+        self.push(Draft::new(code).def(to, form).use_(a, Form::X).use_(b, Form::X).imm8(how));
         to
     }
 
@@ -321,7 +326,7 @@ impl Select<'_> {
         }
     }
 
-    /// A mask for a scalar float, from a truth value.
+    /// A mask for a scalar float, from a truth value; with AVX-512, bits.
     fn select_mask(&mut self, cond: Value, ty: Ty) -> VReg {
         let compared = self.f.inst(cond);
         if self.needs.inside[cond.index()]
@@ -331,9 +336,12 @@ impl Select<'_> {
             return self.float_mask(cond);
         }
         let truth = self.register(cond);
-        let wide = ty.lane == Lane::F64;
+        let wide = ty.lane == Lane::F64 || self.machine.isa == Isa::Avx512;
         let mask = self.mask_of(truth, wide);
-        self.moved_to_vector(mask, wide)
+        match self.machine.isa {
+            Isa::Avx2 { .. } => self.moved_to_vector(mask, wide),
+            Isa::Avx512 => self.moved_to_bits(mask),
+        }
     }
 
     /// Scalars are blended as the vectors that they are the first lanes of.
