@@ -156,6 +156,14 @@ pub struct CpuTarget {
     pub vector_bytes: usize,
 }
 
+impl CpuTarget {
+    /// Whether its vectors have dot products of bytes.
+    #[must_use]
+    pub fn has_dots(&self) -> bool {
+        self.vector_bytes.min(self.features.vector_bytes()) >= 64 && self.features.avx512_vnni
+    }
+}
+
 impl Default for CpuTarget {
     /// A plain two-core machine without extensions; for tests and for compiling without a device.
     fn default() -> CpuTarget {

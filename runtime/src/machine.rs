@@ -252,10 +252,16 @@ fn vulkan_device(name: &str) -> Result<Option<VulkanDevice>, ProfileError> {
     Ok(index.map(VulkanDevice::open).transpose().map_err(Error::from)?)
 }
 
-/// The stored profile of a device, if it is of the device as it is now.
+/// The stored profile of a device, if it is of the device as it is now, with every roof that is measured.
 fn stored(fingerprint: &Fingerprint, target: &Target) -> Option<Profile> {
     let profile = load_profile(&profile_path(fingerprint)?).ok()?;
-    (profile.fingerprint == *fingerprint && profile.target == *target).then_some(profile)
+    let probes = target.cpu().map_or_else(Vec::new, |cpu| probe::compute(cpu.features));
+    let has = |p: &probe::ComputeProbe| {
+        let mut roofs = profile.compute.iter();
+        roofs.any(|r| (r.class, r.dtype, r.vector_bytes) == (p.class, p.dtype, p.vector_bytes))
+    };
+    let whole = probes.iter().all(has);
+    (whole && profile.fingerprint == *fingerprint && profile.target == *target).then_some(profile)
 }
 
 /// Stores a profile.

@@ -1,11 +1,16 @@
 //! Random small nests: the interpreter and the machine code must agree, to the bit where no function is involved.
 
+#[path = "nests/dots.rs"]
+mod dots;
 mod nests;
 
 use std::time::Instant;
 
-use nests::compare::{Subject, check};
+use nests::compare::{Subject, check, compare_on};
 use rand::RngExt;
+use rand::rngs::StdRng;
+use rooftile_artifact::CpuTarget;
+use rooftile_artifact::program::BufferDecl;
 use rooftile_compiler::codegen::cpu::{self, CodegenError, Generator};
 use rooftile_runtime::open;
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
@@ -51,4 +56,42 @@ fn interpreter_and_code_agree() {
         case_seed = case_seed.wrapping_add(1);
     }
     println!("codegen_fuzz: {ran} nests");
+}
+
+#[test]
+fn products_of_bytes_are_summed() {
+    let device = open("cpu").expect("a CPU");
+    let target = device.target().cpu().expect("a CPU").clone();
+    if !target.has_dots() {
+        println!("SKIPPED: dot products of bytes (the processor has none)");
+    }
+    let mut ran = 0;
+    for bytes in [16, 32, 64].into_iter().filter(|bytes| *bytes <= target.vector_bytes) {
+        let target = CpuTarget { vector_bytes: bytes, ..target.clone() };
+        let subject = Subject {
+            device: device.as_ref(),
+            compile: &|module, _| match cpu::compile(module, &target, Generator::Best) {
+                Ok(program) => Ok(Some(program)),
+                // Threads of a group are a GPU's.
+                Err(CodegenError::Unsupported { .. }) => Ok(None),
+                Err(e) => Err(e.to_string()),
+            },
+            listing: &|module| cpu::emit_asm(&module.nests()[0], &target).unwrap_or_default(),
+            subnormals: true,
+            fused: true,
+        };
+        for (n, (name, case)) in dots::cases().into_iter().enumerate() {
+            mark("codegen_fuzz", &format!("{name}, {bytes} bytes"));
+            // Each is compiled anew, which takes longest.
+            let fills = dots::Fill::ALL.iter().cycle().skip(n % 3);
+            for fill in fills.take(if name.starts_with("lanes") { 3 } else { 1 }) {
+                let input = |rng: &mut StdRng, b: &BufferDecl| fill.tensor(rng, b, case.size);
+                if let Err(what) = compare_on(&subject, &case, 1, input) {
+                    panic!("{name}, {fill:?}, {bytes} bytes: {what}\n{}", case.module);
+                }
+                ran += 1;
+            }
+        }
+    }
+    println!("codegen_fuzz: {ran} sums of products");
 }

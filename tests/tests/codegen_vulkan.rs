@@ -12,12 +12,11 @@ mod nests;
 use std::time::Instant;
 
 use nests::Case;
-use nests::compare::{Subject, check, compare, compare_on, extents};
-use rand::RngExt;
+use nests::compare::{Subject, check, compare, compare_on};
 use rand::rngs::StdRng;
 use rooftile_artifact::program::BufferDecl;
 use rooftile_artifact::target::{GpuFeatures, MatrixShape};
-use rooftile_artifact::{DType, GpuTarget, HostTensor, Program, Scalar};
+use rooftile_artifact::{DType, GpuTarget, HostTensor, Program};
 use rooftile_compiler::codegen::{CodegenError, vulkan};
 use rooftile_compiler::nest::{VerifiedModule, verify_module};
 use rooftile_tests::vulkan::{WIDTHS, in_children_of};
@@ -105,41 +104,13 @@ fn products_of_bytes_are_summed() {
         for (n, (name, case)) in dots::cases().into_iter().enumerate() {
             mark("codegen_vulkan", &name);
             // Each is compiled anew, which takes longest.
-            let fill = Fill::ALL[n % Fill::ALL.len()];
+            let fill = dots::Fill::ALL[n % dots::Fill::ALL.len()];
             let input = |rng: &mut StdRng, b: &BufferDecl| fill.tensor(rng, b, case.size);
             if let Err(what) = compare_on(subject, &case, 1, input) {
                 panic!("{name}, {fill:?}: {what}\n{}", case.module);
             }
         }
     });
-}
-
-/// Values of integers.
-#[derive(Clone, Copy, Debug)]
-enum Fill {
-    Random,
-    /// -128 of those with a sign, 255 of those without.
-    Extreme,
-    /// One end of the range or the other.
-    Mixed,
-}
-
-impl Fill {
-    const ALL: [Fill; 3] = [Fill::Random, Fill::Extreme, Fill::Mixed];
-
-    fn tensor(self, rng: &mut StdRng, b: &BufferDecl, size: i64) -> HostTensor {
-        let shape = extents(b, size);
-        let far = if b.dtype.is_signed_int() { -128 } else { 255 };
-        let near = if b.dtype.is_signed_int() { 127 } else { 0 };
-        HostTensor::from_fn(b.dtype, &shape, |_| {
-            Scalar::Int(match self {
-                Fill::Random => rng.random::<i64>(),
-                Fill::Mixed if rng.random() => near,
-                Fill::Extreme | Fill::Mixed => far,
-            })
-        })
-        .expect("small")
-    }
 }
 
 #[test]

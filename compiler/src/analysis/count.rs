@@ -219,7 +219,12 @@ fn narrow_factors(func: &Func, factors: [ExprId; 2]) -> Option<DType> {
         _ => None,
     };
     let [a, b] = factors.map(narrow);
-    a.filter(|_| a == b)
+    a.zip(b).filter(|(a, b)| are_alike(*a, *b)).map(|(a, _)| a)
+}
+
+/// Whether the units that multiply two numbers of one of these types multiply one of each: integers may have signs or not.
+fn are_alike(a: DType, b: DType) -> bool {
+    a == b || a.is_int() && b.is_int() && a.size() == b.size()
 }
 
 /// As [`narrow_factors`], of a sum of products.
@@ -234,7 +239,7 @@ fn narrow_product(func: &Func, args: &[ExprId]) -> Option<DType> {
 fn narrow_dot(func: &Func, args: &[ExprId], sum: DType) -> Option<DType> {
     let &[a, b] = args else { return None };
     let [x, y] = [a, b].map(|e| func.exprs[e].dtype);
-    if x == y && is_narrow(x, sum) { Some(x) } else { narrow_factors(func, [a, b]) }
+    if are_alike(x, y) && is_narrow(x, sum) { Some(x) } else { narrow_factors(func, [a, b]) }
 }
 
 /// The operations of one evaluation of an expression, its operands not counted.

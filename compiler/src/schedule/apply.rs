@@ -264,14 +264,15 @@ impl Apply<'_> {
 
     fn rewrite(&mut self, verb: &Verb) -> Result<(), Diagnostic> {
         match verb {
-            Verb::Stage { tensor, at, place, panel } => {
+            Verb::Stage { tensor, at, place, panel, deep } => {
                 let Some(tensor) = self.tensor(tensor) else { return Ok(()) };
                 if self.axes(&at.name).is_empty() {
                     return Ok(());
                 }
                 let panel = panel.as_ref().and_then(|p| p.value(self.assignment)).filter(|n| *n > 1);
                 let place = self.near(*place);
-                self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel });
+                let deep = deep.filter(|n| *n > 1 && panel.is_some());
+                self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel, deep });
             }
             Verb::Keep { value, place } => {
                 for v in self.form.func.values.handles() {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rooftile_artifact::{CpuTarget, Target};
+use rooftile_artifact::{CpuTarget, DType, Target};
 
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
@@ -16,7 +16,8 @@ use super::stage::Stage;
 use super::{Allow, bounds, default_gpu, split};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
-    AssignOp, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId, TileSize,
+    AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
+    TileSize,
 };
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
@@ -29,6 +30,9 @@ const TRANSPOSED_TILE: i64 = 64;
 
 /// Most rows of a register block that are written out, from plan to plan.
 const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
+
+/// Products that one instruction sums where it takes bytes.
+const BYTES_OF_A_DOT: i64 = 4;
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -155,6 +159,8 @@ pub(super) struct Contraction {
     /// What the result runs over besides: each point is a contraction of its own.
     apart: Vec<AxisId>,
     panel: Option<TensorId>,
+    /// Both factors are bytes, whose products are summed in 32 bits.
+    bytes: bool,
 }
 
 /// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
@@ -167,10 +173,17 @@ fn block_contraction(
     setup: &mut Wishes,
 ) {
     let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
-    let lanes = specs[c.columns.index()].lanes.unwrap_or(8);
+    let mut lanes = specs[c.columns.index()].lanes.unwrap_or(8);
+    if registers == 32 && c.panel.is_some() && c.apart.is_empty() {
+        // Half as many rows by twice as many columns: fewer reads a product, and fewer rows to keep the addresses of.
+        lanes *= 2;
+        specs[c.columns.index()].lanes = Some(lanes);
+    }
     let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
     let vectors = (lanes / per).max(1);
-    let rows = if kernel::contracts(allow, target) {
+    // Four products of bytes are one instruction, of neighbours along the sum that lie side by side.
+    let deep = (c.bytes && c.panel.is_some() && target.has_dots()).then_some(BYTES_OF_A_DOT);
+    let rows = if deep.is_some() || kernel::contracts(allow, target) {
         // Room for the columns and a broadcast; products have no registers of their own.
         ((registers - vectors - 1) / vectors).clamp(2, most)
     } else {
@@ -179,9 +192,15 @@ fn block_contraction(
     };
     specs[c.rows.index()].unroll = Some(rows);
     let Some(panel) = c.panel else { return };
-    let (kc, bytes) = (256, 4);
-    let half = i64::try_from(target.l2 / 2).unwrap_or(1 << 17);
-    let columns = (half / (kc * bytes) / lanes * lanes).clamp(lanes, 512);
+    // Longer sums where blocks are wider, since the rows in the first-level cache are fewer: the results are read and written
+    // less often.
+    let (kc, bytes, part) = match (deep.is_some(), vectors > 2) {
+        (true, _) => (1024, 1, 2),
+        (false, true) => (512, 4, 4),
+        (false, false) => (256, 4, 2),
+    };
+    let part = i64::try_from(target.l2 / part).unwrap_or(1 << 17);
+    let columns = (part / (kc * bytes) / lanes * lanes).clamp(lanes, 512);
     let plain = |a: AxisId| {
         matches!(form.func.axes[a].kind, AxisKind::For(_)) && form.func.axes[a].parents.is_empty()
     };
@@ -189,12 +208,12 @@ fn block_contraction(
         return;
     }
     // Long enough that packing costs little; short enough that every core gets some where they are shared out.
-    let blocks = if shared.contains(&c.rows) { 16 } else { 64 };
-    specs[c.rows.index()].tiles = vec![rows * blocks];
+    let most = if shared.contains(&c.rows) { 224 } else { 1024 };
+    specs[c.rows.index()].tiles = vec![most / rows * rows];
     specs[c.columns.index()].tiles = vec![columns];
     specs[c.reduced.index()].tiles = vec![kc];
     // Two points a pass share the cost of counting and of addresses.
-    specs[c.reduced.index()].unroll = Some(2);
+    specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
     let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     let mut outer: Vec<AxisId> =
         shared.iter().copied().filter(|a| ![c.rows, c.columns].contains(a)).collect();
@@ -219,6 +238,7 @@ fn block_contraction(
         at: level(c.reduced, 0),
         place: Place::Local,
         panel: Some(lanes),
+        deep,
     });
 }
 
@@ -483,32 +503,36 @@ impl<'a> Model<'a> {
             let rows = v.axes.iter().copied().find(|a| lacks(a, true));
             let rows = rows.or_else(|| v.axes.iter().copied().find(|a| lacks(a, false)));
             let Some(rows) = rows else { continue };
-            let panel = factors.iter().find_map(|e| {
-                let expr = &self.form.func.exprs[*e];
-                let mut e = expr;
-                while let ExprKind::Cast(inner) = e.kind {
-                    e = &self.form.func.exprs[inner];
+            let loads = factors.map(|e| self.without_casts(e));
+            let panel = loads.iter().find_map(|e| match &e.kind {
+                ExprKind::Load { tensor, index, .. }
+                    if e.axes.contains(&columns)
+                        && e.axes.contains(&reduced)
+                        && !e.axes.contains(&rows)
+                        && index
+                            .iter()
+                            .all(|i| matches!(self.form.func.exprs[*i].kind, ExprKind::Axis(_))) =>
+                {
+                    Some(*tensor)
                 }
-                match &e.kind {
-                    ExprKind::Load { tensor, index, .. }
-                        if e.axes.contains(&columns)
-                            && e.axes.contains(&reduced)
-                            && !e.axes.contains(&rows)
-                            && index
-                                .iter()
-                                .all(|i| matches!(self.form.func.exprs[*i].kind, ExprKind::Axis(_))) =>
-                    {
-                        Some(*tensor)
-                    }
-                    _ => None,
-                }
+                _ => None,
             });
             let other =
                 |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a) && !self.writes_out(**a);
             let apart = self.form.order.iter().filter(other).copied().collect();
-            return Some(Contraction { rows, columns, reduced, apart, panel });
+            let of_bits = |t: DType, n: u8| matches!(t, DType::Int { bits, .. } if bits == n);
+            let bytes = of_bits(v.dtype, 32) && loads.iter().all(|e| of_bits(e.dtype, 8));
+            return Some(Contraction { rows, columns, reduced, apart, panel, bytes });
         }
         None
+    }
+
+    fn without_casts(&self, e: ExprId) -> &Expr {
+        let mut e = &self.form.func.exprs[e];
+        while let ExprKind::Cast(inner) = e.kind {
+            e = &self.form.func.exprs[inner];
+        }
+        e
     }
 
     /// The factors of a sum's terms.

@@ -195,7 +195,8 @@ fn stage(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
     let level = one_of(&levels(plan, &name), pick)?;
     let panel = if pick(2) == 0 { Some(panel(anchors, t, plan, pick)) } else { None };
     let place = near(anchors, pick);
-    Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place, panel })
+    let deep = (panel.is_some() && pick(3) == 0).then(|| [2, 4][pick(2)]);
+    Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place, panel, deep })
 }
 
 /// Memory for a copy or a value.

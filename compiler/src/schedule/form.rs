@@ -69,6 +69,8 @@ pub(crate) struct ValueInfo {
     pub(crate) place: Option<Place>,
     /// Its storage is cut into panels of so many elements along an axis.
     pub(crate) panel: Option<(AxisId, i64)>,
+    /// So many neighbours along an axis lie side by side for each element of a panel.
+    pub(crate) deep: Option<(AxisId, i64)>,
     /// Subgroups hold it as matrices.
     pub(crate) matrices: bool,
 }

@@ -474,18 +474,22 @@ impl<'a> Args<'a> {
                 };
                 let at = self.axis_ref(at)?;
                 let place = self.named_word("in", &PLACES[1..])?.unwrap_or(Place::Local);
-                let panel = match self.named("layout") {
-                    None => None,
+                let (panel, deep) = match self.named("layout") {
+                    None => (None, None),
                     Some(e) => match &e.kind {
                         ExprKind::Call(name, args) if name.name == "panel" => match args.as_slice() {
-                            [Arg::Expr(n)] => Some(self.amount(n)?),
-                            _ => return self.wrong(e.span, "`panel` takes one number"),
+                            [Arg::Expr(n)] => (Some(self.amount(n)?), None),
+                            [Arg::Expr(n), Arg::Expr(q)] => match self.amount(q)? {
+                                Amount::Int(deep) => (Some(self.amount(n)?), Some(deep)),
+                                Amount::Name(_) => return self.wrong(q.span, "a number was expected"),
+                            },
+                            _ => return self.wrong(e.span, "`panel` takes one number, or two"),
                         },
                         _ => return self.wrong(e.span, "`panel(n)` was expected"),
                     },
                 };
                 self.foreign(&["depth", "async", "pad", "swizzle"]);
-                Verb::Stage { tensor, at, place, panel }
+                Verb::Stage { tensor, at, place, panel, deep }
             }
             "keep" => {
                 let value = self.anchor(Anchor::ValueOrTensor)?;
@@ -697,10 +701,12 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
             let count = count.iter().map(|n| Arg::Expr(amount(n)));
             ("unroll", std::iter::once(positional(axis)).chain(count).collect())
         }
-        Verb::Stage { tensor, at, place: p, panel } => {
+        Verb::Stage { tensor, at, place: p, panel, deep } => {
             let mut args = vec![positional(tensor), named("at", axis(at)), named("in", place(*p))];
             if let Some(n) = panel {
-                let panel = ExprKind::Call(ident("panel"), vec![Arg::Expr(amount(n))]);
+                let deep = deep.iter().map(|q| Arg::Expr(amount(&Amount::Int(*q))));
+                let numbers = std::iter::once(Arg::Expr(amount(n))).chain(deep).collect();
+                let panel = ExprKind::Call(ident("panel"), numbers);
                 args.push(named("layout", expr(panel)));
             }
             ("stage", args)

@@ -37,7 +37,7 @@ fn messages(target: &str, verbs: &str) -> String {
 /// One use of every verb with every option that it takes on a CPU.
 const ALL: &str = "tile(i, 256, bm) tile(j, 4) order(i.0, j.0, k, i.1, j.1) parallel(i, j) parallel(i, balance = nnz)
     vector(j, vj) vector(j, 16) unroll(i) unroll(i, 6) stage(B, at = k.0, in = local, layout = panel(16))
-    stage(A, at = i, in = shared) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
+    stage(A, at = i, in = shared) stage(B, at = k, in = local, layout = panel(vj, 4)) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
     roll(j, bm) roll(j, bm, passes = 2) fuse_online(p) tail(i, j, peel) tail(k, predicate) scan(C, via = two_pass, items = 4)
     scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) scatter(h, via = atomic) ragged(e, via = lane)
     append(l, via = sort) layout(A, soa) nontemporal(C) inplace(A, B) specialize(D) math(exp, ulp = 4)";
@@ -161,9 +161,9 @@ fn mistakes_are_reported() {
         Error E0503 `tile`: a tile size is missing  help: it is written tile(i, n, ..)
         Error E0503 `tile`: the axis was expected  help: it is written tile(i, n, ..)
         Error E0503 `order`: the loop stands twice  help: it is written order(i.0, j.0, k, ..)
-        Error E0503 `stage`: `at = ..` is missing  help: it is written stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))
-        Error E0503 `stage`: one of local, shared was expected  help: it is written stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))
-        Error E0503 `stage`: `panel(n)` was expected  help: it is written stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))
+        Error E0503 `stage`: `at = ..` is missing  help: it is written stage(T, at = k, in = local or shared, layout = panel(n) or panel(n, q), depth = d, async, pad(p), swizzle(b))
+        Error E0503 `stage`: one of local, shared was expected  help: it is written stage(T, at = k, in = local or shared, layout = panel(n) or panel(n, q), depth = d, async, pad(p), swizzle(b))
+        Error E0503 `stage`: `panel(n)` was expected  help: it is written stage(T, at = k, in = local or shared, layout = panel(n) or panel(n, q), depth = d, async, pad(p), swizzle(b))
         Error E0503 `keep`: `in = ..` is missing  help: it is written keep(x, in = reg or local or shared)
         Error E0503 `keep`: one of reg, local, shared was expected  help: it is written keep(x, in = reg or local or shared)
         Error E0503 `tail`: one of predicate, peel, pad, shift was expected  help: it is written tail(i, .., predicate or peel or pad or shift)

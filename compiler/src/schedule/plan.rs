@@ -125,6 +125,8 @@ pub enum Verb {
         place: Place,
         /// `layout = panel(n)`: the vectorised dimension cut into panels of `n`, each contiguous.
         panel: Option<Amount>,
+        /// `layout = panel(n, q)`: `q` neighbours along the axis of `at` lie side by side for each element of a panel.
+        deep: Option<i64>,
     },
     /// `keep(acc, in = reg)`: where a tile value lives.
     Keep {

@@ -77,6 +77,7 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
         at: s.at,
         place: s.place,
         panel: s.panel.map(Amount::Int),
+        deep: s.deep,
     }));
     verbs.extend(threads);
     verbs.extend(vectors);

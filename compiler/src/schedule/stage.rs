@@ -30,6 +30,8 @@ pub(crate) struct Stage {
     pub(crate) place: Place,
     /// Panels of so many elements.
     pub(crate) panel: Option<i64>,
+    /// So many neighbours along the axis of `at` side by side for each element of a panel.
+    pub(crate) deep: Option<i64>,
 }
 
 /// Makes the copy and lets the reads use it: one copy for all of them, or one for `each` statement that reads.
@@ -120,6 +122,15 @@ fn copy(
     {
         let count = levels.block_count(axis);
         return Err(format!("a panel of {n} elements is not a multiple of {count} points at once"));
+    }
+    let panel = info.panel.map(|(a, _)| a);
+    let along = axes.iter().copied().find(|a| form.func.axes[*a].name == stage.at.name && panel != Some(*a));
+    info.deep = stage.deep.zip(along).map(|(n, a)| (a, n));
+    if let Some((axis, n)) = info.deep
+        && n % levels.block_count(axis) != 0
+    {
+        let (name, count) = (&stage.at.name, levels.block_count(axis));
+        return Err(format!("{n} neighbours along `{name}` are not a multiple of {count} points at once"));
     }
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));

@@ -56,6 +56,8 @@ pub(crate) struct Dim {
     pub(crate) base: Base,
     /// Cut into panels of so many elements.
     pub(crate) panel: Option<i64>,
+    /// The place in a panel is the innermost of all, also inside those of panels that are not deep.
+    pub(crate) deep: bool,
 }
 
 /// What index 0 of a dimension stands for.
@@ -217,7 +219,8 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     let own = uses.iter().all(|u| is_own(&u.access, &axes));
     let mut dims = Vec::new();
     for (position, axis) in axes.iter().enumerate() {
-        let panel = info.panel.filter(|(a, _)| a == axis).map(|(_, n)| n);
+        let deep = info.deep.filter(|(a, _)| a == axis);
+        let panel = deep.or(info.panel.filter(|(a, _)| a == axis)).map(|(_, n)| n);
         if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
             // One block is one panel; blocks that start anywhere would lie across panels.
             let anywhere = !form.func.axes[*axis].parents.is_empty();
@@ -226,7 +229,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
                 Base::Level(..) => in_step(levels, *axis, &bound),
                 Base::Hull(..) => !anywhere && in_step(levels, *axis, &bound),
             });
-            dims.push(Dim { axis: *axis, position, base, panel });
+            dims.push(Dim { axis: *axis, position, base, panel, deep: deep.is_some() });
         }
     }
     if info.matrices {
@@ -248,7 +251,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         };
         let shared = levels.blocks(*axis).any(|b| at_once(b) && bound.contains(&b));
         if shared && !dims.iter().any(|d| d.axis == *axis) {
-            dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None });
+            dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None, deep: false });
         }
     }
     if !one_phase {

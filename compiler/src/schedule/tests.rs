@@ -381,14 +381,20 @@ fn parts_of_a_split_axis_are_staged() {
     let parallel = Verb::Parallel { axes: vec!["i".to_owned()], balance: None };
     let tile = Verb::Tile { axis: "k".to_owned(), sizes: vec![Amount::Int(4)] };
     let at = |name: &str, level| AxisRef { name: name.to_owned(), level };
-    let stage =
-        |tensor: &str, at| Verb::Stage { tensor: tensor.to_owned(), at, place: Place::Local, panel: None };
+    let stage = |tensor: &str, at| Verb::Stage {
+        tensor: tensor.to_owned(),
+        at,
+        place: Place::Local,
+        panel: None,
+        deep: None,
+    };
     let order = Verb::Order(vec![at("i", None), at("k", None)]);
     let panel = Verb::Stage {
         tensor: "x".to_owned(),
         at: at("i", None),
         place: Place::Local,
         panel: Some(Amount::Int(3)),
+        deep: None,
     };
     let unroll = Verb::Unroll { axis: "k".to_owned(), count: Some(Amount::Int(3)) };
     let cases = [
@@ -419,7 +425,7 @@ fn parts_of_a_split_axis_are_staged() {
 fn copies_do_not_outlive_their_phase() {
     let scan = Verb::Scan { target: "y".to_owned(), via: ScanVia::TwoPass, items: Some(Amount::Int(1)) };
     let at = AxisRef { name: "i".to_owned(), level: None };
-    let stage = Verb::Stage { tensor: "x".to_owned(), at, place: Place::Local, panel: None };
+    let stage = Verb::Stage { tensor: "x".to_owned(), at, place: Place::Local, panel: None, deep: None };
     for (_, file) in samples() {
         let Some(id) = file.entry("scan1") else { continue };
         let inputs = inputs(&file, id, 3, 40).expect("inputs");
@@ -447,7 +453,13 @@ fn hoisted_reads_stay_with_their_users() {
 fn copies_follow_the_bounds_of_their_loops() {
     let at = AxisRef { name: "s".to_owned(), level: None };
     let unroll = Verb::Unroll { axis: "c".to_owned(), count: None };
-    let stage = Verb::Stage { tensor: "P".to_owned(), at, place: Place::Local, panel: Some(Amount::Int(3)) };
+    let stage = Verb::Stage {
+        tensor: "P".to_owned(),
+        at,
+        place: Place::Local,
+        panel: Some(Amount::Int(3)),
+        deep: None,
+    };
     let module = planned("lj_neigh", vec![unroll, stage]).expect("legal");
     assert_eq!(verify_module(module).map(|_| ()).map_err(|e| e[0].to_string()), Ok(()));
 }

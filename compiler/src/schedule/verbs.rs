@@ -103,7 +103,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("warps", "warps(n)", None, Gpu),
         verb("vector", "vector(j, n)", First(Axis), Everywhere),
         verb("unroll", "unroll(i) or unroll(i, n)", First(Axis), Everywhere),
-        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n), depth = d, async, pad(p), swizzle(b))", First(Tensor), Everywhere),
+        verb("stage", "stage(T, at = k, in = local or shared, layout = panel(n) or panel(n, q), depth = d, async, pad(p), swizzle(b))", First(Tensor), Everywhere),
         verb("keep", "keep(x, in = reg or local or shared)", First(ValueOrTensor), Everywhere),
         verb("recompute", "recompute(x)", First(Value), Everywhere),
         verb("mma", "mma(acc)", First(ValueOrTensor), Gpu),

@@ -329,6 +329,21 @@ int_probe!(int8_128, "sse2", _mm_set1_epi8, i8, _mm_add_epi8, _mm_xor_si128);
 int_probe!(int8_256, "avx2", _mm256_set1_epi8, i8, _mm256_add_epi8, _mm256_xor_si256);
 int_probe!(int8_512, "avx512f,avx512bw", _mm512_set1_epi8, i8, _mm512_add_epi8, _mm512_xor_si512);
 
+/// Dot products of bytes: of each chain 64 products, and as many sums.
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot8_512(iterations: u64) {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+    let (a, b) = (_mm512_set1_epi8(black_box(3)), _mm512_set1_epi8(black_box(5)));
+    let mut x = [_mm512_set1_epi32(black_box(1)); CHAINS];
+    for _ in 0..iterations {
+        for v in &mut x {
+            *v = _mm512_dpbusd_epi32(*v, a, b);
+        }
+    }
+    black_box(x);
+}
+
 /// Lists the probes of a module of [`float_probes`].
 macro_rules! list_floats {
     ($list:ident, $module:ident, $dtype:expr, $bytes:literal) => {
@@ -387,6 +402,15 @@ pub(super) fn compute(features: CpuFeatures) -> Vec<ComputeProbe> {
         let lanes = vector_bytes as f64 / dtype.size() as f64;
         let operations = 2.0 * CHAINS as f64 * lanes;
         list.push(ComputeProbe { class: OpClass::Int, dtype, vector_bytes, operations, iterate });
+    }
+    if features.avx512 && features.avx512_vnni {
+        list.push(ComputeProbe {
+            class: OpClass::Product,
+            dtype: DType::I8,
+            vector_bytes: 64,
+            operations: 128.0 * CHAINS as f64,
+            iterate: dot8_512,
+        });
     }
     list
 }

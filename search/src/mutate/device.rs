@@ -20,8 +20,8 @@ pub(super) fn to_threads(plan: &mut Plan) {
         *verb = match std::mem::replace(verb, Verb::Order(Vec::new())) {
             Verb::Vector { axis, lanes } => Verb::Thread { axis, count: Some(lanes) },
             Verb::Parallel { axes, .. } => Verb::Grid { axes, group: None },
-            Verb::Stage { tensor, at, place: Place::Local, panel } => {
-                Verb::Stage { tensor, at, place: Place::Shared, panel }
+            Verb::Stage { tensor, at, place: Place::Local, panel, deep } => {
+                Verb::Stage { tensor, at, place: Place::Shared, panel, deep }
             }
             other => other,
         };

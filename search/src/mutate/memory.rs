@@ -40,7 +40,8 @@ impl Mutator {
         } else {
             None
         };
-        plan.verbs.push(Verb::Stage { tensor, at: AxisRef { name, level }, place: Place::Local, panel });
+        let at = AxisRef { name, level };
+        plan.verbs.push(Verb::Stage { tensor, at, place: Place::Local, panel, deep: None });
         Some(Class::X)
     }
 

@@ -1,11 +1,42 @@
 //! Nests that sum products of 8-bit integers, four and more next to each other: as words, packed, and as they may not be.
 
-use rooftile_artifact::{DType, HostExpr, Scalar};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use rooftile_artifact::program::BufferDecl;
+use rooftile_artifact::{DType, HostExpr, HostTensor, Scalar};
 use rooftile_compiler::nest::Builder;
 use rooftile_compiler::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt};
 
-use crate::groups::{case_of, threads};
-use crate::nests::Case;
+use crate::nests::compare::extents;
+use crate::nests::{Case, case_of, threads};
+
+/// Values of integers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fill {
+    Random,
+    /// -128 of those with a sign, 255 of those without.
+    Extreme,
+    /// One end of the range or the other.
+    Mixed,
+}
+
+impl Fill {
+    pub(crate) const ALL: [Fill; 3] = [Fill::Random, Fill::Extreme, Fill::Mixed];
+
+    pub(crate) fn tensor(self, rng: &mut StdRng, b: &BufferDecl, size: i64) -> HostTensor {
+        let shape = extents(b, size);
+        let far = if b.dtype.is_signed_int() { -128 } else { 255 };
+        let near = if b.dtype.is_signed_int() { 127 } else { 0 };
+        HostTensor::from_fn(b.dtype, &shape, |_| {
+            Scalar::Int(match self {
+                Fill::Random => rng.random::<i64>(),
+                Fill::Mixed if rng.random() => near,
+                Fill::Extreme | Fill::Mixed => far,
+            })
+        })
+        .expect("small")
+    }
+}
 
 /// Types of the factors and of the sum.
 type Types = [DType; 3];
@@ -19,6 +50,9 @@ pub(crate) fn cases() -> Vec<(String, Case)> {
             note(&format!("rows {width}"), rows(types, width, 0));
             note(&format!("steps {width}"), steps(types, width));
             note(&format!("columns {width}"), columns(types, width));
+        }
+        for width in [1, 3, 16, 20, 32] {
+            note(&format!("lanes {width}"), lanes(types, width));
         }
         note("rows 64", rows(types, 64, 0));
         note("from 1", rows(types, 12, 1));
@@ -153,6 +187,43 @@ fn columns(types: Types, width: i64) -> Case {
         });
         let v = b.load(acc, &[]);
         vec![start, sum, b.store(z, &[i, zero], v)]
+    })
+}
+
+/// Rows of eight by columns that are lanes, of which four neighbours were put side by side before.
+fn lanes(types: Types, width: i64) -> Case {
+    // As many rows as terms, and one more.
+    each_of(over(types, [8, width, width]), 9, |b, [x, y, z], i| {
+        let [zero, two, four, all] = [0, 2, 4, width].map(|v| b.int(v));
+        let words = b.add_buffer("words", types[1], &[two, all, four], Space::Local);
+        let acc = b.add_buffer("acc", types[2], &[all], Space::Register);
+        let each = |b: &mut Builder, f: &mut dyn FnMut(&mut Builder, ExprId) -> Stmt| {
+            b.for_loop(LoopKind::Lanes, "l", (zero, all, 1), |b, l| vec![f(b, l)])
+        };
+        let start = b.constant(Scalar::Int(i64::from(i32::MAX) - 5), types[2]);
+        let clear = each(b, &mut |b, l| b.store(acc, &[l], start));
+        let by_fours = |b: &mut Builder, f: &mut dyn FnMut(&mut Builder, [ExprId; 3], ExprId) -> Stmt| {
+            b.for_loop(LoopKind::Serial, "g", (zero, two, 1), |b, g| {
+                let first = b.mul_int(g, 4);
+                vec![unrolled(b, 0, 4, |b, u| {
+                    let row = b.add(first, u);
+                    vec![each(b, &mut |b, l| f(b, [g, l, u], row))]
+                })]
+            })
+        };
+        let copy = by_fours(b, &mut |b, at, row| {
+            let v = b.load(y, &[row, at[1]]);
+            b.store(words, &at, v)
+        });
+        let sum = by_fours(b, &mut |b, at, row| {
+            let (p, q) = (b.load(x, &[i, row]), b.load(words, &at));
+            add_to(b, acc, &[at[1]], p, q)
+        });
+        let write = each(b, &mut |b, l| {
+            let v = b.load(acc, &[l]);
+            b.store(z, &[i, l], v)
+        });
+        vec![clear, copy, sum, write]
     })
 }
 

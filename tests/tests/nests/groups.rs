@@ -1,11 +1,10 @@
 //! Nests of groups of threads, made by hand: what needs barriers, and what must not have them in the wrong place.
 
-use rooftile_artifact::program::{BufferDecl, Mode, Step, TensorParam};
-use rooftile_artifact::{DType, HostExpr, Program, Scalar};
+use rooftile_artifact::{DType, HostExpr, Scalar};
 use rooftile_compiler::nest::Builder;
-use rooftile_compiler::nest::ir::{BinaryOp, ExprId, LoopKind, Module, Space, Stmt};
+use rooftile_compiler::nest::ir::{BinaryOp, ExprId, LoopKind, Space, Stmt};
 
-use crate::nests::Case;
+use crate::nests::{Case, case_of, threads};
 
 /// Every nest with a name, at sizes that fill groups and that do not.
 pub(crate) fn cases() -> Vec<(String, Case)> {
@@ -111,51 +110,6 @@ pub(crate) fn halves() -> Case {
 fn case(b: Builder, buffers: &[(DType, usize)], size: i64) -> Case {
     let extents = |&(dtype, rank): &(DType, usize)| (dtype, vec![HostExpr::Size(0); rank]);
     case_of(b, &buffers.iter().map(extents).collect::<Vec<_>>(), size)
-}
-
-/// Buffers of these extents, over one size.
-pub(crate) fn case_of(b: Builder, buffers: &[(DType, Vec<HostExpr>)], size: i64) -> Case {
-    let name = |n: usize| format!("g{n}");
-    let program = Program {
-        name: "groups".to_owned(),
-        sizes: vec!["n".to_owned()],
-        scalars: Vec::new(),
-        params: (0..buffers.len())
-            .map(|n| TensorParam { name: name(n), mode: Mode::InOut, contracts: Vec::new() })
-            .collect(),
-        requires: Vec::new(),
-        kernels: Vec::new(),
-        step_vars: 0,
-        steps: vec![Step::Launch {
-            kernel: 0,
-            buffers: (0..buffers.len()).collect(),
-            sizes: vec![HostExpr::Size(0)],
-            scalars: Vec::new(),
-        }],
-        buffers: buffers
-            .iter()
-            .enumerate()
-            .map(|(n, (dtype, shape))| BufferDecl {
-                name: name(n),
-                dtype: *dtype,
-                shape: shape.clone(),
-                packed: None,
-            })
-            .collect(),
-    };
-    let module = Module { program, nests: vec![b.finish()] };
-    Case { module, size, scalars: Vec::new(), functions: false }
-}
-
-pub(crate) fn threads(
-    b: &mut Builder,
-    count: u32,
-    hi: Option<ExprId>,
-    body: impl FnOnce(&mut Builder, ExprId) -> Vec<Stmt>,
-) -> Stmt {
-    let (zero, all) = (b.int(0), b.int(count.into()));
-    let hi = hi.map_or(all, |hi| b.min(hi, all));
-    b.for_loop(LoopKind::Threads { count }, "t", (zero, hi, 1), body)
 }
 
 /// `4 x 4` threads of `2 x 2` results, tiles of 8 in shared memory, ragged everywhere.

@@ -5,8 +5,7 @@ use rooftile_artifact::{DType, HostExpr, Scalar};
 use rooftile_compiler::nest::Builder;
 use rooftile_compiler::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt};
 
-use crate::groups::{case_of, threads};
-use crate::nests::Case;
+use crate::nests::{Case, case_of, threads};
 
 /// Threads that copy tiles.
 const COPIERS: u32 = 32;

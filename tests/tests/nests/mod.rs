@@ -24,6 +24,52 @@ pub(crate) struct Case {
     pub(crate) functions: bool,
 }
 
+/// Buffers of these extents, over one size.
+pub(crate) fn case_of(b: Builder, buffers: &[(DType, Vec<HostExpr>)], size: i64) -> Case {
+    let name = |n: usize| format!("g{n}");
+    let program = Program {
+        name: "groups".to_owned(),
+        sizes: vec!["n".to_owned()],
+        scalars: Vec::new(),
+        params: (0..buffers.len())
+            .map(|n| TensorParam { name: name(n), mode: Mode::InOut, contracts: Vec::new() })
+            .collect(),
+        requires: Vec::new(),
+        kernels: Vec::new(),
+        step_vars: 0,
+        steps: vec![Step::Launch {
+            kernel: 0,
+            buffers: (0..buffers.len()).collect(),
+            sizes: vec![HostExpr::Size(0)],
+            scalars: Vec::new(),
+        }],
+        buffers: buffers
+            .iter()
+            .enumerate()
+            .map(|(n, (dtype, shape))| BufferDecl {
+                name: name(n),
+                dtype: *dtype,
+                shape: shape.clone(),
+                packed: None,
+            })
+            .collect(),
+    };
+    let module = Module { program, nests: vec![b.finish()] };
+    Case { module, size, scalars: Vec::new(), functions: false }
+}
+
+/// A loop over the threads of a group, of those below `hi`.
+pub(crate) fn threads(
+    b: &mut Builder,
+    count: u32,
+    hi: Option<ExprId>,
+    body: impl FnOnce(&mut Builder, ExprId) -> Vec<Stmt>,
+) -> Stmt {
+    let (zero, all) = (b.int(0), b.int(count.into()));
+    let hi = hi.map_or(all, |hi| b.min(hi, all));
+    b.for_loop(LoopKind::Threads { count }, "t", (zero, hi, 1), body)
+}
+
 const TYPES: [DType; 13] = [
     DType::F32,
     DType::F64,

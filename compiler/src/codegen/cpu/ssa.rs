@@ -253,6 +253,20 @@ pub(super) trait Ssa {
     fn binary(&mut self, op: Bin, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a * b + c` with one rounding.
     fn fma(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
+    /// Whether [`Ssa::dot`] has an instruction.
+    fn has_dots(&self) -> bool {
+        false
+    }
+    /// To each 32-bit lane of a sum the products of its four bytes in two other vectors, whose bytes are without sign in one
+    /// and with sign in the other. `None` where that is no instruction.
+    fn dot(
+        &mut self,
+        _sum: Self::Value,
+        _unsigned: Self::Value,
+        _signed: Self::Value,
+    ) -> Option<Self::Value> {
+        None
+    }
     /// `a * 2^k` of an integer `k`, both floats of one type, rounded once. `None` where that is no instruction.
     fn scaled(&mut self, _a: Self::Value, _k: Self::Value) -> Option<Self::Value> {
         None

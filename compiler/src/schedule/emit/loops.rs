@@ -6,11 +6,11 @@ use rooftile_artifact::DType;
 
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
-use crate::hir::ir::{AxisId, ExprId, ExprKind};
+use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
 use crate::schedule::bounds;
-use crate::schedule::form::{Action, StmtId, operands};
+use crate::schedule::form::{Action, StmtId, ValueInfo, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
@@ -278,7 +278,8 @@ impl Emitter<'_> {
             }
             work.extend(operands(kind));
         }
-        if edges.is_empty() || self.form.info.iter().any(|i| i.panel.is_some_and(|(a, _)| a == axis)) {
+        let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
+        if edges.is_empty() || self.form.info.iter().any(cut) {
             return Ok(None);
         }
         let (mut first, mut last) = (lo, hi);
@@ -473,6 +474,11 @@ impl Emitter<'_> {
         let stmts = Tree::stmts(body);
         stmts.iter().all(|s| {
             let stmt = &self.form.stmts[*s];
+            // Neighbours that lie side by side in the copy are put there together.
+            let deep = |v: ValueId| self.form.info[v.index()].deep.is_some_and(|(a, _)| a == axis);
+            if stmt.action.written_value().is_some_and(deep) {
+                return false;
+            }
             let lane = stmt.axes.iter().find(|a| **a != axis && self.levels.has_lanes(**a));
             let Some(lane) =
                 lane.filter(|_| matches!(stmt.action, Action::Set { .. } | Action::Store { .. }))
@@ -489,9 +495,14 @@ impl Emitter<'_> {
     }
 
     /// Whether an axis is summed over at the ragged end of another: few points run there, and the sums next to each
-    /// other, not the terms of one sum, are what keeps a processor busy.
+    /// other, not the terms of one sum, are what keeps a processor busy. Terms that lie side by side are taken together
+    /// everywhere.
     fn sums_at_an_end(&self, axis: AxisId) -> bool {
-        !self.levels.has_lanes(axis) && is_reduced(self.form, axis) && self.axes.iter().any(|a| a.single)
+        let deep = self.form.info.iter().any(|i| i.deep.is_some_and(|(a, _)| a == axis));
+        !deep
+            && !self.levels.has_lanes(axis)
+            && is_reduced(self.form, axis)
+            && self.axes.iter().any(|a| a.single)
     }
 
     /// Whether an axis picks elements of constant tables, so that writing its points out makes them literals.

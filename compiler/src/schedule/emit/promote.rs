@@ -50,7 +50,7 @@ impl Emitter<'_> {
                 .iter()
                 .enumerate()
                 .filter(|(_, a)| self.levels.is_blocked(**a))
-                .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None })
+                .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None, deep: false })
                 .collect();
             dims.sort_by_key(|d| self.levels.has_lanes(d.axis));
             let v = &self.form.func.values[*value];

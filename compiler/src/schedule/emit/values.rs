@@ -125,7 +125,7 @@ impl Emitter<'_> {
         let large = elements.saturating_mul(dtype.size() as i64) > LARGE;
         // As `arrange` puts them: the numbers of panels come first.
         let mut inward: Vec<usize> = (0..dims.len()).collect();
-        inward.sort_by_key(|n| dims[*n].panel.is_none());
+        inward.sort_by_key(|n| dims[*n].panel.is_none() || dims[*n].deep);
         let mut tight = vec![large; dims.len()];
         let mut varies = false;
         for n in inward.iter().rev() {
@@ -142,20 +142,24 @@ impl Emitter<'_> {
         matches!(self.b.nest().exprs[e].kind, nest::ExprKind::Size(_) | nest::ExprKind::Const(_))
     }
 
-    /// Puts panels together: the panel number outermost, the place in the panel innermost.
+    /// Puts panels together: the panel number outermost, the place in the panel innermost. Of deep ones, the number stays
+    /// where the dimension is, and the place comes last of all.
     fn arrange(dims: &[Dim], parts: Vec<Vec<nest::ExprId>>) -> Vec<nest::ExprId> {
-        let mut front = Vec::new();
-        let mut middle = Vec::new();
-        let mut back = Vec::new();
+        let [mut front, mut middle, mut back, mut last] = [const { Vec::new() }; 4];
         for (dim, mut part) in dims.iter().zip(parts) {
             if dim.panel.is_some() && part.len() == 2 {
-                back.extend(part.pop());
-                front.extend(part.pop());
+                let place = part.pop();
+                if dim.deep {
+                    last.extend(place)
+                } else {
+                    back.extend(place)
+                }
+                if dim.deep { middle.extend(part.pop()) } else { front.extend(part.pop()) }
             } else {
                 middle.append(&mut part);
             }
         }
-        front.into_iter().chain(middle).chain(back).collect()
+        [front, middle, back, last].concat()
     }
 
     pub(super) fn value_buffer(&mut self, value: ValueId) -> Result<ValueBuffer, Diagnostic> {

@@ -121,7 +121,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// Neighbouring elements, of which only the `n` wanted are touched.
-    fn load_lanes(&mut self, lane: Lane, n: usize, at: At<B::Value>) -> Lanes<B::Value> {
+    pub(super) fn load_lanes(&mut self, lane: Lane, n: usize, at: At<B::Value>) -> Lanes<B::Value> {
         let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
         let chunks = (0..n.div_ceil(per))
             .map(|c| {
@@ -214,7 +214,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// Neighbouring elements, of which only the first `n` are touched.
-    fn store_lanes(&mut self, lanes: &Lanes<B::Value>, n: usize, at: At<B::Value>) {
+    pub(super) fn store_lanes(&mut self, lanes: &Lanes<B::Value>, n: usize, at: At<B::Value>) {
         let (ty, per) = (self.vector_of(lanes.ty), self.per_chunk(lanes.ty));
         for (c, &chunk) in lanes.chunks.iter().enumerate() {
             let at = chunk_at(at, ty, c);

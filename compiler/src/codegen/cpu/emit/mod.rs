@@ -10,6 +10,7 @@ mod address;
 mod arith;
 mod bits;
 mod convert;
+mod dots;
 mod expr;
 mod lanes;
 mod math_ops;
@@ -19,6 +20,7 @@ mod register;
 mod scope;
 mod stmt;
 mod transposed;
+mod words;
 
 use std::collections::HashMap;
 

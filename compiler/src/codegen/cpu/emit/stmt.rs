@@ -45,12 +45,7 @@ impl<B: Ssa> Emitter<'_, B> {
             }
             Stmt::Store { buffer, index, value } => {
                 let v = self.eval(*value);
-                if self.nest.buffers[*buffer].space == Space::Register {
-                    self.store_register(*buffer, index, &v);
-                } else {
-                    self.store_memory(*buffer, index, &v);
-                    self.scopes.memory_written();
-                }
+                self.store_value(*buffer, index, &v);
             }
             Stmt::Atomic { op, buffer, index, value, old } => self.atomic(*op, *buffer, index, *value, *old),
             Stmt::If { cond, then, otherwise } => match self.eval(*cond) {
@@ -70,6 +65,15 @@ impl<B: Ssa> Emitter<'_, B> {
         }
     }
 
+    pub(super) fn store_value(&mut self, buffer: BufferId, index: &[ExprId], v: &Val<B::Value>) {
+        if self.nest.buffers[buffer].space == Space::Register {
+            self.store_register(buffer, index, v);
+        } else {
+            self.store_memory(buffer, index, v);
+            self.scopes.memory_written();
+        }
+    }
+
     pub(super) fn constant_passes(&self, (lo, hi, step): (ExprId, ExprId, i64)) -> Option<Vec<i64>> {
         let (lo, hi) = (self.nest.const_int(lo)?, self.nest.const_int(hi)?);
         // Verified loops that are written out make at most 64 passes; longer serial ones are not asked for.
@@ -79,7 +83,10 @@ impl<B: Ssa> Emitter<'_, B> {
 
     fn unrolled(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
         let values: Rc<[i64]> = self.constant_passes(range).unwrap_or_default().into();
-        if self.store_transposed(var, &values, body) {
+        let together = self.store_transposed(var, &values, body)
+            || self.store_words(var, &values, body)
+            || self.dots(var, &values, body);
+        if together {
             return;
         }
         for (at, value) in values.iter().enumerate() {

@@ -33,13 +33,13 @@ pub(super) struct Pass {
 }
 
 /// A store that is made of several passes together.
-struct Block<'s> {
+pub(super) struct Block<'s> {
     lane: VarId,
-    lanes: Vec<i64>,
-    before: &'s [Stmt],
-    buffer: BufferId,
-    index: &'s [ExprId],
-    value: ExprId,
+    pub(super) lanes: Vec<i64>,
+    pub(super) before: &'s [Stmt],
+    pub(super) buffer: BufferId,
+    pub(super) index: &'s [ExprId],
+    pub(super) value: ExprId,
 }
 
 impl<B: Ssa> Emitter<'_, B> {
@@ -81,7 +81,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// Whether an access moves to the next element from one pass to the next, and by nothing else.
-    fn is_beside(&mut self, pass: &Pass, index: &[ExprId]) -> bool {
+    pub(super) fn is_beside(&mut self, pass: &Pass, index: &[ExprId]) -> bool {
         let [first, second, ..] = pass.values[..] else { return false };
         let (a, b) = (self.linear_at(pass.var, first, index), self.linear_at(pass.var, second, index));
         let moved: Vec<i64> = a.iter().zip(&b).map(|(a, b)| b.constant - a.constant).collect();
@@ -91,12 +91,12 @@ impl<B: Ssa> Emitter<'_, B> {
         // What else the index is made of is the same in all passes.
         beside
             && !lane_is_last
-            && a.iter().zip(&b).all(|(a, b)| a.terms == b.terms)
+            && a.iter().zip(&b).all(|(a, b)| a.terms == b.terms && a.lane == b.lane)
             && a.iter().flat_map(|l| l.terms.keys()).all(|e| self.eval_dep(*e).1.scope < pass.scope)
     }
 
     /// The indices where a counter has a value.
-    fn linear_at(&mut self, var: VarId, value: i64, index: &[ExprId]) -> Vec<Linear> {
+    pub(super) fn linear_at(&mut self, var: VarId, value: i64, index: &[ExprId]) -> Vec<Linear> {
         let before = std::mem::replace(&mut self.bindings[var.index()].0, Binding::Const(value));
         let all = index.iter().map(|i| self.linear(*i)).collect();
         self.bindings[var.index()].0 = before;
@@ -106,7 +106,9 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Writes all passes of a loop whose lanes store to places far apart, side by side from pass to pass. `false`, and
     /// nothing is stored, where it is not that.
     pub(super) fn store_transposed(&mut self, var: VarId, values: &Rc<[i64]>, body: &[Stmt]) -> bool {
-        let Some(block) = self.transposable(values, body) else { return false };
+        let Some(block) = self.store_alone(body).filter(|b| self.is_transposable(values, b)) else {
+            return false;
+        };
         let dtype = self.nest.buffers[block.buffer].dtype;
         let lane = lane_of(dtype);
         let (per, n) = (self.per_chunk(lane), block.lanes.len());
@@ -148,7 +150,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// What `f` writes in one pass of the loop that is written out, within the lane loop inside.
-    fn in_pass<R>(
+    pub(super) fn in_pass<R>(
         &mut self,
         var: VarId,
         (values, at): (&Rc<[i64]>, usize),
@@ -171,21 +173,22 @@ impl<B: Ssa> Emitter<'_, B> {
         result
     }
 
+    /// Whether lanes and passes make whole vectors.
+    fn is_transposable(&self, values: &[i64], block: &Block<'_>) -> bool {
+        let element = lane_of(self.nest.buffers[block.buffer].dtype);
+        let per = self.per_chunk(element);
+        let whole = |n: usize| n >= per && n.is_multiple_of(per);
+        self.b.can_transpose(element) && whole(block.lanes.len()) && whole(values.len())
+    }
+
     /// A lane loop alone that ends in its only store, to memory that it does not read.
-    fn transposable<'s>(&self, values: &[i64], body: &'s [Stmt]) -> Option<Block<'s>> {
+    pub(super) fn store_alone<'s>(&self, body: &'s [Stmt]) -> Option<Block<'s>> {
         let [Stmt::Loop { var: lane, lo, hi, step, kind: LoopKind::Lanes, body }] = body else { return None };
         let (Stmt::Store { buffer, index, value }, before) = body.split_last()? else { return None };
         let lanes = self.constant_passes((*lo, *hi, *step))?;
         let place = &self.nest.buffers[*buffer];
-        let element = lane_of(place.dtype);
-        let per = self.per_chunk(element);
         let fits = self.lanes.is_none()
             && place.dtype != DType::Bool
-            && self.b.can_transpose(element)
-            && lanes.len() >= per
-            && lanes.len().is_multiple_of(per)
-            && values.len() >= per
-            && values.len().is_multiple_of(per)
             && matches!(place.space, Space::Global(_) | Space::Local)
             && before.iter().all(|s| matches!(s, Stmt::Let { .. }));
         let reads = |e: ExprId| {

@@ -17,6 +17,8 @@ pub(in super::super) struct Variable(u32);
 pub(in super::super) struct Builder {
     pub(super) f: Function,
     pub(super) isa: Isa,
+    /// Whether there are dot products of bytes.
+    dots: bool,
     current: Block,
     known: HashMap<Inst, Value>,
     /// Loads, with the state of their memory when they were made.
@@ -40,10 +42,11 @@ pub(in super::super) struct Builder {
 
 impl Builder {
     /// Nothing is written yet.
-    pub(super) fn new(isa: Isa) -> Builder {
+    pub(super) fn new(isa: Isa, dots: bool) -> Builder {
         Builder {
             f: Function::default(),
             isa,
+            dots,
             current: Block(0),
             known: HashMap::new(),
             loads: HashMap::new(),
@@ -394,6 +397,12 @@ impl Ssa for Builder {
     }
     fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
         (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))
+    }
+    fn has_dots(&self) -> bool {
+        self.dots
+    }
+    fn dot(&mut self, sum: Value, unsigned: Value, signed: Value) -> Option<Value> {
+        self.dots.then(|| self.inst(Op::Dot, self.f.ty(sum), &[sum, unsigned, signed]))
     }
     fn estimate(&mut self, root: bool, a: Value) -> Option<Value> {
         let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;

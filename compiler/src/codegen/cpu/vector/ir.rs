@@ -40,6 +40,9 @@ pub(super) enum Op {
     Un(Un),
     Bin(Bin),
     Fma,
+    /// To each 32-bit lane of the first operand the products of its four bytes, without sign in the second and with sign in
+    /// the third. AVX-512 VNNI.
+    Dot,
     /// `a < b ? a : b` of floats, as the instruction has it.
     Lesser,
     /// `b < a ? a : b` of floats, as the instruction has it.

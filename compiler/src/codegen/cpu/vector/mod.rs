@@ -19,6 +19,7 @@ mod select;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use rooftile_artifact::CpuTarget;
 use rooftile_artifact::program::Kernel;
+use rooftile_artifact::target::CpuFeatures;
 
 use self::isa::Isa;
 use super::{CodegenError, emit, kernel};
@@ -33,14 +34,15 @@ pub(super) fn is_for(target: &CpuTarget) -> bool {
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
     let isa = check(nest, target)?;
-    let encoded = code(nest, isa)?;
-    kernel::kernel(nest, encoded.bytes, isa.vector_bytes(), isa.features())
+    let (encoded, dots) = code(nest, isa, target)?;
+    let features = CpuFeatures { avx512_vnni: dots, ..isa.features() };
+    kernel::kernel(nest, encoded.bytes, isa.vector_bytes(), features)
 }
 
 /// The nest as machine instructions.
 pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenError> {
     let isa = check(nest, target)?;
-    let encoded = code(nest, isa)?;
+    let (encoded, _) = code(nest, isa, target)?;
     let mut text = String::new();
     let mut formatter = IntelFormatter::new();
     formatter.options_mut().set_space_after_operand_separator(true);
@@ -61,8 +63,12 @@ fn check(nest: &Nest, target: &CpuTarget) -> Result<Isa, CodegenError> {
     Ok(isa)
 }
 
-fn code(nest: &Nest, isa: Isa) -> Result<encode::Encoded, CodegenError> {
-    let builder = emit::write(nest, build::Builder::new(isa));
-    let selected = select::select(builder.finish(), isa);
-    encode::encode(&selected).map_err(|what| kernel::internal(nest, what))
+/// Also whether it has dot products of bytes.
+fn code(nest: &Nest, isa: Isa, target: &CpuTarget) -> Result<(encode::Encoded, bool), CodegenError> {
+    let builder = emit::write(nest, build::Builder::new(isa, target.has_dots()));
+    let function = builder.finish();
+    let dots = function.insts.iter().any(|i| i.op == ir::Op::Dot);
+    let selected = select::select(function, isa);
+    let encoded = encode::encode(&selected).map_err(|what| kernel::internal(nest, what))?;
+    Ok((encoded, dots))
 }

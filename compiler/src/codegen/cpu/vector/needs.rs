@@ -92,7 +92,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
         Op::Un(Un::Sqrt) if vector => vec![args[0]],
         Op::Cmp(_) | Op::CmpBits(_) if f.ty(args[0]).is_vector() => vec![args[1]],
         Op::BlendBits => vec![args[1]],
-        Op::Permute => vec![args[2]],
+        Op::Permute | Op::Dot => vec![args[2]],
         _ => Vec::new(),
     }
 }

@@ -116,11 +116,14 @@ impl Select<'_> {
                 let draft = Draft::new(codes::align_lanes(ty.lane)).def(to, Form::V);
                 self.push(draft.use_(b, Form::V).use_(a, Form::V).imm8(n));
             }
-            Op::Permute => {
-                let (a, numbers) = (self.register(args[0]), self.register(args[1]));
+            Op::Permute | Op::Dot => {
+                let (a, b) = (self.register(args[0]), self.register(args[1]));
                 let to = self.define(v);
-                let draft = Draft::new(codes::permute(ty.lane)).change(to, a, Form::V);
-                let draft = draft.use_(numbers, Form::V);
+                let code = match inst.op {
+                    Op::Permute => codes::permute(ty.lane),
+                    _ => Code::EVEX_Vpdpbusd_zmm_k1z_zmm_zmmm512b32,
+                };
+                let draft = Draft::new(code).change(to, a, Form::V).use_(b, Form::V);
                 let draft = self.last(draft, args[2]);
                 self.push(draft);
             }
