@@ -8,6 +8,7 @@ use super::access::{Accesses, Object, agree_on_axis};
 use super::emit::{Binding, BindingDim, Emitter, machine_type};
 use super::form::{Action, Form, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
+use super::in_place::{self, InPlace};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
 use super::{Allow, bounds, code_size, hoist, mma, partial, scans, stage, storage};
 use crate::diag::{Code, Diagnostic};
@@ -186,6 +187,7 @@ fn lower_copied(
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
     let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
+    let mut phases = phases;
     let group =
         |body: &Vec<Tree>| group_of(&levels, body).max(mma::threads(&form, body, setup.group.subgroup));
     let groups: Vec<i64> = bodies.iter().map(group).collect();
@@ -196,6 +198,12 @@ fn lower_copied(
     }
     let homes = storage::homes(&mut form, &levels, &accesses, (&bodies, &groups), setup.group.shared_bytes)?;
 
+    // The threads of a group share what they load.
+    let in_place = if setup.group.threads == 0 {
+        in_place::find(&mut form, &levels, &accesses, (&mut phases, &homes), views)
+    } else {
+        InPlace::default()
+    };
     let mut b = Builder::new(&form.func.name);
     b.contract(setup.contract);
     for (_, size) in form.func.sizes.iter() {
@@ -205,11 +213,13 @@ fn lower_copied(
         b.add_scalar(&scalar.name, machine_type(scalar.dtype, scalar.span)?);
     }
     let slots = u32::try_from(form.func.tensors.len()).unwrap_or(u32::MAX);
-    let mut emitter = Emitter::new(&form, &levels, &homes, b, Vec::new(), slots);
+    let mut emitter = Emitter::new(&form, &levels, (&homes, &in_place), b, Vec::new(), slots);
     for (n, (_, tensor)) in form.func.tensors.iter().enumerate() {
         let view = views.get(n).and_then(Option::as_ref);
         let binding = bind_tensor(&mut emitter, n, tensor, view)?;
-        if let Some((_, bytes)) = setup.past_caches.iter().find(|(t, _)| t.index() == n) {
+        let revisited = in_place.homes.values().any(|(t, _)| t.index() == n);
+        let past_caches = setup.past_caches.iter().find(|(t, _)| t.index() == n && !revisited);
+        if let Some((_, bytes)) = past_caches {
             emitter.b.store_past_caches(binding.buffer, *bytes);
         }
         emitter.tensors.push(binding);

@@ -23,6 +23,7 @@ mod form;
 mod fuse;
 mod hoist;
 mod host;
+mod in_place;
 mod inline;
 mod kernel;
 mod layout;

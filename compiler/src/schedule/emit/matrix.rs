@@ -89,7 +89,7 @@ impl Emitter<'_> {
         axes: [AxisId; 2],
         span: Span,
     ) -> Result<(BufferId, (usize, usize)), Diagnostic> {
-        let ValueBuffer { parts, dims, space } = self.value_buffer(value)?;
+        let ValueBuffer { parts, dims, space, .. } = self.value_buffer(value)?;
         let whole = |axis: AxisId| {
             let tile = mma::tiles(self.levels, axis).last().copied();
             dims.iter().position(|d| {

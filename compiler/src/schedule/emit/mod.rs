@@ -20,13 +20,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use rooftile_artifact::DType;
 
 pub(super) use self::pairs::MOST_SCANNED;
+pub(super) use self::promote::MOST_HELD;
 pub(super) use self::values::LARGE;
 use crate::diag::{Code, Diagnostic, Span};
-use crate::hir::ir::{AxisId, ExprId, ReduceOp, ValueId};
+use crate::hir::ir::{AxisId, ExprId, ReduceOp, TensorId, ValueId};
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, BinaryOp, BufferId, LoopKind};
 use crate::schedule::form::Form;
 use crate::schedule::fuse::Tree;
+use crate::schedule::in_place::InPlace;
 use crate::schedule::levels::{LevelId, LevelKind, Levels};
 use crate::schedule::storage::{Dim, Home, HomeSpace};
 
@@ -86,6 +88,8 @@ struct ValueBuffer {
     parts: Vec<BufferId>,
     dims: Vec<Dim>,
     space: HomeSpace,
+    /// It is a tensor, whose dimensions are these axes.
+    tensor: Option<(TensorId, Vec<AxisId>)>,
 }
 
 /// Writes a nest.
@@ -100,6 +104,8 @@ pub(crate) struct Emitter<'a> {
     pub(crate) tensors: Vec<Binding>,
     /// Where values live.
     homes: &'a [Option<Home>],
+    /// Sums that are made where they end up.
+    in_place: &'a InPlace,
     axes: Vec<AxisState>,
     level_base: BTreeMap<LevelId, nest::ExprId>,
     counters: BTreeMap<AxisId, nest::ExprId>,
@@ -123,7 +129,7 @@ impl<'a> Emitter<'a> {
     pub(crate) fn new(
         form: &'a Form,
         levels: &'a Levels,
-        homes: &'a [Option<Home>],
+        (homes, in_place): (&'a [Option<Home>], &'a InPlace),
         b: Builder,
         tensors: Vec<Binding>,
         next_slot: u32,
@@ -134,6 +140,7 @@ impl<'a> Emitter<'a> {
             b,
             tensors,
             homes,
+            in_place,
             axes: vec![AxisState::default(); form.func.axes.len()],
             level_base: BTreeMap::new(),
             counters: BTreeMap::new(),

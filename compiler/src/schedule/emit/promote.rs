@@ -3,14 +3,16 @@
 use super::{Emitter, ValueBuffer};
 use crate::diag::Diagnostic;
 use crate::hir::ir::ValueId;
+use crate::nest::ir::{self as nest, BinaryOp};
 use crate::schedule::access::{Object, reads_of};
 use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
+use crate::schedule::in_place::Start;
 use crate::schedule::levels::{LevelId, LevelKind};
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
 /// Most elements of an accumulator in registers: what 32 vectors of 512 bits hold.
-const MOST_HELD: i64 = 512;
+pub(in crate::schedule) const MOST_HELD: i64 = 512;
 
 /// An accumulator that lives in registers during a loop.
 pub(super) struct Promotion {
@@ -56,11 +58,44 @@ impl Emitter<'_> {
             let v = &self.form.func.values[*value];
             let registers = self.make_buffer(&v.name, v.dtype, HomeSpace::Register, dims, v.span)?;
             let promotion = Promotion { value: *value, memory, registers };
-            self.exchange(&promotion, true)?;
             self.buffers.insert(*value, promotion.registers.clone());
+            self.begin_sum(&promotion)?;
             out.push(promotion);
         }
         Ok(out)
+    }
+
+    /// Loads an accumulator, or lets it start, where that is left to the first part of its sum.
+    fn begin_sum(&mut self, p: &Promotion) -> Result<(), Diagnostic> {
+        let Some(Start { set, reduced }) = self.in_place.starts.get(&p.value) else {
+            return self.exchange(p, true);
+        };
+        let mut first = None;
+        for axis in reduced {
+            let open = self.levels.steps(*axis).filter_map(|l| self.level_base.get(&l)).last();
+            let Some(base) = open.copied() else { continue };
+            let lo = self.pure(self.form.func.axes[*axis].lo)?;
+            let begins = self.b.binary(BinaryOp::Eq, base, lo);
+            first = Some(first.map_or(begins, |f| self.b.and(f, begins)));
+        }
+        let blocks = self.blocks_of(p);
+        let then = self.collect(|e| e.over_blocks(&blocks, &mut |e: &mut Self| e.leaf(*set)))?;
+        match first {
+            None => self.out.extend(then),
+            Some(cond) => {
+                let otherwise = self.collect(|e| e.exchange(p, true))?;
+                self.out.push(nest::Stmt::If { cond, then, otherwise });
+            }
+        }
+        Ok(())
+    }
+
+    /// The levels of an accumulator's registers, from the outside in.
+    fn blocks_of(&self, p: &Promotion) -> Vec<LevelId> {
+        let mut blocks: Vec<LevelId> =
+            p.registers.dims.iter().flat_map(|d| self.levels.blocks(d.axis).collect::<Vec<_>>()).collect();
+        blocks.sort_by_key(|l| self.levels.position(*l));
+        blocks
     }
 
     fn touched_elsewhere(&self, value: ValueId, stmt: StmtId, stmts: &[StmtId]) -> bool {
@@ -85,9 +120,7 @@ impl Emitter<'_> {
 
     /// Copies a promoted accumulator between memory and registers, block by block.
     fn exchange(&mut self, p: &Promotion, load: bool) -> Result<(), Diagnostic> {
-        let mut blocks: Vec<LevelId> =
-            p.registers.dims.iter().flat_map(|d| self.levels.blocks(d.axis).collect::<Vec<_>>()).collect();
-        blocks.sort_by_key(|l| self.levels.position(*l));
+        let blocks = self.blocks_of(p);
         self.over_blocks(&blocks, &mut |e: &mut Self| {
             let (from, to) = if load { (&p.memory, &p.registers) } else { (&p.registers, &p.memory) };
             let source = e.value_index(from, None)?;

@@ -166,6 +166,11 @@ impl Emitter<'_> {
         if let Some(found) = self.buffers.get(&value) {
             return Ok(found.clone());
         }
+        if let Some((tensor, axes)) = self.in_place.homes.get(&value) {
+            let parts = vec![self.tensors[tensor.index()].buffer];
+            let tensor = Some((*tensor, axes.clone()));
+            return Ok(ValueBuffer { parts, dims: Vec::new(), space: HomeSpace::Local, tensor });
+        }
         let v = &self.form.func.values[value];
         let (space, dims) = match &self.homes[value.index()] {
             Some(Home::Buffer { space, dims }) => (*space, dims.clone()),
@@ -219,7 +224,7 @@ impl Emitter<'_> {
             }
             parts.push(buffer);
         }
-        Ok(ValueBuffer { parts, dims, space })
+        Ok(ValueBuffer { parts, dims, space, tensor: None })
     }
 
     pub(super) fn value_index(
@@ -227,6 +232,10 @@ impl Emitter<'_> {
         buffer: &ValueBuffer,
         at: Option<&[Option<nest::ExprId>]>,
     ) -> Result<Vec<nest::ExprId>, Diagnostic> {
+        if let Some((tensor, axes)) = &buffer.tensor {
+            let at: Vec<nest::ExprId> = axes.iter().map(|a| self.axis(*a)).collect::<Result<_, _>>()?;
+            return Ok(self.buffer_index(*tensor, &at));
+        }
         let mut parts = Vec::new();
         for dim in &buffer.dims {
             let at = at.and_then(|ix| ix[dim.position]);
