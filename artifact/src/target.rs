@@ -13,7 +13,7 @@ pub struct CpuFeatures {
     pub fma: bool,
     /// Conversion between binary16 and binary32.
     pub f16c: bool,
-    /// 512-bit instructions: F, BW, DQ and VL together.
+    /// 512-bit instructions: F, BW, DQ and VL together, and BMI2, which every processor with them has.
     pub avx512: bool,
     /// Dot products of bf16 pairs.
     pub avx512_bf16: bool,

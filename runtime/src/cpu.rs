@@ -123,7 +123,7 @@ fn detect() -> CpuTarget {
 #[cfg(target_arch = "x86_64")]
 fn features() -> CpuFeatures {
     use std::arch::is_x86_feature_detected as has;
-    let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+    let avx512 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") && has!("bmi2");
     CpuFeatures {
         avx: has!("avx"),
         avx2: has!("avx2"),

@@ -406,6 +406,65 @@ fn lanes_that_lie_far_apart_are_stored_where_they_belong() {
     }
 }
 
+/// `Y[i, p] = (x - y, x)` where `(x, y)` is `X[i, p]`, or `named` `X[i, to[p]]`: `lanes` of them far apart along `i`, with 16
+/// points `p` written out, or side by side along `p`.
+fn records(dtype: DType, lanes: i64, apart: bool, named: bool) -> Nest {
+    let mut b = Builder::new("records");
+    let (zero, sixteen, count, two) = (b.int(0), b.int(16), b.int(lanes), b.int(2));
+    let extents = if apart { [count, sixteen, two] } else { [sixteen, count, two] };
+    let x = b.add_buffer("X", dtype, &extents, Space::Global(0));
+    let to = b.add_buffer("to", DType::I64, &[extents[1]], Space::Global(1));
+    let y = b.add_buffer("Y", dtype, &extents, Space::Global(2));
+    let both = |b: &mut Builder, i: ExprId, p: ExprId| {
+        let from = if named { b.load(to, &[p]) } else { p };
+        let fields = [b.int(0), b.int(1)];
+        let [first, second] = fields.map(|f| b.load(x, &[i, from, f]));
+        let difference = b.sub(first, second);
+        vec![b.store(y, &[i, p, fields[0]], difference), b.store(y, &[i, p, fields[1]], first)]
+    };
+    let (outer, points) = if apart { (LoopKind::Unrolled, "p") } else { (LoopKind::Serial, "i") };
+    let all = b.for_loop(outer, points, (zero, sixteen, 1), |b, o| {
+        vec![b.for_loop(LoopKind::Lanes, "l", (zero, count, 1), |b, l| {
+            if apart { both(b, l, o) } else { both(b, o, l) }
+        })]
+    });
+    b.add_phase(Vec::new(), vec![all]);
+    b.finish()
+}
+
+#[test]
+fn records_of_two_are_taken_apart_and_put_together() {
+    let int = |bits| DType::Int { signed: true, bits };
+    for dtype in [DType::F32, DType::F64, int(16), int(32), int(64)] {
+        for (lanes, apart, named) in [4, 6, 8, 12, 16, 20, 32]
+            .into_iter()
+            .flat_map(|n| [(n, false, false), (n, true, false), (n, true, true)])
+        {
+            let (rows, columns) = if apart { (lanes, 16) } else { (16, lanes) };
+            let shape: Vec<HostExpr> = vec![rows.into(), columns.into(), 2.into()];
+            let buffers = [
+                ("X", dtype, shape.clone(), Mode::In),
+                ("to", DType::I64, vec![columns.into()], Mode::In),
+                ("Y", dtype, shape, Mode::Out),
+            ];
+            let (rows, columns) = (rows as usize, columns as usize);
+            let element = |i: usize| Scalar::Int((i * 37 % 1009) as i64).cast(dtype);
+            let x = HostTensor::from_fn(dtype, &[rows, columns, 2], element).expect("small");
+            let place = |p: usize| if named { (5 * p + 3) % columns } else { p };
+            let to =
+                HostTensor::from_fn(DType::I64, &[columns], |p| Scalar::Int(place(p) as i64)).expect("small");
+            let inputs = [Some(x.clone()), Some(to), None];
+            let out = run(module(records(dtype, lanes, apart, named), &buffers, &[]), &[], &inputs, 1);
+            for (i, p) in (0..rows).flat_map(|i| (0..columns).map(move |p| (i, p))) {
+                let read = |f: usize| x.get((i * columns + place(p)) * 2 + f).as_f64();
+                let wrote = |f: usize| out[2].get((i * columns + p) * 2 + f).as_f64();
+                let case = format!("{dtype}, {lanes} lanes, {apart}, {named}: {i}, {p}");
+                assert_eq!([wrote(0), wrote(1)], [read(0) - read(1), read(0)], "{case}");
+            }
+        }
+    }
+}
+
 #[test]
 fn listings_show_the_kernel() {
     let nest = rooftile_compiler::nest::verify(matmul()).expect("keeps the rules");

@@ -19,6 +19,10 @@ pub fn host_expr(nest: &Nest, e: ExprId) -> Option<HostExpr> {
             Box::new(host_expr(nest, *a)?),
             Box::new(host_expr(nest, *b)?),
         ),
+        ExprKind::Unary(UnaryOp::LeadingZeros, a) => {
+            let DType::Int { bits, .. } = expr.dtype else { return None };
+            leading_zeros(host_expr(nest, *a)?, bits.into())
+        }
         ExprKind::Unary(op, a) => {
             let op = match op {
                 UnaryOp::Neg => HostUnary::Neg,
@@ -40,6 +44,15 @@ pub fn host_expr(nest: &Nest, e: ExprId) -> Option<HostExpr> {
         }
         ExprKind::Var(_) | ExprKind::Load { .. } | ExprKind::Math(..) | ExprKind::Fma(..) => return None,
     })
+}
+
+/// Zero bits above the highest set bit of an integer of so many bits; u64 is seen with its sign, like any value of the host.
+fn leading_zeros(x: HostExpr, bits: i64) -> HostExpr {
+    let is = |op, y: i64| Box::new(HostExpr::binary(op, x.clone(), y.into()));
+    let log = HostExpr::Unary(HostUnary::Ilog2, Box::new(x.clone()));
+    let some = Box::new(HostExpr::binary(HostBinary::Sub, (bits - 1).into(), log));
+    let negative = HostExpr::Select(is(HostBinary::Lt, 0), Box::new(0.into()), some);
+    HostExpr::Select(is(HostBinary::Eq, 0), Box::new(bits.into()), Box::new(negative))
 }
 
 /// Wraps or rounds a value that was computed in i64 or f64.

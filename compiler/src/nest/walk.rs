@@ -130,6 +130,13 @@ impl Nest {
         }
     }
 
+    /// Whether an expression loads from such a buffer.
+    pub fn loads_from(&self, e: ExprId, is: impl Fn(BufferId) -> bool) -> bool {
+        let mut found = false;
+        self.for_each_load(e, &mut BTreeSet::new(), &mut |buffer, _| found |= is(buffer));
+        found
+    }
+
     /// Calls `f` with every load below an expression, but for what was `seen` before.
     pub fn for_each_load(
         &self,

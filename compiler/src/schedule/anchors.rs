@@ -7,7 +7,8 @@ use rooftile_artifact::{HostExpr, Target};
 
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
-use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage, time};
+use super::verbs::FUNCTIONS;
+use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage, table, time};
 use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
@@ -29,6 +30,8 @@ pub struct Anchors {
     pub tensors: Vec<TensorAnchor>,
     /// Values and tensors that are sums of products.
     pub products: Vec<String>,
+    /// Functions whose values can be read from tables.
+    pub functions: Vec<String>,
     /// Counters of repeats of which several steps can be taken at once.
     pub repeats: Vec<String>,
 }
@@ -113,7 +116,14 @@ impl Anchors {
     pub fn on(self, target: &Target) -> Anchors {
         let gpu = target.gpu();
         let repeats = if gpu.is_some() { Vec::new() } else { self.repeats };
-        Anchors { gpu: gpu.is_some(), matrices: gpu.is_some_and(|t| !t.matrices.is_empty()), repeats, ..self }
+        let functions = if gpu.is_some() { Vec::new() } else { self.functions };
+        Anchors {
+            gpu: gpu.is_some(),
+            functions,
+            matrices: gpu.is_some_and(|t| !t.matrices.is_empty()),
+            repeats,
+            ..self
+        }
     }
 }
 
@@ -204,6 +214,11 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
         out.values.push(ValueAnchor { name: v.name.clone(), again });
     }
     add(&mut out.products, mma::names(form));
+    let functions = table::Calls::of(&mut form.clone(), None).functions();
+    add(
+        &mut out.functions,
+        functions.into_iter().filter(|f| FUNCTIONS.contains(f)).map(str::to_owned).collect(),
+    );
     for (id, t) in func.tensors.iter() {
         let scattered = split::privatize(&mut form.clone(), id, 2, ALL).is_ok();
         let atomic = updated.contains(&id);

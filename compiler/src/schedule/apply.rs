@@ -10,7 +10,7 @@ use super::kernel::{GroupLimits, Setup, contracts};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
-use super::{atomic, bounds, inline, mma};
+use super::{atomic, bounds, inline, mma, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
 use crate::schedule::plan::{
@@ -285,6 +285,12 @@ impl Apply<'_> {
                 // Nothing tells the code of a GPU to do so.
                 if let (Some(tensor), Some(cpu)) = (self.tensor(name), self.target.cpu()) {
                     self.setup.past_caches.push((tensor, i64::try_from(cpu.past_caches).unwrap_or(i64::MAX)));
+                }
+            }
+            Verb::Table(function) if self.target.cpu().is_some() => {
+                for axis in table::tables(self.form, function) {
+                    self.setup.specs.resize(self.form.func.axes.len(), AxisSpec::default());
+                    self.setup.specs[axis.index()].lanes = i64::try_from(self.setup.vector_lanes).ok();
                 }
             }
             Verb::Recompute(value) => inline::recompute(self.form, value)?,

@@ -13,7 +13,7 @@ use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::{Allow, bounds, default_gpu, split};
+use super::{Allow, bounds, default_gpu, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
@@ -91,7 +91,9 @@ fn propose(
     let mut specs = fold_specs(form);
     let mut setup = Wishes::default();
     let model = Model::new(form, allow);
-    let chosen = if lanes { model.lanes() } else { BTreeSet::new() };
+    let mut chosen = if lanes { model.lanes() } else { BTreeSet::new() };
+    let line = if lanes { model.line(&chosen) } else { None };
+    chosen.extend(line);
     let unroll = rows.is_some();
     let most = rows.unwrap_or(1);
     let contraction = if most > 1 { model.contraction(&chosen) } else { None };
@@ -100,6 +102,11 @@ fn propose(
     }
     if unroll {
         model.write_out(&chosen, &mut specs);
+    }
+    if let (true, Some(line)) = (unroll && target.vector_bytes >= 32, line) {
+        for (axis, element) in model.across(line) {
+            specs[axis.index()].unroll = i64::try_from(target.vector_bytes / element).ok();
+        }
     }
     if let (true, Some(t)) = (unroll && target.vector_bytes >= 32, model.transposition(&chosen)) {
         // Vectors along what is read, transposed in registers; a line of what is written at once.
@@ -123,6 +130,9 @@ fn propose(
         }
     }
     setup.specs = specs;
+    let calls = table::Calls::of(&mut form.clone(), None);
+    let is_long = |a| bounds::extent(form, a).is_none_or(|n| n > SMALL);
+    setup.tables = calls.repeated(form, is_long).into_iter().map(str::to_owned).collect();
     if target.vector_bytes >= 32 {
         setup.past_caches = model.written_once(&chosen);
     }
@@ -310,7 +320,7 @@ impl<'a> Model<'a> {
         Model { form, bounding, allow }
     }
 
-    fn blockable(&self, axis: AxisId) -> bool {
+    pub(super) fn blockable(&self, axis: AxisId) -> bool {
         self.form.is_dimension(axis) && !self.bounding.contains(&axis)
     }
 
@@ -411,7 +421,7 @@ impl<'a> Model<'a> {
     }
 
     /// The axis along which elements lie side by side.
-    fn along(&self, index: &[ExprId]) -> Option<AxisId> {
+    pub(super) fn along(&self, index: &[ExprId]) -> Option<AxisId> {
         match self.form.func.exprs[*index.last()?].kind {
             ExprKind::Axis(a) => Some(a),
             _ => None,

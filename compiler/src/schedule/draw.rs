@@ -90,6 +90,7 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             let place = if pick(2) == 0 { Place::Reg } else { near(anchors, pick) };
             Verb::Keep { value: v.name, place }
         }
+        11 if !anchors.functions.is_empty() && pick(2) == 0 => Verb::Table(one_of(&anchors.functions, pick)?),
         11 => {
             let lets: Vec<&ValueAnchor> = anchors.values.iter().filter(|v| v.again).collect();
             Verb::Recompute(one_of(&lets, pick)?.name.clone())
@@ -280,7 +281,7 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scan { target: x, .. }, Verb::Scan { target: y, .. })
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
-        (Verb::Mma(x), Verb::Mma(y)) => x == y,
+        (Verb::Mma(x), Verb::Mma(y)) | (Verb::Table(x), Verb::Table(y)) => x == y,
         (Verb::TimeTile { axis: x, .. }, Verb::TimeTile { axis: y, .. }) => x == y,
         (Verb::Order(_), Verb::Order(_))
         | (Verb::Warps(_), Verb::Warps(_))

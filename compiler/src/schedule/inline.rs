@@ -69,7 +69,8 @@ pub(crate) fn recompute(form: &mut Form, name: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-fn single_set(form: &Form, v: ValueId) -> Option<(StmtId, ExprId)> {
+/// The statement that sets a value, and to what, where it is the only one that writes it.
+pub(super) fn single_set(form: &Form, v: ValueId) -> Option<(StmtId, ExprId)> {
     let mut found = None;
     for (id, s) in form.stmts.iter() {
         let also = matches!(&s.action, Action::Best { at, .. } if *at == v)

@@ -29,6 +29,7 @@ mod kernel;
 mod layout;
 mod leaf;
 mod levels;
+mod lines;
 mod merge;
 mod mma;
 mod normal;
@@ -41,6 +42,7 @@ mod scans;
 mod split;
 mod stage;
 mod storage;
+mod table;
 mod time;
 pub mod verbs;
 

@@ -589,6 +589,11 @@ impl<'a> Args<'a> {
                 };
                 Verb::Math { function, ulp }
             }
+            "table" => {
+                let function = self.anchor(Anchor::Function)?;
+                self.foreign(&["in"]);
+                Verb::Table(function)
+            }
             "time_tile" => {
                 const STYLES: [(&str, TimeStyle); 2] =
                     [("overlapped", TimeStyle::Overlapped), ("trapezoid", TimeStyle::Trapezoid)];
@@ -783,6 +788,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::FuseOnline(value) => ("fuse_online", vec![positional(value)]),
         Verb::Specialize(size) => ("specialize", vec![positional(size)]),
         Verb::Math { function, ulp } => ("math", vec![positional(function), named("ulp", amount(ulp))]),
+        Verb::Table(function) => ("table", vec![positional(function)]),
         Verb::TimeTile { axis, steps, style } => {
             let style = match style {
                 TimeStyle::Overlapped => "overlapped",

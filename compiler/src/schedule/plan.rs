@@ -223,6 +223,8 @@ pub enum Verb {
         /// Error accepted, in units in the last place.
         ulp: Amount,
     },
+    /// `table(cis)`: calls whose operands are counters and axes are made once for all values, and read from memory.
+    Table(String),
     /// `time_tile(t, n, style = overlapped)`: `n` steps of a repeat at once, block by block.
     TimeTile {
         /// The counter of the repeat.

@@ -23,6 +23,8 @@ pub(crate) struct Wishes {
     pub(crate) again: Vec<String>,
     /// Sums for the matrix units.
     pub(crate) products: Vec<String>,
+    /// Functions whose values are read from tables.
+    pub(crate) tables: Vec<String>,
     /// Work in parts.
     pub(crate) parts: Option<Verb>,
     /// For a GPU: axes that are shared out go to its groups.
@@ -86,6 +88,7 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     let past = wishes.past_caches.iter().map(|t| Verb::Nontemporal(form.func.tensors[*t].name.clone()));
     verbs.extend(past);
     verbs.extend(wishes.again.into_iter().map(Verb::Recompute));
+    verbs.extend(wishes.tables.into_iter().map(Verb::Table));
     verbs.extend(wishes.parts);
     Plan { verbs }
 }

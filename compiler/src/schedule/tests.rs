@@ -4,6 +4,7 @@ mod atomic;
 mod mma;
 mod pairs;
 mod scans;
+mod tables;
 mod time;
 
 use std::collections::BTreeMap;

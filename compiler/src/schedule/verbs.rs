@@ -125,7 +125,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
         verb("nontemporal", "nontemporal(C)", First(Tensor), Everywhere),
         verb("prefetch", "prefetch(A, n)", First(Tensor), NotYet),
-        verb("table", "table(f)", First(Function), NotYet),
+        verb("table", "table(f)", First(Function), Cpu),
         verb("fuse_stages", "fuse_stages(s, radix)", First(Axis), NotYet),
         verb("exchange", "exchange(a, via = shuffle or shared, pad = n)", First(Value), GpuNotYet),
         verb("convert", "convert(w, at = reg or local, via = shift or lut)", First(Value), NotYet),
@@ -138,7 +138,7 @@ pub const VERBS: &[VerbInfo] = {
 /// Functions that `math` and `table` may name.
 pub const FUNCTIONS: &[&str] = &[
     "sqrt", "rsqrt", "exp", "exp2", "log", "log2", "log1p", "expm1", "sin", "cos", "tan", "tanh", "sigmoid",
-    "erf", "erfc", "pow", "cis", "div",
+    "erf", "erfc", "pow", "cis", "bitrev", "div",
 ];
 
 /// The verb of that name.

@@ -32,7 +32,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Graph => (22, ""),
         Verb::Nontemporal(tensor) => (23, tensor),
         Verb::TimeTile { axis, .. } => (24, axis),
-        Verb::Other { text, .. } => (25, text),
+        Verb::Table(function) => (25, function),
+        Verb::Other { text, .. } => (26, text),
     }
 }
 

@@ -188,6 +188,17 @@ pub(super) struct At<V> {
     pub(super) region: Region,
 }
 
+/// Lanes that lie some elements apart, in memory that is there as a whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stretch {
+    /// From one lane to the next.
+    pub(super) step: usize,
+    /// The first lane.
+    pub(super) first: usize,
+    /// Elements that may be touched.
+    pub(super) len: usize,
+}
+
 /// A function that is being written. Truth values of scalars are `I8`, 0 or 1; those of vectors are integer lanes, all
 /// bits set or none.
 pub(super) trait Ssa {
@@ -365,13 +376,39 @@ pub(super) trait Ssa {
     fn load(&mut self, ty: Ty, at: At<Self::Value>) -> Self::Value;
     /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched. The other lanes are anything.
     fn load_part(&mut self, ty: Ty, n: usize, at: At<Self::Value>) -> Self::Value;
-    /// The first `n` lanes of a vector, `step` elements apart; nothing before the first or past the last is touched. The
-    /// other lanes are anything. `None` where nothing is better than lane by lane.
+    /// Whether [`Ssa::interleave`] is better than lane by lane for such lanes.
+    fn can_interleave(&self, _lane: Lane) -> bool {
+        false
+    }
+    /// The lanes of two vectors in turn, as two vectors.
+    fn interleave(&mut self, a: Self::Value, b: Self::Value) -> [Self::Value; 2] {
+        let per = usize::from(self.ty(a).count);
+        [0, per / 2].map(|from| {
+            let lanes: Vec<Self::Value> = (2 * from..2 * from + per)
+                .map(|l| self.extract(if l % 2 == 0 { a } else { b }, l / 2))
+                .collect();
+            self.build(&lanes)
+        })
+    }
+    /// Of two vectors the lanes with even numbers, or with `odd` 1 the others; as good as [`Ssa::interleave`].
+    fn every_other(&mut self, [a, b]: [Self::Value; 2], odd: usize) -> Self::Value {
+        let per = usize::from(self.ty(a).count);
+        let of = |l: usize| (if l < per { a } else { b }, l % per);
+        let lanes: Vec<Self::Value> = (0..per)
+            .map(|l| {
+                let (v, l) = of(2 * l + odd);
+                self.extract(v, l)
+            })
+            .collect();
+        self.build(&lanes)
+    }
+    /// The first `n` lanes of a vector, from a stretch of memory that begins at an address. The other lanes are anything.
+    /// `None` where nothing is better than lane by lane.
     fn load_strided(
         &mut self,
         _ty: Ty,
         _n: usize,
-        _step: usize,
+        _stretch: Stretch,
         _at: At<Self::Value>,
     ) -> Option<Self::Value> {
         None

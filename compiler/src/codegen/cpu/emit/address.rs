@@ -23,6 +23,10 @@ pub(super) struct Linear {
 }
 
 impl Linear {
+    pub(super) fn number(constant: i64) -> Linear {
+        Linear { constant, ..Linear::default() }
+    }
+
     fn scaled(mut self, factor: i64) -> Linear {
         self.constant = self.constant.wrapping_mul(factor);
         self.lane = self.lane.wrapping_mul(factor);

@@ -2,12 +2,12 @@
 
 use rooftile_artifact::DType;
 
-use super::super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
+use super::super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Stretch, Ty};
 use super::Emitter;
-use super::address::{LaneStep, Place};
+use super::address::{LaneStep, Linear, Place};
 use super::lanes::{Lanes, Val, lane_of, scalar_of};
 use super::scope::{Dep, Life};
-use crate::nest::ir::{BufferId, ExprId, Space};
+use crate::nest::ir::{Buffer, BufferId, ExprId, Space, Stmt};
 
 /// A strided access, lane after lane.
 pub(super) struct Walk<V> {
@@ -51,12 +51,17 @@ impl<B: Ssa> Emitter<'_, B> {
             }
             Place::Strided { base, displacement, step: LaneStep::Const(step) }
                 if let Some(lanes) =
-                    self.load_strided(dtype, n, step, self.at(buffer, base, displacement)) =>
+                    self.load_strided((buffer, index), n, step, self.at(buffer, base, displacement)) =>
             {
                 Val::Lanes(self.loaded(lanes, dtype))
             }
             Place::Strided { base, displacement, step }
                 if let Some(lanes) = self.load_transposed(buffer, index, n, (base, displacement, step)) =>
+            {
+                Val::Lanes(lanes)
+            }
+            Place::Strided { base, displacement, step }
+                if let Some(lanes) = self.load_records((buffer, index), n, (base, displacement, step)) =>
             {
                 Val::Lanes(lanes)
             }
@@ -136,22 +141,117 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Elements a few apart, `step` bytes; `None` where they are loaded one by one.
     fn load_strided(
         &mut self,
-        dtype: DType,
+        (buffer, index): (BufferId, &[ExprId]),
         n: usize,
         step: i64,
         at: At<B::Value>,
     ) -> Option<Lanes<B::Value>> {
-        let ty = self.vector_of(lane_of(dtype));
+        let ty = self.vector_of(lane_of(self.nest.buffers[buffer].dtype));
         let (per, size) = (self.per_chunk(ty.lane), ty.lane.bytes());
         let step = usize::try_from(step).ok().filter(|s| s.is_multiple_of(size))? / size;
+        // Of records that lie side by side all may be touched; other fields of them are often loaded too.
+        let record = self.field(buffer, index).filter(|(_, fields)| *fields == step);
+        let first = record.map_or(0, |(field, _)| field);
         let chunks: Option<_> = (0..n.div_ceil(per))
             .map(|c| {
-                let displacement = i32::try_from((c * per * size).checked_mul(step)?).ok()?;
-                let displacement = at.displacement.checked_add(displacement)?;
-                self.b.load_strided(ty, (n - c * per).min(per), step, At { displacement, ..at })
+                let displacement = i32::try_from((c * per * step).checked_sub(first)?.checked_mul(size)?);
+                let displacement = at.displacement.checked_add(displacement.ok()?)?;
+                let n = (n - c * per).min(per);
+                let len = if record.is_some() { n * step } else { (n - 1) * step + 1 };
+                self.b.load_strided(ty, n, Stretch { step, first, len }, At { displacement, ..at })
             })
             .collect();
         Some(Lanes { ty: ty.lane, chunks: chunks? })
+    }
+
+    /// One field of records of two that lie far apart: each is loaded whole, since the other field is mostly wanted too.
+    fn load_records(
+        &mut self,
+        (buffer, index): (BufferId, &[ExprId]),
+        n: usize,
+        (base, displacement, step): (B::Value, i32, LaneStep<B::Value>),
+    ) -> Option<Lanes<B::Value>> {
+        let lane = lane_of(self.nest.buffers[buffer].dtype);
+        let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
+        let (field, 2) = self.field(buffer, index)? else { return None };
+        if lane.bytes() != 4 || !self.b.can_interleave(lane) || !n.is_multiple_of(per) {
+            return None;
+        }
+        let offset = i64::from(displacement) - (field * lane.bytes()) as i64;
+        let mut walk = Walk { base, offset, step };
+        let records: Vec<B::Value> = (0..n)
+            .map(|l| {
+                let at = self.walk(buffer, &mut walk, l);
+                self.b.load(Ty::scalar(Lane::F64), at)
+            })
+            .collect();
+        let vectors: Vec<B::Value> = records
+            .chunks(per / 2)
+            .map(|records| {
+                let vector = self.b.build(records);
+                self.b.bitcast(ty, vector)
+            })
+            .collect();
+        let chunks = vectors.chunks(2).map(|v| self.b.every_other([v[0], v[1]], field)).collect();
+        Some(Lanes { ty: lane, chunks })
+    }
+
+    /// Which of how many fields of a record an access is of: the last index is a number, and the last extent.
+    pub(super) fn field(&self, buffer: BufferId, index: &[ExprId]) -> Option<(usize, usize)> {
+        let (&last, &extent) = (index.last()?, self.nest.buffers[buffer].shape.last()?);
+        let (at, fields) = (self.linear(last), self.nest.const_int(extent)?);
+        let number = at.terms.is_empty() && at.lane == 0 && (0..fields).contains(&at.constant);
+        number.then_some((usize::try_from(at.constant).ok()?, usize::try_from(fields).ok()?))
+    }
+
+    /// Two neighbouring elements of each lane that two stores write one after the other, where the lanes lie side by side.
+    /// `false`, and nothing is stored, where it is not that.
+    pub(super) fn store_pair(&mut self, first: &Stmt, second: &Stmt) -> bool {
+        let (
+            Stmt::Store { buffer, index, value },
+            Stmt::Store { buffer: same, index: next, value: next_value },
+        ) = (first, second)
+        else {
+            return false;
+        };
+        let Buffer { dtype, space, .. } = self.nest.buffers[*buffer];
+        let (lane, Some(n)) = (lane_of(dtype), self.lane_count()) else { return false };
+        let (Some((at, all)), Some((b, others))) = (index.split_last(), next.split_last()) else {
+            return false;
+        };
+        let in_memory = matches!(space, Space::Global(_) | Space::Local);
+        if buffer != same
+            || all != others
+            || !in_memory
+            || dtype == DType::Bool
+            || !self.b.can_interleave(lane)
+        {
+            return false;
+        }
+        let neighbours = self.linear(*b) == self.linear(*at).plus(&Linear::number(1), 1);
+        if !neighbours || self.nest.loads_from(*next_value, |b| self.nest.buffers[b].space == space) {
+            return false;
+        }
+        let Place::Strided { base, displacement, step: LaneStep::Const(step) } = self.place(*buffer, index).0
+        else {
+            return false;
+        };
+        if step != 2 * lane.bytes() as i64 {
+            return false;
+        }
+        let [a, b] = [*value, *next_value].map(|value| {
+            let v = self.eval(value);
+            self.per_lane(&v, dtype, lane, n)
+        });
+        let mut chunks: Vec<B::Value> = Vec::with_capacity(2 * a.chunks.len());
+        for (a, b) in a.chunks.iter().zip(b.chunks.iter()) {
+            chunks.extend(self.b.interleave(*a, *b));
+        }
+        chunks.truncate((2 * n).div_ceil(self.per_chunk(lane)));
+        let pairs = Lanes { ty: lane, chunks: chunks.into() };
+        self.store_side_by_side(*buffer, &pairs, 2 * n, (base, displacement));
+        self.scopes.memory_written();
+        true
     }
 
     /// Stores an element, or one per lane, to a buffer in memory.
@@ -176,16 +276,7 @@ impl<B: Ssa> Emitter<'_, B> {
             {
                 let lanes = self.per_lane(value, dtype, lane, n);
                 let lanes = self.bytes_of(lanes, dtype);
-                let at = self.at(buffer, base, displacement);
-                match self.small[buffer.index()] {
-                    Some(small) if n % self.per_chunk(lane) == 0 => {
-                        let ty = self.vector_of(lane);
-                        let chunks = lanes.chunks.iter().enumerate();
-                        let stores: Vec<_> = chunks.map(|(c, v)| (*v, chunk_at(at, ty, c))).collect();
-                        self.store_past_caches(&stores, at, small);
-                    }
-                    _ => self.store_lanes(&lanes, n, at),
-                }
+                self.store_side_by_side(buffer, &lanes, n, (base, displacement));
             }
             Place::Strided { base, displacement, step } => {
                 let mut walk = Walk { base, offset: displacement.into(), step };
@@ -211,6 +302,26 @@ impl<B: Ssa> Emitter<'_, B> {
             return lanes;
         }
         self.map1(&lanes, Lane::I8, |e, v| e.op_const(Bin::And, v, 1))
+    }
+
+    /// Neighbouring elements, past the caches where the buffer is for that.
+    fn store_side_by_side(
+        &mut self,
+        buffer: BufferId,
+        lanes: &Lanes<B::Value>,
+        n: usize,
+        (base, displacement): (B::Value, i32),
+    ) {
+        let at = self.at(buffer, base, displacement);
+        match self.small[buffer.index()] {
+            Some(small) if n.is_multiple_of(self.per_chunk(lanes.ty)) => {
+                let ty = self.vector_of(lanes.ty);
+                let chunks = lanes.chunks.iter().enumerate();
+                let stores: Vec<_> = chunks.map(|(c, v)| (*v, chunk_at(at, ty, c))).collect();
+                self.store_past_caches(&stores, at, small);
+            }
+            _ => self.store_lanes(lanes, n, at),
+        }
     }
 
     /// Neighbouring elements, of which only the first `n` are touched.

@@ -13,9 +13,16 @@ use crate::nest::walk::for_each_stmt;
 
 impl<B: Ssa> Emitter<'_, B> {
     pub(super) fn block(&mut self, block: &[Stmt]) {
-        for stmt in block {
+        let mut rest = block;
+        while let [stmt, after @ ..] = rest {
             self.scopes.next_statement();
-            self.stmt(stmt);
+            rest = match after {
+                [next, after @ ..] if self.store_pair(stmt, next) => after,
+                _ => {
+                    self.stmt(stmt);
+                    after
+                }
+            };
         }
     }
 

@@ -5,6 +5,8 @@
 //! unrolled u of 8 { lanes l of 8 { Y[l, u] = x } }  =>  x of each u; transposed; lane by lane 8 elements at once
 //! unrolled u of 8 { lanes l of 8 { .. X[l, u] .. } }  =>  8 elements of each lane; transposed; the vector of each u
 //! ```
+//!
+//! Points that are records of a few fields, as complex numbers are, are so many elements each: `Y[l, u, 0] = x; Y[l, u, 1] = y`.
 
 use std::rc::Rc;
 
@@ -39,7 +41,8 @@ pub(super) struct Block<'s> {
     pub(super) before: &'s [Stmt],
     pub(super) buffer: BufferId,
     pub(super) index: &'s [ExprId],
-    pub(super) value: ExprId,
+    /// Of each field.
+    pub(super) values: Vec<ExprId>,
 }
 
 impl<B: Ssa> Emitter<'_, B> {
@@ -64,10 +67,16 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
         let (controls, passes) = (self.scopes.controls(), self.passes_around.clone());
-        let whole =
-            |p: &&Pass| n.is_multiple_of(per) && p.values.len().is_multiple_of(per) && p.controls == controls;
-        let pass = passes.iter().rev().filter(whole).find(|p| self.is_beside(p, index))?;
-        let (row, (base, displacement, step)) = (pass.at % per, place);
+        let record =
+            self.field(buffer, index).filter(|(_, fields)| per.is_multiple_of(*fields) && index.len() > 1);
+        let (field, fields) = record.unwrap_or((0, 1));
+        let points = per / fields;
+        let whole = |p: &&Pass| {
+            n.is_multiple_of(per) && p.values.len().is_multiple_of(points) && p.controls == controls
+        };
+        let moved = &index[..index.len() - usize::from(record.is_some())];
+        let pass = passes.iter().rev().filter(whole).find(|p| self.is_beside(p, moved))?;
+        let (row, (base, displacement, step)) = (pass.at % points * fields + field, place);
         let offset = i64::from(displacement) - (row * lane.bytes()) as i64;
         let mut walk = Walk { base, offset, step };
         let rows: Vec<B::Value> = (0..n)
@@ -112,25 +121,30 @@ impl<B: Ssa> Emitter<'_, B> {
         let dtype = self.nest.buffers[block.buffer].dtype;
         let lane = lane_of(dtype);
         let (per, n) = (self.per_chunk(lane), block.lanes.len());
-        let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len());
+        let fields = block.values.len();
+        let moved = &block.index[..block.index.len() - usize::from(fields > 1)];
+        let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len() * fields);
         for at in 0..values.len() {
             let row = self.in_pass(var, (values, at), &block, |e| {
                 // What the index is made of must be bound before it is looked at.
                 e.block(block.before);
                 let pass = e.passes_around.last().cloned();
-                if at == 0 && !pass.is_some_and(|p| e.is_beside(&p, block.index)) {
+                if at == 0 && !pass.is_some_and(|p| e.is_beside(&p, moved)) {
                     return None;
                 }
-                let v = e.eval(block.value);
-                Some(e.per_lane(&v, dtype, lane, n))
+                let values = block.values.iter().map(|value| {
+                    let v = e.eval(*value);
+                    e.per_lane(&v, dtype, lane, n)
+                });
+                Some(values.collect::<Vec<_>>())
             });
             match row {
-                Some(row) => rows.push(row),
+                Some(row) => rows.extend(row),
                 None => return false,
             }
         }
         for (group, rows) in rows.chunks(per).enumerate() {
-            self.in_pass(var, (values, group * per), &block, |e| {
+            self.in_pass(var, (values, group * per / fields), &block, |e| {
                 let Place::Strided { base, displacement, step } = e.place(block.buffer, block.index).0 else {
                     return;
                 };
@@ -176,34 +190,46 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Whether lanes and passes make whole vectors.
     fn is_transposable(&self, values: &[i64], block: &Block<'_>) -> bool {
         let element = lane_of(self.nest.buffers[block.buffer].dtype);
-        let per = self.per_chunk(element);
+        let (per, fields) = (self.per_chunk(element), block.values.len());
         let whole = |n: usize| n >= per && n.is_multiple_of(per);
-        self.b.can_transpose(element) && whole(block.lanes.len()) && whole(values.len())
+        self.b.can_transpose(element)
+            && whole(block.lanes.len())
+            && per.is_multiple_of(fields)
+            && (fields == 1 || block.index.len() > 1)
+            && whole(values.len() * fields)
     }
 
-    /// A lane loop alone that ends in its only store, to memory that it does not read.
+    /// A lane loop alone that ends in its only store, or in those of all fields of a record, to memory that it does not
+    /// read.
     pub(super) fn store_alone<'s>(&self, body: &'s [Stmt]) -> Option<Block<'s>> {
         let [Stmt::Loop { var: lane, lo, hi, step, kind: LoopKind::Lanes, body }] = body else { return None };
-        let (Stmt::Store { buffer, index, value }, before) = body.split_last()? else { return None };
+        let is_store = |s: &&Stmt| matches!(s, Stmt::Store { .. });
+        let (before, stores) = body.split_at(body.len() - body.iter().rev().take_while(is_store).count());
+        let Stmt::Store { buffer, index, .. } = stores.first()? else { return None };
+        let fields = stores.len();
+        let mut stored = Vec::with_capacity(fields);
+        for (n, store) in stores.iter().enumerate() {
+            let Stmt::Store { buffer: same, index: at, value } = store else { return None };
+            let record = fields == 1 || self.field(*same, at) == Some((n, fields));
+            let (leading, first) = (at.len().checked_sub(1)?, index.len().checked_sub(1)?);
+            if same != buffer || !record || (fields > 1 && at[..leading] != index[..first]) {
+                return None;
+            }
+            stored.push(*value);
+        }
         let lanes = self.constant_passes((*lo, *hi, *step))?;
         let place = &self.nest.buffers[*buffer];
         let fits = self.lanes.is_none()
             && place.dtype != DType::Bool
             && matches!(place.space, Space::Global(_) | Space::Local)
             && before.iter().all(|s| matches!(s, Stmt::Let { .. }));
-        let reads = |e: ExprId| {
-            let (mut found, mut seen) = (false, std::collections::BTreeSet::new());
-            self.nest.for_each_load(e, &mut seen, &mut |b, _| {
-                found |= self.nest.buffers[b].space == place.space;
-            });
-            found
-        };
+        let reads = |e: ExprId| self.nest.loads_from(e, |b| self.nest.buffers[b].space == place.space);
         let lets = before.iter().filter_map(|s| match s {
             Stmt::Let { value, .. } => Some(*value),
             _ => None,
         });
-        let apart = !lets.chain([*value]).chain(index.iter().copied()).any(reads);
-        (fits && apart).then(|| Block { lane: *lane, lanes, before, buffer: *buffer, index, value: *value })
+        let apart = !lets.chain(stored.iter().copied()).chain(index.iter().copied()).any(reads);
+        (fits && apart).then(|| Block { lane: *lane, lanes, before, buffer: *buffer, index, values: stored })
     }
 
     /// Whole vectors, `step` bytes apart: past the caches where the buffer is for that.

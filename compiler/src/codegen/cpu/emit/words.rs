@@ -21,7 +21,7 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Writes all passes of a loop whose lanes store parts of their words. `false`, and nothing is stored, where it is not
     /// that.
     pub(super) fn store_words(&mut self, var: VarId, values: &Rc<[i64]>, body: &[Stmt]) -> bool {
-        let Some(block) = self.store_alone(body) else { return false };
+        let Some(block) = self.store_alone(body).filter(|b| b.values.len() == 1) else { return false };
         let lane = lane_of(self.nest.buffers[block.buffer].dtype);
         let parts = WORD / lane.bytes();
         if parts < 2 || values.is_empty() || !values.len().is_multiple_of(parts) || block.lanes.len() < 2 {
@@ -58,7 +58,7 @@ impl<B: Ssa> Emitter<'_, B> {
                 if part == 0 && !e.is_word_apart(block) {
                     return None;
                 }
-                let v = e.eval(block.value);
+                let v = e.eval(block.values[0]);
                 Some(e.per_lane(&v, dtype, lane, n))
             })?;
             let wide = self.resize(&row, Lane::I32, false, n);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rooftile_artifact::scalar::wrap;
 
-use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
+use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Stretch, Ty, Un};
 use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
 use super::isa::Isa;
 
@@ -598,8 +598,17 @@ impl Ssa for Builder {
     fn load_part(&mut self, ty: Ty, n: usize, at: At<Value>) -> Value {
         self.write_load_part(ty, n, at)
     }
-    fn load_strided(&mut self, ty: Ty, n: usize, step: usize, at: At<Value>) -> Option<Value> {
-        self.write_load_strided(ty, n, step, at)
+    fn can_interleave(&self, lane: Lane) -> bool {
+        lane.bytes() >= 4
+    }
+    fn interleave(&mut self, a: Value, b: Value) -> [Value; 2] {
+        self.write_interleave(a, b)
+    }
+    fn every_other(&mut self, vectors: [Value; 2], odd: usize) -> Value {
+        self.write_every_other(vectors, odd)
+    }
+    fn load_strided(&mut self, ty: Ty, n: usize, stretch: Stretch, at: At<Value>) -> Option<Value> {
+        self.write_load_strided(ty, n, stretch, at)
     }
     fn store(&mut self, v: Value, at: At<Value>) {
         let At { base, displacement, region } = at;

@@ -162,6 +162,19 @@ pub(super) fn general_shift(op: Bin, wide: bool) -> (Code, Code) {
     }
 }
 
+/// A shift by a count in any register: BMI2.
+pub(super) fn general_shift_by(op: Bin, wide: bool) -> Code {
+    use Code as C;
+    match (op, wide) {
+        (Bin::Shl, false) => C::VEX_Shlx_r32_rm32_r32,
+        (Bin::Shl, true) => C::VEX_Shlx_r64_rm64_r64,
+        (Bin::SShr, false) => C::VEX_Sarx_r32_rm32_r32,
+        (Bin::SShr, true) => C::VEX_Sarx_r64_rm64_r64,
+        (_, false) => C::VEX_Shrx_r32_rm32_r32,
+        (_, true) => C::VEX_Shrx_r64_rm64_r64,
+    }
+}
+
 /// The forms of `Fma`: the sum in the first operand (231), a factor there and the sum last (213), a factor there and a
 /// factor last (132).
 pub(super) fn fma(ty: Ty) -> [Code; 3] {

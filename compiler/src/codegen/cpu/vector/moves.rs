@@ -1,6 +1,6 @@
 //! What moves lanes: within vectors, between them, and parts of them to and from memory.
 
-use super::super::ssa::{At, Bin, Lane, Ssa, Ty};
+use super::super::ssa::{At, Bin, Lane, Ssa, Stretch, Ty};
 use super::build::Builder;
 use super::ir::{Op, Value};
 use super::isa::Isa;
@@ -214,34 +214,61 @@ impl Builder {
         vector
     }
 
-    /// All that lies between the first lane and the last, and of that the lanes.
+    /// The lanes of two vectors in turn.
+    pub(super) fn write_interleave(&mut self, a: Value, b: Value) -> [Value; 2] {
+        let ty = self.f.ty(a);
+        if self.isa == Isa::Avx512 {
+            let per = usize::from(ty.count);
+            return [0, per / 2].map(|from| {
+                let numbers = self.lane_numbers(ty, |l| from + l / 2 + per * (l % 2));
+                self.inst(Op::Permute, ty, &[a, numbers, b])
+            });
+        }
+        let narrow = Ty { lane: if ty.lane.bytes() == 4 { Lane::F32 } else { Lane::F64 }, ..ty };
+        let wide = Ty::vector(Lane::F64, self.vector_bytes());
+        let parts = self.unpack(narrow, a, b).map(|v| self.bitcast(wide, v));
+        let halves = self.join_two(wide, &parts);
+        [0, 1].map(|n| self.bitcast(ty, halves[n]))
+    }
+
+    /// All of a stretch of memory, and of that the lanes.
     pub(super) fn write_load_strided(
         &mut self,
         ty: Ty,
         n: usize,
-        step: usize,
+        Stretch { step, first, len }: Stretch,
         at: At<Value>,
     ) -> Option<Value> {
         /// Most vectors that are loaded for one.
         const MOST: usize = 4;
-        let (per, span) = (usize::from(ty.count), (n - 1).checked_mul(step)?.checked_add(1)?);
-        let count = span.div_ceil(per);
-        if self.isa != Isa::Avx512 || ty.lane.bytes() < 4 || count > MOST || n < per / 2 {
+        let (per, count) = (usize::from(ty.count), len.div_ceil(usize::from(ty.count)));
+        if ty.lane.bytes() < 4 || count > MOST || n < per / 2 {
             return None;
+        }
+        let load = |b: &mut Builder, v: usize| {
+            let at = At { displacement: at.displacement + (v * ty.bytes()) as i32, ..at };
+            let used = (len - v * per).min(per);
+            if used < per { b.load_part(ty, used, at) } else { b.load(ty, at) }
+        };
+        if self.isa != Isa::Avx512 {
+            let pairs = step == 2 && count == 2;
+            return pairs.then(|| {
+                let vectors = [0, 1].map(|v| load(self, v));
+                self.write_every_other(vectors, first)
+            });
         }
         let mut lanes: Option<Value> = None;
         for v in 0..count {
-            let at = At { displacement: at.displacement + (v * ty.bytes()) as i32, ..at };
-            let used = (span - v * per).min(per);
-            let next = if used < per { self.load_part(ty, used, at) } else { self.load(ty, at) };
+            let next = load(self, v);
             let (Some(found), false) = (lanes, count == 1) else {
                 lanes = Some(next);
                 continue;
             };
-            // Before the second vector is there, the first one's lanes are in their old places.
-            let place = |l: usize| match (l * step / per, v) {
-                (from, v) if from == v => per + l * step % per,
-                (0, 1) => l * step,
+            // Before the second vector is there, the first one's lanes are in their old places. Lanes that do not count are
+            // those of the first vector.
+            let place = |l: usize| match ((first + l * step) / per, v) {
+                (from, v) if from == v => per + (first + l * step) % per,
+                (0, 1) => first + l * step,
                 _ => l,
             };
             let numbers = self.lane_numbers(ty, place);
@@ -249,11 +276,31 @@ impl Builder {
         }
         match (lanes, count) {
             (Some(only), 1) => {
-                let numbers = self.lane_numbers(ty, |l| l * step % per);
+                let numbers = self.lane_numbers(ty, |l| (first + l * step) % per);
                 Some(self.inst(Op::Permute, ty, &[only, numbers, only]))
             }
             (lanes, _) => lanes,
         }
+    }
+
+    /// Of two vectors the lanes with even numbers, or with `odd` 1 the others.
+    pub(super) fn write_every_other(&mut self, vectors: [Value; 2], odd: usize) -> Value {
+        let ty = self.f.ty(vectors[0]);
+        if self.isa == Isa::Avx512 {
+            let numbers = self.lane_numbers(ty, |l| 2 * l + odd);
+            return self.inst(Op::Permute, ty, &[vectors[0], numbers, vectors[1]]);
+        }
+        let wide = Ty::vector(Lane::F64, self.vector_bytes());
+        let vectors = vectors.map(|v| self.bitcast(wide, v));
+        let halves = self.join_two(wide, &vectors);
+        let lanes = if ty.lane.bytes() == 8 {
+            self.unpack(wide, halves[0], halves[1])
+        } else {
+            let narrow = Ty { lane: Lane::F32, ..ty };
+            let [even, odd] = self.unpack(narrow, halves[0], halves[1]);
+            self.unpack(narrow, even, odd)
+        };
+        self.bitcast(ty, lanes[odd % 2])
     }
 
     /// A number in each lane, as integers of its width.

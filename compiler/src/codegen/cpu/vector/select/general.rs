@@ -29,6 +29,11 @@ impl Select<'_> {
                 if let Op::Int(c) = self.f.inst(args[1]).op {
                     let to = self.define(v);
                     self.push(Draft::new(by_constant).change(to, from, form).imm8(c as u8));
+                } else if self.machine.isa == Isa::Avx512 {
+                    let count = self.register(args[1]);
+                    let to = self.define(v);
+                    let draft = Draft::new(codes::general_shift_by(op, wide)).def(to, form);
+                    self.push(draft.use_(from, form).use_(count, form));
                 } else {
                     let count = self.register(args[1]);
                     let to = self.define(v);

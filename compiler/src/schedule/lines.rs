@@ -1,0 +1,64 @@
+//! Lines: in the default schedule, lanes for steps of a `seq` that have none of their own.
+//!
+//! ```text
+//! for r, t { a = X; seq s { for q { a[r, t, f(q)] = .. } } Y = a }
+//!   =>  for r { for t step 16 { a = X; seq s { for q { 16 lanes t { a[r, t, f(q)] = .. } } } Y = a } }
+//! ```
+
+use std::collections::BTreeSet;
+
+use super::access::{Accesses, Ix, agree_on_axis};
+use super::default::Model;
+use super::form::{Action, Item, StmtId};
+use crate::hir::ir::AxisId;
+
+impl Model<'_> {
+    /// Where what is done most often is steps of a `seq` that have no lanes: an axis along which all of them are
+    /// independent. Each of its points is a line, with all its steps; lines lie side by side in scratch memory.
+    pub(super) fn line(&self, lanes: &BTreeSet<AxisId>) -> Option<AxisId> {
+        let steps: Vec<StmtId> = self.form.items.iter().flat_map(|item| item_steps(item, false)).collect();
+        let deepest = self.deepest();
+        let plain = |s: &StmtId| {
+            let stmt = &self.form.stmts[*s];
+            steps.contains(s)
+                && matches!(stmt.action, Action::Set { .. })
+                && !stmt.axes.iter().any(|a| lanes.contains(a))
+        };
+        if !deepest.iter().any(plain) {
+            return None;
+        }
+        let accesses = Accesses::new(self.form);
+        let alone = |axis: &AxisId| {
+            let own = steps.iter().filter(|s| self.form.stmts[**s].axes.contains(axis));
+            let mut writes = own.flat_map(|s| accesses.of(*s)).filter(|x| x.write);
+            writes.all(|x| agree_on_axis(self.form, x, x, *axis) && x.index.contains(&Ix::Axis(*axis)))
+                && deepest.iter().all(|s| self.form.stmts[*s].axes.contains(axis))
+        };
+        self.apart().into_iter().rfind(|a| self.blockable(*a) && alone(a))
+    }
+
+    /// Axes along which tensors lie side by side where lines have their lanes far apart, with the bytes of an element.
+    pub(super) fn across(&self, line: AxisId) -> Vec<(AxisId, usize)> {
+        let mut out = Vec::new();
+        for (_, stmt) in self.form.stmts.iter() {
+            if let Action::Store { tensor, index, .. } = &stmt.action
+                && let Some(axis) = self.along(index).filter(|a| *a != line && self.blockable(*a))
+                && stmt.axes.contains(&line)
+            {
+                out.push((axis, self.form.func.tensors[*tensor].dtype.size()));
+            }
+        }
+        out
+    }
+}
+
+/// The statements of sequences.
+fn item_steps(item: &Item, inside: bool) -> Vec<StmtId> {
+    match item {
+        Item::Stmt(s) => inside.then_some(*s).into_iter().collect(),
+        Item::Seq { fold, body, .. } => body.iter().flat_map(|i| item_steps(i, inside || !fold)).collect(),
+        Item::If { then, otherwise, .. } => {
+            then.iter().chain(otherwise).flat_map(|i| item_steps(i, inside)).collect()
+        }
+    }
+}
