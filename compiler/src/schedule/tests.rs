@@ -1,6 +1,7 @@
 //! Every sample, at tiny odd sizes: the nest against the oracle.
 
 mod atomic;
+mod in_place;
 mod mma;
 mod pairs;
 mod scans;
