@@ -3,6 +3,7 @@
 
 pub(crate) mod compare;
 
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rooftile_artifact::abi::status;
@@ -251,7 +252,7 @@ pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
     Case { module: module(b, decls, &scalars), size, functions, scalars }
 }
 
-fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
+pub(crate) fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
     let name = |n: usize| format!("g{n}");
     let program = Program {
         name: "random".to_owned(),

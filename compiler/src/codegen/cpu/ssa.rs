@@ -371,6 +371,8 @@ pub(super) trait Ssa {
     }
     /// Whether every bit of an integer vector of masks is set, as a truth value.
     fn all_true(&mut self, v: Self::Value) -> Self::Value;
+    /// Whether any bit of an integer vector of masks is set, as a truth value.
+    fn any_true(&mut self, v: Self::Value) -> Self::Value;
 
     /// A scalar or a whole vector.
     fn load(&mut self, ty: Ty, at: At<Self::Value>) -> Self::Value;

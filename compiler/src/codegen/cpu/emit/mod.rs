@@ -18,6 +18,7 @@ mod memory;
 mod ops;
 mod register;
 mod scope;
+mod settle;
 mod stmt;
 mod transposed;
 mod words;
@@ -31,6 +32,7 @@ use self::address::AddressKey;
 use self::lanes::{Val, lane_of};
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
+use self::settle::Watch;
 use self::transposed::Pass;
 use super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
@@ -70,6 +72,8 @@ struct Emitter<'a, B: Ssa> {
     lanes: Option<LaneLoop>,
     /// Passes of loops that are written out, around the current position.
     passes_around: Vec<Pass>,
+    /// The innermost loop, where it may be left early.
+    watch: Option<Watch<B::Value>>,
     /// Of buffers whose stores may go past the caches: 0 where they do, else a number.
     small: Vec<Option<B::Value>>,
     /// Address of the status word.
@@ -109,6 +113,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             known_addresses: HashMap::new(),
             lanes: None,
             passes_around: Vec::new(),
+            watch: None,
             small: vec![None; nest.buffers.len()],
             status: None,
         }
@@ -253,7 +258,10 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let passes: Vec<B::Value> = phase.cores.iter().map(|c| self.passes(c)).collect();
         let lows: Vec<B::Value> = phase.cores.iter().map(|c| self.uniform(c.lo)).collect();
         self.declare_registers(phase);
-        self.counted((begin, end, 1), false, |e, chunk| e.chunk(phase, chunk, (&passes, &lows)));
+        self.counted((begin, end, 1), false, |e, chunk| {
+            e.chunk(phase, chunk, (&passes, &lows));
+            None
+        });
     }
 
     /// The body of one chunk, by its number.

@@ -590,6 +590,13 @@ impl Ssa for Builder {
         }
         self.inst(Op::AllTrue, Ty::scalar(Lane::I8), &[v])
     }
+    fn any_true(&mut self, v: Value) -> Value {
+        if self.has_bits() {
+            let bits = self.bits(v);
+            return self.inst(Op::AnyBits, Ty::scalar(Lane::I8), &[bits]);
+        }
+        self.inst(Op::AnyTrue, Ty::scalar(Lane::I8), &[v])
+    }
 
     fn load(&mut self, ty: Ty, at: At<Value>) -> Value {
         let At { base, displacement, region } = at;
