@@ -8,6 +8,7 @@
 
 mod address;
 mod arith;
+mod assume;
 mod bits;
 mod convert;
 mod dots;
@@ -16,6 +17,7 @@ mod lanes;
 mod math_ops;
 mod memory;
 mod ops;
+mod packed;
 mod register;
 mod scope;
 mod settle;
@@ -29,7 +31,9 @@ use rooftile_artifact::DType;
 use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
 use self::address::AddressKey;
+use self::assume::Assumed;
 use self::lanes::{Val, lane_of};
+use self::packed::{MadeOf, power_of_two};
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
 use self::settle::Watch;
@@ -66,6 +70,11 @@ struct Emitter<'a, B: Ssa> {
     definitions: Vec<Option<ExprId>>,
     /// Whether a variable counts a loop.
     counters: Vec<bool>,
+    /// Powers of two that counters are multiples of.
+    multiples: Vec<i64>,
+    /// Of what expressions are made, as far as it was asked.
+    made_of: Vec<Option<MadeOf>>,
+    assumed: Assumed<B::Value>,
     scopes: Scopes,
     known: Vec<Option<Known<Val<B::Value>>>>,
     known_addresses: HashMap<AddressKey, Known<B::Value>>,
@@ -108,6 +117,9 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             bindings: vec![(Binding::Unbound, Dep::default()); nest.vars.len()],
             definitions: vec![None; nest.vars.len()],
             counters: vec![false; nest.vars.len()],
+            multiples: vec![1; nest.vars.len()],
+            made_of: vec![None; nest.exprs.len()],
+            assumed: Assumed::default(),
             scopes: Scopes::default(),
             known: vec![None; nest.exprs.len()],
             known_addresses: HashMap::new(),
@@ -280,7 +292,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             };
             let scaled = self.op_const(Bin::Mul, index, core.step);
             let counter = self.b.binary(Bin::Add, lows[n], scaled);
-            self.bind_counter(core.var, counter);
+            self.bind_counter(core.var, (core.lo, core.step), counter);
         }
         self.block(&phase.body);
     }
@@ -308,7 +320,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
     }
 
     /// Binds the counter of a loop that runs.
-    fn bind_counter(&mut self, var: VarId, counter: B::Value) {
+    fn bind_counter(&mut self, var: VarId, (lo, step): (ExprId, i64), counter: B::Value) {
+        self.multiples[var.index()] = self.multiple(lo).min(power_of_two(step));
         self.bind(var, Binding::Value(Val::Uniform(counter)));
         self.counters[var.index()] = true;
     }

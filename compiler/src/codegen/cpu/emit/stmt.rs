@@ -35,8 +35,10 @@ impl<B: Ssa> Emitter<'_, B> {
                 LoopKind::Serial | LoopKind::Threads { .. } | LoopKind::Subgroups { .. } => {
                     self.serial(*var, (*lo, *hi, *step), body);
                 }
-                LoopKind::Unrolled => self.unrolled(*var, (*lo, *hi, *step), body),
-                LoopKind::Lanes => self.lane_loop(*var, (*lo, *hi, *step), body),
+                LoopKind::Unrolled => {
+                    self.in_forms(stmt, |e| e.unrolled(*var, (*lo, *hi, *step), body));
+                }
+                LoopKind::Lanes => self.in_forms(stmt, |e| e.lane_loop(*var, (*lo, *hi, *step), body)),
             },
             Stmt::Let { var, value } => {
                 let (v, mut dep) = self.eval_dep(*value);
@@ -121,7 +123,7 @@ impl<B: Ssa> Emitter<'_, B> {
             if e.writes_memory(body) {
                 e.scopes.memory_written();
             }
-            e.bind_counter(var, counter);
+            e.bind_counter(var, (lo, step), counter);
             let outer = std::mem::replace(&mut e.watch, settling(e.nest, var, body).map(Watch::new));
             e.block(body);
             let own = std::mem::replace(&mut e.watch, outer);

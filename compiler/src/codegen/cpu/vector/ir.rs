@@ -119,6 +119,10 @@ pub(super) enum Op {
     Pieces(u8),
     /// Lanes of 32 or 64 bits of the first operand and then of the third, chosen by the numbers in the second. 512 bits.
     Permute,
+    /// Lanes of 32 bits, `Shl` or `UShr` by the counts in the second operand.
+    ShiftEach(Bin),
+    /// Lanes of 32 bits of the second operand, by the low bits of the numbers in the first.
+    LookUp,
     /// A bit per lane: an all-ones lane of the vector is 1, one of zeros 0. These and all others of bits: AVX-512.
     BitsOf,
     /// Bits that are known.

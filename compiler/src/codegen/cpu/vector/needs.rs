@@ -85,7 +85,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
             false => vec![args[1]],
         },
         Op::Fma => vec![args[2], args[1], args[0]],
-        Op::Lesser | Op::Greater => vec![args[1]],
+        Op::Lesser | Op::Greater | Op::LookUp => vec![args[1]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
         Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
