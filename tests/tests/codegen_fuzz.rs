@@ -3,6 +3,8 @@
 #[path = "nests/dots.rs"]
 mod dots;
 mod nests;
+#[path = "nests/packed.rs"]
+mod packed;
 #[path = "nests/settling.rs"]
 mod settling;
 
@@ -142,4 +144,9 @@ fn products_of_bytes_are_summed() {
         }
     }
     println!("codegen_fuzz: {ran} sums of products");
+}
+
+#[test]
+fn packed_elements_are_lanes() {
+    with_subject(|subject| check_all("packed", 100, subject, packed::generate));
 }

@@ -114,12 +114,8 @@ impl<'a> Settling<'a> {
                 Some(self.with(Changes::new(), a, true))
             }
             ExprKind::Cast(a) if self.nest.exprs[a].dtype.is_int() => self.not_zero(a),
-            ExprKind::Select(condition, _, b) if zero(b) => {
-                Some(self.with(Changes::new(), condition, true))
-            }
-            ExprKind::Select(condition, a, _) if zero(a) => {
-                Some(self.with(Changes::new(), condition, false))
-            }
+            ExprKind::Select(condition, _, b) if zero(b) => Some(self.with(Changes::new(), condition, true)),
+            ExprKind::Select(condition, a, _) if zero(a) => Some(self.with(Changes::new(), condition, false)),
             _ => None,
         }
     }

@@ -3,7 +3,6 @@
 
 pub(crate) mod compare;
 
-
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rooftile_artifact::abi::status;

@@ -78,7 +78,9 @@ impl<B: Ssa> Emitter<'_, B> {
                 let (v, dep) = self.eval_dep(*a);
                 (self.math(*f, &v, t), dep)
             }
-            ExprKind::Binary(BinaryOp::DivNonNeg, ..) if let Some((v, dep)) = self.assumed.quotients.get(&e) => {
+            ExprKind::Binary(BinaryOp::DivNonNeg, ..)
+                if let Some((v, dep)) = self.assumed.quotients.get(&e) =>
+            {
                 (Val::Uniform(*v), *dep)
             }
             ExprKind::Binary(BinaryOp::And | BinaryOp::Shr, ..)

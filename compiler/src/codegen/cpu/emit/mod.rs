@@ -21,6 +21,7 @@ mod packed;
 mod register;
 mod scope;
 mod settle;
+mod steps;
 mod stmt;
 mod transposed;
 mod words;

@@ -55,7 +55,9 @@ impl<'n> Packed<'n> {
             _ => (count, 1),
         };
         let &ExprKind::Binary(BinaryOp::RemNonNeg, x, per) = kind(place) else { return None };
-        let &ExprKind::Binary(BinaryOp::DivNonNeg, also_x, also_per) = kind(*index.last()?) else { return None };
+        let &ExprKind::Binary(BinaryOp::DivNonNeg, also_x, also_per) = kind(*index.last()?) else {
+            return None;
+        };
         let per = nest.const_int(per).filter(|p| matches!(p, 2 | 4 | 8) && also_per == per)?;
         let fits = width > 0 && (per - 1) * width + i64::from(bits) <= 8;
         let bytes = nest.buffers[*buffer].dtype == DType::U8 && nest.exprs[byte].dtype == DType::U8;
