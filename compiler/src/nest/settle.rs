@@ -144,3 +144,55 @@ impl<'a> Settling<'a> {
         alone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rooftile_artifact::{DType, Scalar};
+
+    use super::*;
+    use crate::nest::Builder;
+
+    /// A pass over one point: `x` doubles while `condition` says so, of it and the counter; `y` too where `both`.
+    fn leaves(condition: impl FnOnce(&mut Builder, ExprId, ExprId, ExprId) -> ExprId, both: bool) -> bool {
+        let mut b = Builder::new("t");
+        let (zero, one, nine) = (b.int(0), b.int(1), b.int(9));
+        let buffers = ["x", "y"].map(|n| b.add_buffer(n, DType::F32, &[one], Space::Register));
+        let [x, y] = buffers.map(|r| b.load(r, &[zero]));
+        let var = b.add_var("t", DType::I64);
+        let t = b.var(var);
+        let on = condition(&mut b, x, y, t);
+        let (bound, on) = b.bind("on", on);
+        let [twice, more] = [b.add(x, x), b.add(y, x)];
+        let kept = b.select(on, twice, x);
+        let other = if both { b.select(on, more, y) } else { more };
+        let body = vec![bound, b.store(buffers[0], &[zero], kept), b.store(buffers[1], &[zero], other)];
+        let loops = Stmt::Loop { var, lo: zero, hi: nine, step: 1, kind: LoopKind::Serial, body };
+        let nest = b.finish();
+        let Stmt::Loop { body, .. } = &loops else { return false };
+        settling(&nest, var, body).is_some()
+    }
+
+    fn below(b: &mut Builder, v: ExprId) -> ExprId {
+        let most = b.constant(Scalar::Float(100.0), DType::F32);
+        b.lt(v, most)
+    }
+
+    #[test]
+    fn conditions_of_what_is_carried_last() {
+        assert!(leaves(|b, x, _, _| below(b, x), true));
+        assert!(leaves(|b, _, y, _| below(b, y), true));
+    }
+
+    #[test]
+    fn conditions_that_may_come_back_do_not() {
+        // The next pass differs by itself.
+        let of_counter = |b: &mut Builder, x: ExprId, _: ExprId, t: ExprId| {
+            let five = b.int(5);
+            let (early, small) = (b.lt(t, five), below(b, x));
+            b.and(early, small)
+        };
+        assert!(!leaves(of_counter, true));
+        // `y` changes in any case, and with it the condition.
+        assert!(!leaves(|b, _, y, _| below(b, y), false));
+    }
+}

@@ -86,7 +86,7 @@ pub(super) enum MadeOf {
 impl<'a, B: Ssa> Emitter<'a, B> {
     /// The lanes of an element that shares its byte, in 32 bits; `None` where they do not lie side by side from the first
     /// bit of a byte on.
-    fn words(&mut self, e: ExprId) -> Option<(Vec<Word<B::Value>>, Packed<'a>, Dep)> {
+    fn words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
         let n = self.lane_count()?;
         let packed = Packed::of(self.nest, e)?;
         let x = self.linear(packed.x);
@@ -285,6 +285,9 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         }
     }
 }
+
+/// The words of all lanes, the element that they are of, and what it depends on.
+type Words<'n, V> = (Vec<Word<V>>, Packed<'n>, Dep);
 
 /// Words with the lanes' bits, and the bit at which each lane's begin.
 struct Word<V> {
