@@ -148,5 +148,5 @@ fn products_of_bytes_are_summed() {
 
 #[test]
 fn packed_elements_are_lanes() {
-    with_subject(|subject| check_all("packed", 100, subject, packed::generate));
+    with_subject(|subject| check_all("packed", 30, subject, packed::generate));
 }
