@@ -112,7 +112,7 @@ fn propose(
         }
     }
     if let (true, None, Some(rows)) = (most > 1, &contraction, model.rows_of_sums(&chosen)) {
-        specs[rows.index()].unroll = Some(ROWS_OF_SUMS);
+        specs[rows.index()].unroll.get_or_insert(ROWS_OF_SUMS);
     }
     if let (true, Some(t)) = (unroll && target.vector_bytes >= 32, model.transposition(&chosen)) {
         // Vectors along what is read, transposed in registers; a line of what is written at once.

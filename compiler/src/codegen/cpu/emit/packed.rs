@@ -86,7 +86,7 @@ pub(super) enum MadeOf {
 impl<'a, B: Ssa> Emitter<'a, B> {
     /// The lanes of an element that shares its byte, in 32 bits; `None` where they do not lie side by side from the first
     /// bit of a byte on.
-    fn words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
+    fn packed_words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
         let n = self.lane_count()?;
         let packed = Packed::of(self.nest, e)?;
         let x = self.linear(packed.x);
@@ -156,7 +156,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
 
     /// An element that shares its byte, as lanes of 32 bits.
     pub(super) fn packed_lanes(&mut self, e: ExprId) -> Option<(Lanes<B::Value>, Dep)> {
-        let (words, packed, dep) = self.words(e)?;
+        let (words, packed, dep) = self.packed_words(e)?;
         let above = 32 - packed.bits;
         let down = if packed.signed { Bin::SShr } else { Bin::UShr };
         let chunks = words.into_iter().map(|word| {
@@ -204,7 +204,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             };
             table.extend(word.to_le_bytes());
         }
-        let (words, _, dep) = self.words(element)?;
+        let (words, _, dep) = self.packed_words(element)?;
         let ty = if dtype == DType::F32 { Lane::F32 } else { Lane::I32 };
         let table = self.b.bytes(self.vector_of(ty), &table);
         let chunks = words.into_iter().map(|word| {
