@@ -3,26 +3,31 @@
 #[path = "nests/dots.rs"]
 mod dots;
 mod nests;
+#[path = "nests/packed.rs"]
+mod packed;
+#[path = "nests/settling.rs"]
+mod settling;
 
 use std::time::Instant;
 
-use nests::compare::{Subject, check, compare_on};
-use rand::RngExt;
+use nests::Case;
+use nests::compare::{Subject, check, compare, compare_on};
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use rooftile_artifact::CpuTarget;
 use rooftile_artifact::program::BufferDecl;
 use rooftile_compiler::codegen::cpu::{self, CodegenError, Generator};
+use rooftile_compiler::nest::ir::{LoopKind, Nest, Stmt};
+use rooftile_compiler::nest::settle;
+use rooftile_compiler::nest::walk::for_each_stmt;
 use rooftile_runtime::open;
 use rooftile_tests::{fuzz_seed, fuzz_time, mark};
 
-#[test]
-fn interpreter_and_code_agree() {
-    let seed = fuzz_seed("codegen_fuzz");
-    let time = fuzz_time();
-    let start = Instant::now();
+/// Calls `f` with this processor, whose generator and width of vectors are drawn for each nest.
+fn with_subject(f: impl FnOnce(&Subject<'_>)) {
     let device = open("cpu").expect("a CPU");
     let target = device.target().cpu().expect("a CPU").clone();
-    let subject = Subject {
+    f(&Subject {
         device: device.as_ref(),
         compile: &|module, rng| {
             let mut target = target.clone();
@@ -46,16 +51,61 @@ fn interpreter_and_code_agree() {
         },
         subnormals: true,
         fused: true,
-    };
+    });
+}
+
+/// Calls `f` with seeds, for as long as there is time and `least` times.
+fn repeat(name: &str, least: u32, mut f: impl FnMut(u64)) {
+    let (seed, time, start) = (fuzz_seed(name), fuzz_time(), Instant::now());
     let mut ran = 0u32;
-    let mut case_seed = seed;
-    while start.elapsed() < time || ran < 20 {
-        mark("codegen_fuzz", &format!("seed {case_seed}"));
-        check(&subject, case_seed);
+    while start.elapsed() < time || ran < least {
+        let seed = seed.wrapping_add(u64::from(ran));
+        mark(name, &format!("seed {seed}"));
+        f(seed);
         ran += 1;
-        case_seed = case_seed.wrapping_add(1);
     }
-    println!("codegen_fuzz: {ran} nests");
+    println!("{name}: {ran} nests");
+}
+
+/// Runs the nests of one kind.
+fn check_all(name: &str, least: u32, subject: &Subject<'_>, mut generate: impl FnMut(&mut StdRng) -> Case) {
+    repeat(name, least, |seed| {
+        let case = generate(&mut StdRng::seed_from_u64(seed));
+        if let Err(what) = compare(subject, &case, seed) {
+            panic!("seed {seed}: {what}\n{}", case.module);
+        }
+    });
+}
+
+#[test]
+fn interpreter_and_code_agree() {
+    with_subject(|subject| repeat("codegen_fuzz", 20, |seed| check(subject, seed)));
+}
+
+/// Whether a loop of the nest may be left early.
+fn may_be_left(nest: &Nest) -> bool {
+    let mut found = false;
+    for phase in &nest.phases {
+        for_each_stmt(&phase.body, &mut |s| {
+            if let Stmt::Loop { var, kind: LoopKind::Serial, body, .. } = s {
+                found |= settle::settling(nest, *var, body).is_some();
+            }
+        });
+    }
+    found
+}
+
+#[test]
+fn loops_are_left_when_nothing_changes() {
+    let (mut left, mut stayed) = (0, 0);
+    with_subject(|subject| {
+        check_all("settling", 100, subject, |rng| {
+            let case = settling::generate(rng);
+            *(if may_be_left(&case.module.nests[0]) { &mut left } else { &mut stayed }) += 1;
+            case
+        });
+    });
+    assert!(left > 10 && stayed > 10, "{left} may be left, {stayed} not");
 }
 
 #[test]
@@ -94,4 +144,9 @@ fn products_of_bytes_are_summed() {
         }
     }
     println!("codegen_fuzz: {ran} sums of products");
+}
+
+#[test]
+fn packed_elements_are_lanes() {
+    with_subject(|subject| check_all("packed", 30, subject, packed::generate));
 }

@@ -34,6 +34,9 @@ const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 /// Products that one instruction sums where it takes bytes.
 const BYTES_OF_A_DOT: i64 = 4;
 
+/// Rows that are summed along lanes at once: what they share is loaded once, and no sum waits for itself.
+const ROWS_OF_SUMS: i64 = 4;
+
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
 
@@ -107,6 +110,9 @@ fn propose(
         for (axis, element) in model.across(line) {
             specs[axis.index()].unroll = i64::try_from(target.vector_bytes / element).ok();
         }
+    }
+    if let (true, None, Some(rows)) = (most > 1, &contraction, model.rows_of_sums(&chosen)) {
+        specs[rows.index()].unroll.get_or_insert(ROWS_OF_SUMS);
     }
     if let (true, Some(t)) = (unroll && target.vector_bytes >= 32, model.transposition(&chosen)) {
         // Vectors along what is read, transposed in registers; a line of what is written at once.
@@ -543,6 +549,27 @@ impl<'a> Model<'a> {
             e = &self.form.func.exprs[inner];
         }
         e
+    }
+
+    /// An axis of rows that are summed along lanes, where one of the factors is the same for all rows.
+    fn rows_of_sums(&self, lanes: &BTreeSet<AxisId>) -> Option<AxisId> {
+        self.deepest().into_iter().find_map(|s| {
+            let stmt = &self.form.stmts[s];
+            let Action::Accumulate { value, op: ReduceOp::Dot | ReduceOp::Sum, args, guard: None } =
+                &stmt.action
+            else {
+                return None;
+            };
+            let of_result = &self.form.func.values[*value].axes;
+            let along = stmt.axes.iter().any(|a| lanes.contains(a) && !of_result.contains(a));
+            if !along || of_result.iter().any(|a| lanes.contains(a)) {
+                return None;
+            }
+            let factors = self.factors(args)?.map(|e| &self.form.func.exprs[e].axes);
+            let shares = |a: &AxisId| factors.iter().filter(|f| f.contains(a)).count() == 1;
+            let long = |a: &AxisId| bounds::extent(self.form, *a).is_none() && self.blockable(*a);
+            of_result.iter().copied().find(|a| shares(a) && long(a))
+        })
     }
 
     /// The factors of a sum's terms.

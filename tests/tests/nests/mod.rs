@@ -251,7 +251,7 @@ pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
     Case { module: module(b, decls, &scalars), size, functions, scalars }
 }
 
-fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
+pub(crate) fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
     let name = |n: usize| format!("g{n}");
     let program = Program {
         name: "random".to_owned(),

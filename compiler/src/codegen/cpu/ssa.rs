@@ -369,8 +369,36 @@ pub(super) trait Ssa {
     fn narrow_f16(&mut self, _low: Self::Value, _high: Option<Self::Value>) -> Option<Self::Value> {
         None
     }
+    /// Lanes of 32 bits shifted by `Shl` or `UShr`, each by a count of its own below 32.
+    fn shift_each(&mut self, op: Bin, v: Self::Value, counts: &[u8]) -> Self::Value {
+        if op == Bin::Shl {
+            let ty = self.ty(v);
+            let powers: Vec<u8> = counts.iter().flat_map(|c| (1u32 << c).to_le_bytes()).collect();
+            let powers = self.bytes(ty, &powers);
+            return self.binary(Bin::Mul, v, powers);
+        }
+        let lanes: Vec<Self::Value> = counts
+            .iter()
+            .enumerate()
+            .map(|(l, c)| {
+                let (lane, count) = (self.extract(v, l), self.int(Ty::scalar(Lane::I32), i64::from(*c)));
+                self.binary(op, lane, count)
+            })
+            .collect();
+        self.build(&lanes)
+    }
+    /// How many lanes of 32 bits [`Ssa::look_up`] knows; 0 where there is no instruction.
+    fn looked_up(&self) -> usize {
+        0
+    }
+    /// Lanes of a table of 32-bit lanes, by the low bits of numbers: as many as count the table's.
+    fn look_up(&mut self, table: Self::Value, _numbers: Self::Value) -> Self::Value {
+        table
+    }
     /// Whether every bit of an integer vector of masks is set, as a truth value.
     fn all_true(&mut self, v: Self::Value) -> Self::Value;
+    /// Whether any bit of an integer vector of masks is set, as a truth value.
+    fn any_true(&mut self, v: Self::Value) -> Self::Value;
 
     /// A scalar or a whole vector.
     fn load(&mut self, ty: Ty, at: At<Self::Value>) -> Self::Value;

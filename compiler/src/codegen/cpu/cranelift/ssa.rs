@@ -312,6 +312,10 @@ impl Ssa for Builder<'_> {
         self.b.ins().vall_true(v)
     }
 
+    fn any_true(&mut self, v: Value) -> Value {
+        self.b.ins().vany_true(v)
+    }
+
     fn load(&mut self, ty: Ty, at: At<Value>) -> Value {
         self.load_type(clif_type(ty), at)
     }

@@ -43,6 +43,9 @@ impl<B: Ssa> Emitter<'_, B> {
         let nest = self.nest;
         let expr = &nest.exprs[e];
         let t = expr.dtype;
+        if let Some(found) = self.packed_function(e) {
+            return found;
+        }
         match &expr.kind {
             ExprKind::Const(v) => (Val::Uniform(self.literal(*v, t)), Dep::default()),
             ExprKind::Size(n) => (Val::Uniform(self.size(*n)), Dep::default()),
@@ -75,6 +78,17 @@ impl<B: Ssa> Emitter<'_, B> {
                 let (v, dep) = self.eval_dep(*a);
                 (self.math(*f, &v, t), dep)
             }
+            ExprKind::Binary(BinaryOp::DivNonNeg, ..)
+                if let Some((v, dep)) = self.assumed.quotients.get(&e) =>
+            {
+                (Val::Uniform(*v), *dep)
+            }
+            ExprKind::Binary(BinaryOp::And | BinaryOp::Shr, ..)
+                if let Some((lanes, dep)) = self.packed_lanes(e) =>
+            {
+                let n = self.lane_count().unwrap_or(1);
+                (Val::Lanes(self.resize(&lanes, Lane::I8, false, n)), dep)
+            }
             ExprKind::Binary(op, a, b) => {
                 if let Some((mask, dep)) = self.compare_indices(*op, *a, *b) {
                     return (Val::Lanes(mask), dep);
@@ -92,6 +106,7 @@ impl<B: Ssa> Emitter<'_, B> {
                 let (m, dm) = self.eval_dep(*c);
                 (self.select(&m, &x, &y, t), dx.and(dy).and(dm))
             }
+            ExprKind::Cast(a) if let Some(found) = self.packed_cast(*a, t) => found,
             ExprKind::Cast(a) => {
                 let (v, dep) = self.eval_dep(*a);
                 (self.cast(&v, nest.exprs[*a].dtype, t), dep)

@@ -1,5 +1,7 @@
 //! Loads and stores.
 
+use std::ops::Range;
+
 use rooftile_artifact::DType;
 
 use super::super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Stretch, Ty};
@@ -74,16 +76,30 @@ impl<B: Ssa> Emitter<'_, B> {
                 }
                 Val::Lanes(self.build(dtype, &scalars))
             }
-            Place::Scattered => {
-                let load = |e: &mut Self| {
-                    let at = e.element(buffer, index);
-                    e.b.load(ty, at)
-                };
-                let scalars: Vec<B::Value> = (0..n).map(|l| self.in_lane(l, load)).collect();
-                Val::Lanes(self.build(dtype, &scalars))
-            }
+            Place::Scattered => match self.load_steps(buffer, index, n) {
+                Some(lanes) => Val::Lanes(lanes),
+                None => {
+                    let scalars = self.load_scattered(buffer, index, 0..n);
+                    Val::Lanes(self.build(dtype, &scalars))
+                }
+            },
         };
         (value, dep)
+    }
+
+    /// Elements of some lanes, each at an index of its own.
+    pub(super) fn load_scattered(
+        &mut self,
+        buffer: BufferId,
+        index: &[ExprId],
+        lanes: Range<usize>,
+    ) -> Vec<B::Value> {
+        let ty = scalar_of(self.nest.buffers[buffer].dtype);
+        let load = |e: &mut Self| {
+            let at = e.element(buffer, index);
+            e.b.load(ty, at)
+        };
+        lanes.map(|l| self.in_lane(l, load)).collect()
     }
 
     /// Index of the scope in which the lane counter is bound.

@@ -8,6 +8,7 @@
 
 mod address;
 mod arith;
+mod assume;
 mod bits;
 mod convert;
 mod dots;
@@ -16,8 +17,11 @@ mod lanes;
 mod math_ops;
 mod memory;
 mod ops;
+mod packed;
 mod register;
 mod scope;
+mod settle;
+mod steps;
 mod stmt;
 mod transposed;
 mod words;
@@ -28,9 +32,12 @@ use rooftile_artifact::DType;
 use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
 use self::address::AddressKey;
+use self::assume::Assumed;
 use self::lanes::{Val, lane_of};
+use self::packed::{MadeOf, power_of_two};
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
+use self::settle::Watch;
 use self::transposed::Pass;
 use super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
@@ -64,12 +71,19 @@ struct Emitter<'a, B: Ssa> {
     definitions: Vec<Option<ExprId>>,
     /// Whether a variable counts a loop.
     counters: Vec<bool>,
+    /// Powers of two that counters are multiples of.
+    multiples: Vec<i64>,
+    /// Of what expressions are made, as far as it was asked.
+    made_of: Vec<Option<MadeOf>>,
+    assumed: Assumed<B::Value>,
     scopes: Scopes,
     known: Vec<Option<Known<Val<B::Value>>>>,
     known_addresses: HashMap<AddressKey, Known<B::Value>>,
     lanes: Option<LaneLoop>,
     /// Passes of loops that are written out, around the current position.
     passes_around: Vec<Pass>,
+    /// The innermost loop, where it may be left early.
+    watch: Option<Watch<B::Value>>,
     /// Of buffers whose stores may go past the caches: 0 where they do, else a number.
     small: Vec<Option<B::Value>>,
     /// Address of the status word.
@@ -104,11 +118,15 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             bindings: vec![(Binding::Unbound, Dep::default()); nest.vars.len()],
             definitions: vec![None; nest.vars.len()],
             counters: vec![false; nest.vars.len()],
+            multiples: vec![1; nest.vars.len()],
+            made_of: vec![None; nest.exprs.len()],
+            assumed: Assumed::default(),
             scopes: Scopes::default(),
             known: vec![None; nest.exprs.len()],
             known_addresses: HashMap::new(),
             lanes: None,
             passes_around: Vec::new(),
+            watch: None,
             small: vec![None; nest.buffers.len()],
             status: None,
         }
@@ -253,7 +271,10 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let passes: Vec<B::Value> = phase.cores.iter().map(|c| self.passes(c)).collect();
         let lows: Vec<B::Value> = phase.cores.iter().map(|c| self.uniform(c.lo)).collect();
         self.declare_registers(phase);
-        self.counted((begin, end, 1), false, |e, chunk| e.chunk(phase, chunk, (&passes, &lows)));
+        self.counted((begin, end, 1), false, |e, chunk| {
+            e.chunk(phase, chunk, (&passes, &lows));
+            None
+        });
     }
 
     /// The body of one chunk, by its number.
@@ -272,7 +293,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             };
             let scaled = self.op_const(Bin::Mul, index, core.step);
             let counter = self.b.binary(Bin::Add, lows[n], scaled);
-            self.bind_counter(core.var, counter);
+            self.bind_counter(core.var, (core.lo, core.step), counter);
         }
         self.block(&phase.body);
     }
@@ -300,7 +321,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
     }
 
     /// Binds the counter of a loop that runs.
-    fn bind_counter(&mut self, var: VarId, counter: B::Value) {
+    fn bind_counter(&mut self, var: VarId, (lo, step): (ExprId, i64), counter: B::Value) {
+        self.multiples[var.index()] = self.multiple(lo).min(power_of_two(step));
         self.bind(var, Binding::Value(Val::Uniform(counter)));
         self.counters[var.index()] = true;
     }

@@ -7,8 +7,10 @@ use rooftile_artifact::DType;
 use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty};
 use super::lanes::{Lanes, Val};
 use super::scope::{Binding, Life};
+use super::settle::Watch;
 use super::{Emitter, LaneLoop};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt, VarId};
+use crate::nest::settle::settling;
 use crate::nest::walk::for_each_stmt;
 
 impl<B: Ssa> Emitter<'_, B> {
@@ -33,8 +35,10 @@ impl<B: Ssa> Emitter<'_, B> {
                 LoopKind::Serial | LoopKind::Threads { .. } | LoopKind::Subgroups { .. } => {
                     self.serial(*var, (*lo, *hi, *step), body);
                 }
-                LoopKind::Unrolled => self.unrolled(*var, (*lo, *hi, *step), body),
-                LoopKind::Lanes => self.lane_loop(*var, (*lo, *hi, *step), body),
+                LoopKind::Unrolled => {
+                    self.in_forms(stmt, |e| e.unrolled(*var, (*lo, *hi, *step), body));
+                }
+                LoopKind::Lanes => self.in_forms(stmt, |e| e.lane_loop(*var, (*lo, *hi, *step), body)),
             },
             Stmt::Let { var, value } => {
                 let (v, mut dep) = self.eval_dep(*value);
@@ -51,6 +55,7 @@ impl<B: Ssa> Emitter<'_, B> {
                 self.bindings[var.index()] = (Binding::Value(v), dep);
             }
             Stmt::Store { buffer, index, value } => {
+                self.watch(*value);
                 let v = self.eval(*value);
                 self.store_value(*buffer, index, &v);
             }
@@ -118,18 +123,21 @@ impl<B: Ssa> Emitter<'_, B> {
             if e.writes_memory(body) {
                 e.scopes.memory_written();
             }
-            e.bind_counter(var, counter);
+            e.bind_counter(var, (lo, step), counter);
+            let outer = std::mem::replace(&mut e.watch, settling(e.nest, var, body).map(Watch::new));
             e.block(body);
+            let own = std::mem::replace(&mut e.watch, outer);
+            own.and_then(|watch| e.watched(watch))
         });
     }
 
-    /// A loop that runs: `f` writes its body for a counter from `first` by `step`, below `end`. `some` says that there are
-    /// passes in any case.
+    /// A loop that runs: `f` writes its body for a counter from `first` by `step`, below `end`, and may give a truth value
+    /// without which no further pass is wanted. `some` says that there are passes in any case.
     pub(super) fn counted(
         &mut self,
         (first, end, step): (B::Value, B::Value, i64),
         some: bool,
-        f: impl FnOnce(&mut Self, B::Value),
+        f: impl FnOnce(&mut Self, B::Value) -> Option<B::Value>,
     ) {
         let (inside, exit) = (self.b.block(), self.b.block());
         let counter = self.b.block_param(inside, Ty::scalar(Lane::I64));
@@ -142,7 +150,11 @@ impl<B: Ssa> Emitter<'_, B> {
         self.b.switch_to_loop(inside);
         self.scopes.push(true);
         self.scopes.level += 1;
-        f(self, counter);
+        if let Some(wanted) = f(self, counter) {
+            let on = self.b.block();
+            self.b.branch(wanted, (on, &[]), (exit, &[]));
+            self.go_on(on);
+        }
         let next = self.op_const(Bin::Add, counter, step);
         let more = self.b.compare(Cmp::Lt, next, end);
         self.b.branch(more, (inside, &[next]), (exit, &[]));

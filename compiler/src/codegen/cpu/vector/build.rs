@@ -583,12 +583,35 @@ impl Ssa for Builder {
         let count = if high.is_some() { 2 } else { 1 };
         self.isa.has_f16().then(|| self.inst(Op::NarrowF16, ty, &args[..count]))
     }
+    fn shift_each(&mut self, op: Bin, v: Value, counts: &[u8]) -> Value {
+        let ty = self.f.ty(v);
+        if counts.iter().all(|c| *c == counts[0]) {
+            let count = self.int(Ty::scalar(Lane::I32), counts[0].into());
+            return self.binary(op, v, count);
+        }
+        let counts: Vec<u8> = counts.iter().flat_map(|c| u32::from(*c).to_le_bytes()).collect();
+        let counts = self.bytes(ty, &counts);
+        self.inst(Op::ShiftEach(op), ty, &[v, counts])
+    }
+    fn looked_up(&self) -> usize {
+        self.vector_bytes() / 4
+    }
+    fn look_up(&mut self, table: Value, numbers: Value) -> Value {
+        self.inst(Op::LookUp, self.f.ty(table), &[numbers, table])
+    }
     fn all_true(&mut self, v: Value) -> Value {
         if self.has_bits() {
             let bits = self.bits(v);
             return self.inst(Op::AllBits, Ty::scalar(Lane::I8), &[bits]);
         }
         self.inst(Op::AllTrue, Ty::scalar(Lane::I8), &[v])
+    }
+    fn any_true(&mut self, v: Value) -> Value {
+        if self.has_bits() {
+            let bits = self.bits(v);
+            return self.inst(Op::AnyBits, Ty::scalar(Lane::I8), &[bits]);
+        }
+        self.inst(Op::AnyTrue, Ty::scalar(Lane::I8), &[v])
     }
 
     fn load(&mut self, ty: Ty, at: At<Value>) -> Value {

@@ -129,6 +129,14 @@ pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     })
 }
 
+/// A shift of 32-bit lanes, each by a count of its own.
+pub(super) fn shift_each(op: Bin) -> Code {
+    match op {
+        Bin::Shl => Code::VEX_Vpsllvd_ymm_ymm_ymmm256,
+        _ => Code::VEX_Vpsrlvd_ymm_ymm_ymmm256,
+    }
+}
+
 /// An operator on general registers: on 32 and 64 bits with a register or memory, and with a constant.
 pub(super) fn general(op: Bin, wide: bool) -> Option<(Code, Code)> {
     use Code as C;

@@ -99,6 +99,8 @@ pub(super) enum Op {
     /// f32 as f16: a scalar, or the lanes of one vector or two.
     NarrowF16,
     AllTrue,
+    /// Whether any bit is set.
+    AnyTrue,
     /// Products of the even 32-bit lanes, without sign, in 64 bits.
     MulEven,
     /// All bytes moved down by so many within each half of 128 bits, zeros coming in.
@@ -117,6 +119,10 @@ pub(super) enum Op {
     Pieces(u8),
     /// Lanes of 32 or 64 bits of the first operand and then of the third, chosen by the numbers in the second. 512 bits.
     Permute,
+    /// Lanes of 32 bits, `Shl` or `UShr` by the counts in the second operand.
+    ShiftEach(Bin),
+    /// Lanes of 32 bits of the second operand, by the low bits of the numbers in the first.
+    LookUp,
     /// A bit per lane: an all-ones lane of the vector is 1, one of zeros 0. These and all others of bits: AVX-512.
     BitsOf,
     /// Bits that are known.
@@ -134,6 +140,8 @@ pub(super) enum Op {
     JoinBits,
     /// Whether all are set.
     AllBits,
+    /// Whether any is set.
+    AnyBits,
     /// A lane of all ones for each bit that is set.
     Spread,
     /// By the first operand's bits, lanes of the second or of the third.
@@ -248,7 +256,7 @@ impl Op {
 
     /// Whether it makes or takes a bit per lane.
     pub(super) fn is_of_bits(self) -> bool {
-        self.makes_bits() || matches!(self, Op::AllBits | Op::Spread | Op::BlendBits)
+        self.makes_bits() || matches!(self, Op::AllBits | Op::AnyBits | Op::Spread | Op::BlendBits)
     }
 
     /// Whether it is made where it is used.

@@ -85,7 +85,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
             false => vec![args[1]],
         },
         Op::Fma => vec![args[2], args[1], args[0]],
-        Op::Lesser | Op::Greater => vec![args[1]],
+        Op::Lesser | Op::Greater | Op::LookUp => vec![args[1]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
         Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
@@ -95,6 +95,13 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
         Op::Permute | Op::Dot => vec![args[2]],
         _ => Vec::new(),
     }
+}
+
+/// Whether an instruction may be done in some lanes only, by bits. AVX-512.
+fn is_by_lane(f: &Function, v: Value) -> bool {
+    let inst = f.inst(v);
+    let op = matches!(inst.op, Op::Bin(Bin::Add | Bin::Sub | Bin::Mul | Bin::Div));
+    op && inst.ty.is_vector()
 }
 
 impl Needs {
@@ -167,9 +174,19 @@ impl Needs {
             if let Some(v) = found {
                 self.inside[root(f, v).index()] = true;
             }
+            if let (Op::BlendBits, &[_, a, _]) = (f.inst(user).op, f.inst(user).args())
+                && is_by_lane(f, a)
+                && self.uses[a.index()] == 1
+                && let Some(at) = position.get(&a)
+                && !data.insts[at + 1..n].iter().any(|w| f.inst(*w).op.writes())
+            {
+                self.inside[a.index()] = true;
+            }
         }
         if let End::Branch(cond, ..) = data.end {
-            self.inside[cond.index()] |= self.is_lone_comparison(f, cond, false);
+            let lone_test =
+                matches!(f.inst(cond).op, Op::AnyTrue | Op::AnyBits) && self.uses[cond.index()] == 1;
+            self.inside[cond.index()] |= lone_test || self.is_lone_comparison(f, cond, false);
         }
     }
 

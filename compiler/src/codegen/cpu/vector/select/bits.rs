@@ -60,6 +60,7 @@ impl Select<'_> {
                 self.two_bits(v, code, args[1], args[0]);
             }
             Op::AllBits => self.all_bits(v),
+            Op::AnyBits => self.any(v),
             Op::Spread => {
                 let from = self.register(args[0]);
                 let to = self.define(v);
@@ -119,6 +120,11 @@ impl Select<'_> {
     pub(super) fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {
         let ty = self.f.ty(v);
         let form = Self::form(ty);
+        if self.needs.inside[a.index()]
+            && let Op::Bin(op) = self.f.inst(a).op
+        {
+            return self.by_lane(v, op, bits, (a, b));
+        }
         if ty.is_vector() && self.is_zero(b) {
             let to = self.define(v);
             let draft = Draft::new(codes::moves_by_lane(ty.lane).0).def(to, form).masked(bits, true);
@@ -129,6 +135,29 @@ impl Select<'_> {
         let to = self.define(v);
         let draft = Draft::new(codes::blend_bits(ty)).def(to, form).masked(bits, false).use_(other, form);
         let draft = self.last(draft, a);
+        self.push(draft);
+    }
+
+    /// `a`, an operation, in the lanes whose bits are set; all others are left as they were in `other`.
+    fn by_lane(&mut self, v: Value, op: Bin, bits: VReg, (a, other): (Value, Value)) {
+        let ty = self.f.ty(v);
+        let Some(code) = codes::binary(op, ty) else { return };
+        let (mut x, mut y) = (self.f.inst(a).args()[0], self.f.inst(a).args()[1]);
+        if op.commutes() && self.needs.inside[super::root(self.f, x).index()] {
+            std::mem::swap(&mut x, &mut y);
+        }
+        let zero = self.is_zero(other);
+        let x = self.register(x);
+        let draft = if zero {
+            let to = self.define(v);
+            Draft::new(code).def(to, Form::V)
+        } else {
+            let other = self.register(other);
+            let to = self.define(v);
+            Draft::new(code).change(to, other, Form::V)
+        };
+        let draft = draft.masked(bits, zero).use_(x, Form::V);
+        let draft = self.last(draft, y);
         self.push(draft);
     }
 

@@ -437,6 +437,9 @@ impl Select<'_> {
 
     /// Sets the flags by a truth value: what they say where it holds.
     fn flags_of(&mut self, cond: Value) -> Condition {
+        if self.needs.inside[cond.index()] && matches!(self.f.inst(cond).op, Op::AnyTrue | Op::AnyBits) {
+            return self.any_flags(cond);
+        }
         if self.needs.inside[cond.index()]
             && let Op::Cmp(cmp) = self.f.inst(cond).op
             && let Some(cc) = self.compare_flags(cmp, cond)
@@ -447,6 +450,30 @@ impl Select<'_> {
         let test = Draft::new(Code::Test_rm8_r8).use_(truth, Form::R8).use_(truth, Form::R8);
         self.push(test);
         Condition::Ne
+    }
+
+    /// Tests whether any bit is set.
+    fn any_flags(&mut self, v: Value) -> Condition {
+        let inst = *self.f.inst(v);
+        let bits = inst.args()[0];
+        let (code, form) = match (inst.op, self.f.ty(bits).count) {
+            (Op::AnyTrue, _) => (Code::VEX_Vptest_ymm_ymmm256, Form::V),
+            (_, 64) => (Code::VEX_Kortestq_kr_kr, Form::K),
+            (_, 32) => (Code::VEX_Kortestd_kr_kr, Form::K),
+            (_, 16) => (Code::VEX_Kortestw_kr_kr, Form::K),
+            _ => (Code::VEX_Kortestb_kr_kr, Form::K),
+        };
+        let from = self.register(bits);
+        self.push(Draft::new(code).use_(from, form).use_(from, form));
+        Condition::Ne
+    }
+
+    /// Whether any bit is set, as a truth value.
+    fn any(&mut self, v: Value) {
+        let cc = self.any_flags(v);
+        let to = self.define(v);
+        let [set, ..] = codes::conditional(cc);
+        self.push(Draft::new(set).def(to, Form::R8));
     }
 
     /// Compares two scalars; `None`, and nothing is done, where flags do not tell.

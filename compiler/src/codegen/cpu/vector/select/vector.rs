@@ -27,6 +27,8 @@ impl Select<'_> {
                 let code = codes::extreme(inst.op == Op::Greater, ty);
                 self.two(v, code, args[0], args[1]);
             }
+            Op::ShiftEach(op) => self.two(v, codes::shift_each(op), args[0], args[1]),
+            Op::LookUp => self.two(v, Code::VEX_Vpermps_ymm_ymm_ymmm256, args[0], args[1]),
             Op::Scale => self.two(v, codes::scale(ty), args[0], args[1]),
             Op::Estimate { root } if ty.is_vector() => {
                 let from = self.register(args[0]);
@@ -97,6 +99,7 @@ impl Select<'_> {
                 self.push(draft.part(Part::Imm32(-1, Form::R32)));
                 self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
             }
+            Op::AnyTrue => self.any(v),
             Op::BytesDown(n) => {
                 let from = self.register(args[0]);
                 let to = self.define(v);

@@ -1,0 +1,301 @@
+//! Elements of fewer bits than a byte, as lanes: neighbours are loaded as words, moved to their places, and what is made of
+//! one of them and of constants is looked up where there is an instruction for that.
+//!
+//! A nest says `byte[x / per] >> (x % per * width) & mask`, or of signed ones shifts up and down. Where `x` of the first lane
+//! is a multiple of `per`, known when the code is made or assumed ([`super::assume`]), all lanes' bits lie in few words.
+
+use rooftile_artifact::{DType, Scalar};
+
+use super::super::ssa::{At, Bin, Lane, Ssa, Ty};
+use super::lanes::{Lanes, Val};
+use super::scope::{Binding, Dep, Life};
+use super::{Emitter, address::Linear};
+use crate::nest::eval;
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, Nest, Space, UnaryOp};
+
+/// The largest divisor that is asked for.
+const MOST: i64 = 64;
+
+/// An element that shares its byte with neighbours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed<'n> {
+    buffer: BufferId,
+    index: &'n [ExprId],
+    /// Index of the element along the last dimension, of `per` elements a byte.
+    pub(super) x: ExprId,
+    pub(super) per: i64,
+    /// Bits from one element of a byte to the next.
+    width: i64,
+    bits: u32,
+    signed: bool,
+}
+
+impl<'n> Packed<'n> {
+    /// What an expression says of such an element.
+    pub(super) fn of(nest: &'n Nest, e: ExprId) -> Option<Packed<'n>> {
+        let kind = |e: ExprId| &nest.exprs[e].kind;
+        let (shifted, bits, signed) = match *kind(e) {
+            ExprKind::Binary(BinaryOp::And, a, mask) => {
+                let ones = nest.const_int(mask).filter(|m| (1..0x80).contains(m) && (m & (m + 1)) == 0)?;
+                (a, ones.trailing_ones(), false)
+            }
+            ExprKind::Binary(BinaryOp::Shr, a, down) if nest.exprs[e].dtype == DType::I8 => {
+                let &ExprKind::Binary(BinaryOp::Shl, cast, up) = kind(a) else { return None };
+                let &ExprKind::Cast(byte) = kind(cast) else { return None };
+                let by = nest.const_int(down).filter(|by| (1..8).contains(by) && up == down)?;
+                (byte, 8 - by as u32, true)
+            }
+            _ => return None,
+        };
+        let &ExprKind::Binary(BinaryOp::Shr, byte, count) = kind(shifted) else { return None };
+        let ExprKind::Load { buffer, index } = kind(byte) else { return None };
+        let &ExprKind::Cast(count) = kind(count) else { return None };
+        let (place, width) = match *kind(count) {
+            ExprKind::Binary(BinaryOp::Mul, place, width) => (place, nest.const_int(width)?),
+            _ => (count, 1),
+        };
+        let &ExprKind::Binary(BinaryOp::RemNonNeg, x, per) = kind(place) else { return None };
+        let &ExprKind::Binary(BinaryOp::DivNonNeg, also_x, also_per) = kind(*index.last()?) else {
+            return None;
+        };
+        let per = nest.const_int(per).filter(|p| matches!(p, 2 | 4 | 8) && also_per == per)?;
+        let fits = width > 0 && (per - 1) * width + i64::from(bits) <= 8;
+        let bytes = nest.buffers[*buffer].dtype == DType::U8 && nest.exprs[byte].dtype == DType::U8;
+        let memory = !matches!(nest.buffers[*buffer].space, Space::Register | Space::Matrix);
+        (also_x == x && fits && bytes && memory).then_some(Packed {
+            buffer: *buffer,
+            index,
+            x,
+            per,
+            width,
+            bits,
+            signed,
+        })
+    }
+}
+
+/// Of what an expression is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MadeOf {
+    Constants,
+    /// Of an element that shares its byte, and constants.
+    Element(ExprId),
+    Others,
+}
+
+impl<'a, B: Ssa> Emitter<'a, B> {
+    /// The lanes of an element that shares its byte, in 32 bits; `None` where they do not lie side by side from the first
+    /// bit of a byte on.
+    fn packed_words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
+        let n = self.lane_count()?;
+        let packed = Packed::of(self.nest, e)?;
+        let x = self.linear(packed.x);
+        let values = self.lanes.as_ref()?.values.clone();
+        let side_by_side = x.lane == 1 && values.windows(2).all(|v| v[1] - v[0] == 1);
+        if !side_by_side || !self.begins_byte(&x, values[0], packed) {
+            return None;
+        }
+        let mut dep = Dep { life: Life::Memory, scope: self.lane_scope(), ..Dep::default() };
+        let (_, rows) = packed.index.split_last()?;
+        for e in rows.iter().copied().chain(x.terms.keys().copied()) {
+            let (v, d) = self.eval_dep(e);
+            if matches!(v, Val::Lanes(_)) {
+                return None;
+            }
+            dep = dep.and(d);
+        }
+        let at = self.in_lane(0, |e| e.element(packed.buffer, packed.index));
+        let (per, lanes) = (packed.per as usize, self.per_chunk(Lane::I32));
+        let in_word = 4 * per;
+        let words = (0..n.div_ceil(lanes)).map(|chunk| {
+            let (first, count) = (chunk * lanes, (n - chunk * lanes).min(lanes));
+            let within = first % per;
+            let bytes = (within + count).div_ceil(per);
+            let mut word: Option<B::Value> = None;
+            for (w, start) in (0..bytes).step_by(4).enumerate() {
+                let displacement = at.displacement + (first / per + start) as i32;
+                let loaded = self.load_bytes((bytes - start).min(4), At { displacement, ..at });
+                let all = self.b.splat(loaded);
+                word = Some(match word {
+                    None => all,
+                    Some(before) => {
+                        let mask = self.lane_mask(Lane::I32, |l| (within + l) / in_word >= w);
+                        self.b.blend(mask, all, before)
+                    }
+                });
+            }
+            let bit = |l: usize| {
+                let place = (within + l) % in_word;
+                (place / per * 8) as i64 + (place % per) as i64 * packed.width
+            };
+            let bits: Vec<u8> = (0..lanes).map(|l| bit(l) as u8).collect();
+            let zero = self.b.int(Ty::scalar(Lane::I32), 0);
+            let value = word.unwrap_or_else(|| self.b.splat(zero));
+            Word { value, bits }
+        });
+        Some((words.collect(), packed, dep))
+    }
+
+    /// One to four bytes as an integer.
+    fn load_bytes(&mut self, count: usize, at: At<B::Value>) -> B::Value {
+        let part = |e: &mut Self, lane: Lane, from: i32| {
+            let v = e.b.load(Ty::scalar(lane), At { displacement: at.displacement + from, ..at });
+            e.extend(v, Lane::I32, false)
+        };
+        match count {
+            4.. => part(self, Lane::I32, 0),
+            3 => {
+                let (low, high) = (part(self, Lane::I16, 0), part(self, Lane::I8, 2));
+                let high = self.op_const(Bin::Shl, high, 16);
+                self.b.binary(Bin::Or, low, high)
+            }
+            2 => part(self, Lane::I16, 0),
+            _ => part(self, Lane::I8, 0),
+        }
+    }
+
+    /// An element that shares its byte, as lanes of 32 bits.
+    pub(super) fn packed_lanes(&mut self, e: ExprId) -> Option<(Lanes<B::Value>, Dep)> {
+        let (words, packed, dep) = self.packed_words(e)?;
+        let above = 32 - packed.bits;
+        let down = if packed.signed { Bin::SShr } else { Bin::UShr };
+        let chunks = words.into_iter().map(|word| {
+            let up: Vec<u8> = word.bits.iter().map(|b| above as u8 - b).collect();
+            let top = self.b.shift_each(Bin::Shl, word.value, &up);
+            self.shift_const(down, top, above)
+        });
+        Some((Lanes { ty: Lane::I32, chunks: chunks.collect() }, dep))
+    }
+
+    /// What an element that shares its byte is converted to.
+    pub(super) fn packed_cast(&mut self, e: ExprId, to: DType) -> Option<(Val<B::Value>, Dep)> {
+        let (lanes, dep) = self.packed_lanes(e)?;
+        let wide = Val::Lanes(lanes);
+        let value = match to {
+            // Exact in between.
+            DType::F16 | DType::Bf16 => {
+                let float = self.cast(&wide, DType::I32, DType::F32);
+                self.cast(&float, DType::F32, to)
+            }
+            _ => self.cast(&wide, DType::I32, to),
+        };
+        Some((value, dep))
+    }
+
+    /// A value of 32 bits that is made of such an element and of constants: looked up.
+    pub(super) fn packed_function(&mut self, e: ExprId) -> Option<(Val<B::Value>, Dep)> {
+        let dtype = self.nest.exprs[e].dtype;
+        if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) || self.lane_count().is_none() {
+            return None;
+        }
+        let MadeOf::Element(element) = self.made_of(e) else { return None };
+        let Packed { bits, signed, .. } = Packed::of(self.nest, element)?;
+        let entries = self.b.looked_up();
+        if 1 << bits > entries {
+            return None;
+        }
+        let mut table = Vec::with_capacity(4 * entries);
+        for n in 0..entries as i64 {
+            // Bits above the element's are those of its neighbours.
+            let raw = Scalar::Int(rooftile_artifact::scalar::wrap(n, signed, bits as u8));
+            let word = match self.of_element(e, element, raw)? {
+                Scalar::Float(v) => (v as f32).to_bits(),
+                v => v.as_i64() as u32,
+            };
+            table.extend(word.to_le_bytes());
+        }
+        let (words, _, dep) = self.packed_words(element)?;
+        let ty = if dtype == DType::F32 { Lane::F32 } else { Lane::I32 };
+        let table = self.b.bytes(self.vector_of(ty), &table);
+        let chunks = words.into_iter().map(|word| {
+            let numbers = self.b.shift_each(Bin::UShr, word.value, &word.bits);
+            self.b.look_up(table, numbers)
+        });
+        Some((Val::Lanes(Lanes { ty, chunks: chunks.collect() }), dep))
+    }
+
+    fn made_of(&mut self, e: ExprId) -> MadeOf {
+        if let Some(known) = self.made_of[e.index()] {
+            return known;
+        }
+        let expr = &self.nest.exprs[e];
+        let made = match expr.kind {
+            ExprKind::Const(_) => MadeOf::Constants,
+            _ if Packed::of(self.nest, e).is_some() => MadeOf::Element(e),
+            ExprKind::Unary(..) | ExprKind::Binary(..) | ExprKind::Cast(_) => {
+                let mut parts = Vec::new();
+                expr.for_each_operand(|o| parts.push(o));
+                parts.into_iter().fold(MadeOf::Constants, |all, o| match (all, self.made_of(o)) {
+                    (MadeOf::Constants, one) | (one, MadeOf::Constants) => one,
+                    (one, other) if one == other => one,
+                    _ => MadeOf::Others,
+                })
+            }
+            _ => MadeOf::Others,
+        };
+        self.made_of[e.index()] = Some(made);
+        made
+    }
+
+    /// The value of an expression where that of the element is known.
+    fn of_element(&self, e: ExprId, element: ExprId, v: Scalar) -> Option<Scalar> {
+        if e == element {
+            return Some(v);
+        }
+        let dtype = self.nest.exprs[e].dtype;
+        let of = |e: ExprId| self.of_element(e, element, v);
+        match self.nest.exprs[e].kind {
+            ExprKind::Const(c) => Some(c),
+            ExprKind::Unary(op, a) => Some(eval::unary(op, of(a)?, dtype)),
+            ExprKind::Binary(op, a, b) => eval::binary(op, of(a)?, of(b)?, self.nest.exprs[a].dtype),
+            ExprKind::Cast(a) => Some(eval::cast(of(a)?, self.nest.exprs[a].dtype, dtype)),
+            _ => None,
+        }
+    }
+
+    /// Whether the element of the first lane is the first one of its byte.
+    fn begins_byte(&self, x: &Linear, first: i64, packed: Packed<'_>) -> bool {
+        self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(x, first) % packed.per == 0
+    }
+
+    /// A power of two that the value of a sum is a multiple of, its lane counter being `lane`.
+    pub(super) fn multiple_of_sum(&self, sum: &Linear, lane: i64) -> i64 {
+        let constant = sum.constant.wrapping_add(sum.lane.wrapping_mul(lane));
+        let term = |(e, c): (&ExprId, &i64)| power_of_two(self.multiple(*e).saturating_mul(power_of_two(*c)));
+        sum.terms.iter().map(term).fold(power_of_two(constant), i64::min)
+    }
+
+    /// A power of two that an index is a multiple of.
+    pub(super) fn multiple(&self, e: ExprId) -> i64 {
+        match self.nest.exprs[e].kind {
+            ExprKind::Const(v) => power_of_two(v.as_i64()),
+            ExprKind::Var(v) => match (&self.bindings[v.index()].0, self.definitions[v.index()]) {
+                (Binding::Const(c), _) => power_of_two(*c),
+                (Binding::Value(_), Some(definition)) => self.multiple(definition),
+                (Binding::Value(_), None) => self.multiples[v.index()],
+                _ => 1,
+            },
+            ExprKind::Unary(UnaryOp::Neg, a) => self.multiple(a),
+            ExprKind::Binary(BinaryOp::Mul, a, b) => power_of_two(self.multiple(a) * self.multiple(b)),
+            ExprKind::Select(_, a, b)
+            | ExprKind::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Min | BinaryOp::Max, a, b) => {
+                self.multiple(a).min(self.multiple(b))
+            }
+            _ => 1,
+        }
+    }
+}
+
+/// The words of all lanes, the element that they are of, and what it depends on.
+type Words<'n, V> = (Vec<Word<V>>, Packed<'n>, Dep);
+
+/// Words with the lanes' bits, and the bit at which each lane's begin.
+struct Word<V> {
+    value: V,
+    bits: Vec<u8>,
+}
+
+/// The largest power of two that divides a number, as far as it is asked for.
+pub(super) fn power_of_two(v: i64) -> i64 {
+    if v == 0 { MOST } else { (v & v.wrapping_neg()).clamp(1, MOST) }
+}
