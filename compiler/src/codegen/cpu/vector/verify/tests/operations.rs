@@ -4,7 +4,7 @@ use super::super::super::super::ssa::{AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty,
 use super::super::super::build::Builder;
 use super::super::super::ir::{Function, Op, Value};
 use super::super::super::isa::Isa;
-use super::super::Rule;
+use super::super::{Rule, Set, function};
 use super::{AVX2, SETS, add, broken};
 
 const I8: Ty = Ty::scalar(Lane::I8);
@@ -214,6 +214,23 @@ fn sets_have_the_operations() {
         let less_or_equal = rule(isa, Op::Cmp(Cmp::Le), i, &[Of(i), Of(i)]);
         assert_eq!(less_or_equal, Some(Rule::Types));
     }
+}
+
+#[test]
+fn dot_products_are_of_words() {
+    let isa = Isa::Avx512;
+    let dots = |of: Lane| {
+        let mut b = Builder::new(isa, true);
+        let [base, ..] = b.entry();
+        b.ret();
+        let mut f = b.finish();
+        let load = Op::Load { displacement: 0, region: Region::Numbered(0) };
+        let x = add(&mut f, load, v(isa, of), &[base]);
+        add(&mut f, Op::Dot, v(isa, of), &[x, x, x]);
+        function(&f, Set { isa, dots: true }).err().map(|e| e.rule)
+    };
+    assert_eq!(dots(Lane::I32), None);
+    assert_eq!(dots(Lane::I8), Some(Rule::Types));
 }
 
 #[test]
