@@ -1,4 +1,4 @@
-//! Time from text to machine code, by stage and example; and to SPIR-V, by kernel.
+//! Time from text to machine code, by stage and example; and from nests to machine code and to SPIR-V, by kernel.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use rooftile_artifact::{GpuTarget, Target};
 use rooftile_benches::{checked, default_choice, examples, module, program};
 use rooftile_compiler::codegen::cpu::{self, Generator};
 use rooftile_compiler::codegen::vulkan::compile_nest;
+use rooftile_compiler::nest::Verified;
 use rooftile_compiler::schedule::{Choice, lower};
 use rooftile_compiler::{driver, hir, nest, syntax};
 use rooftile_runtime::{CpuDevice, Device};
@@ -43,19 +44,37 @@ fn stages(c: &mut Criterion) {
     }
 }
 
-/// From a verified nest to the words of a SPIR-V module, for every kernel that the examples launch, and the median over
-/// the kernels. No device is needed.
+/// From a verified nest to the words of a SPIR-V module. No device is needed.
 fn spirv(c: &mut Criterion) {
     let gpu = GpuTarget::default();
-    let target = Target::from(gpu.clone());
-    let mut group = c.benchmark_group("spirv");
+    kernels(c, "spirv", &Target::from(gpu.clone()), |nest| {
+        black_box(compile_nest(nest, &gpu).expect("code"));
+    });
+}
+
+/// From a verified nest to machine code, by the generator that is meant for this machine and by the portable one.
+fn code(c: &mut Criterion) {
+    let device = CpuDevice::new();
+    for (name, generator) in
+        [("kernel code", Generator::Best), ("kernel code by cranelift", Generator::Cranelift)]
+    {
+        kernels(c, name, device.target(), |nest| {
+            black_box(cpu::compile_nest(nest, device.cpu(), generator).expect("code"));
+        });
+    }
+}
+
+/// Compiles every kernel that the examples launch, under the target's default schedule, and prints the median over the
+/// kernels.
+fn kernels(c: &mut Criterion, stage: &str, target: &Target, mut compile: impl FnMut(&Verified)) {
+    let mut group = c.benchmark_group(stage);
     group.sample_size(10).warm_up_time(Duration::from_millis(100));
     group.measurement_time(Duration::from_millis(300));
     // Seconds of each kernel that was timed.
     let mut medians: Vec<(f64, String)> = Vec::new();
     for (name, text) in examples() {
         let (file, entry) = checked(&text);
-        let verified = module(&file, entry, &default_choice(&file, entry), &target);
+        let verified = module(&file, entry, &default_choice(&file, entry), target);
         for (n, nest) in verified.nests().iter().enumerate() {
             let label = format!("{name}/{n}:{}", nest.name);
             let mut samples = Vec::new();
@@ -63,7 +82,7 @@ fn spirv(c: &mut Criterion) {
                 b.iter_custom(|times| {
                     let start = Instant::now();
                     for _ in 0..times {
-                        black_box(compile_nest(black_box(nest), &gpu).expect("code"));
+                        compile(black_box(nest));
                     }
                     let all = start.elapsed();
                     #[expect(clippy::cast_precision_loss, reason = "a number of runs")]
@@ -82,7 +101,7 @@ fn spirv(c: &mut Criterion) {
     let mut seconds: Vec<f64> = medians.iter().map(|(s, _)| *s).collect();
     if let (Some(middle), Some((most, label))) = (median(&mut seconds), slowest) {
         println!(
-            "spirv: median over {} kernels {:.2} ms; the longest, {label}, {:.2} ms",
+            "{stage}: median over {} kernels {:.2} ms; the longest, {label}, {:.2} ms",
             seconds.len(),
             middle * 1e3,
             most * 1e3
@@ -96,5 +115,5 @@ fn median(values: &mut [f64]) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-criterion_group!(benches, stages, spirv);
+criterion_group!(benches, stages, code, spirv);
 criterion_main!(benches);

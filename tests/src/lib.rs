@@ -1,10 +1,11 @@
 //! Shared pieces of the suites that span crates. The suites are data: [`subject`] loads files, [`inputs`] makes cases ([`prepared`]: all of them),
 //! [`schedules`] names ways to run them, [`backends`] runs them, [`judge`] compares every element with the oracle,
-//! [`tally`] counts and says what was skipped. [`text`] damages texts.
+//! [`tally`] counts and says what was skipped. [`text`] damages texts, [`launch`] makes programs of nests.
 
 pub mod backends;
 pub mod inputs;
 pub mod judge;
+pub mod launch;
 pub mod prepared;
 pub mod schedules;
 pub mod subject;

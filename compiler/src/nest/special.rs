@@ -27,17 +27,21 @@ pub fn erfc(x: f64) -> f64 {
     }
 }
 
+/// `1 / (n! (2n+1))` from `n = 0` up.
+const FACTORS: [f64; TERMS] = {
+    let (mut factors, mut n, mut factorial) = ([1.0; TERMS], 1, 1.0);
+    while n < TERMS {
+        factorial *= n as f64;
+        factors[n] = 1.0 / (factorial * (2.0 * n as f64 + 1.0));
+        n += 1;
+    }
+    factors
+};
+
 /// The Taylor series `2 / sqrt(pi) * sum of (-1)^n x^(2n+1) / (n! (2n+1))`, the smallest terms first.
 fn series(x: f64) -> f64 {
     let square = x * x;
-    let mut factorial = 1.0;
-    let mut terms = Vec::with_capacity(TERMS);
-    for n in 0..TERMS {
-        let n = n as f64;
-        factorial *= n.max(1.0);
-        terms.push(1.0 / (factorial * (2.0 * n + 1.0)));
-    }
-    FRAC_2_SQRT_PI * x * terms.iter().rev().fold(0.0, |sum, c| c - square * sum)
+    FRAC_2_SQRT_PI * x * FACTORS.iter().rev().fold(0.0, |sum, c| c - square * sum)
 }
 
 /// erfc for `x >= 0.5` by its continued fraction, evaluated from the far end; more terms the smaller `x` is.

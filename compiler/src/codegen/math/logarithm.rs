@@ -20,7 +20,7 @@ pub(super) const ODD: [f64; 11] = [
     2.0 / 23.0,
 ];
 
-pub(super) fn odd<M: Machine>(m: &M) -> &'static [f64] {
+fn odd<M: Machine>(m: &M) -> &'static [f64] {
     if m.is_double() { &ODD } else { &ODD[..4] }
 }
 

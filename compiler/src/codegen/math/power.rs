@@ -3,7 +3,7 @@
 use std::f64::consts::LOG2_E;
 
 use super::exponential::{nearest_low, scale, small_exp2};
-use super::logarithm::{decompose, odd};
+use super::logarithm::{ODD, decompose};
 use super::{Machine, abs, clamp, copy_sign, polynomial, two_product, two_sum};
 
 /// `x` to the power `y`, with the special values of IEEE 754 `pow`.
@@ -39,13 +39,23 @@ fn log2_parts<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let missing = m.mul(s, below_low);
     let left = m.sub(left, missing);
     let s_low = m.div(left, below);
-    // log(1 + f) = 2s + s z (2/3 + 2z/5 + ..)
-    let z = m.mul(s, s);
-    let series = polynomial(m, z, odd(m));
-    let cube = m.mul(s, z);
-    let series = m.mul(series, cube);
-    let high = m.add(s, s);
-    let low = m.mul_add(s_low, two, series);
+    // log(1 + f) = 2s + 2 (1 + z) s_low + s z (2/3 + 2z/5 + ..), the first term of the series in two parts as well: the
+    // exponent is up to as large as the type's, and so much larger are the errors.
+    let (z, z_low) = two_product(m, s, s);
+    let (cube, cube_low) = two_product(m, s, z);
+    let cube_low = m.mul_add(s, z_low, cube_low);
+    let (third, third_low) = two_thirds(m);
+    let (first, first_low) = two_product(m, cube, third);
+    let small = m.mul_add(cube_low, third, first_low);
+    let small = m.mul_add(cube, third_low, small);
+    let series = polynomial(m, z, if m.is_double() { &ODD[1..] } else { &ODD[1..5] });
+    let series = m.mul(series, z);
+    let small = m.mul_add(cube, series, small);
+    let slope = m.mul_add(z, two, two);
+    let small = m.mul_add(s_low, slope, small);
+    let twice = m.add(s, s);
+    let (high, low) = two_sum(m, twice, first);
+    let low = m.add(low, small);
     let (high, low) = two_sum(m, high, low);
     // Times 1/ln 2 in two parts, plus k.
     let scale_high = if m.is_double() { LOG2_E } else { f64::from(LOG2_E as f32) };
@@ -57,6 +67,15 @@ fn log2_parts<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let (sum, lost) = two_sum(m, k, product);
     let low = m.add(lost, rest);
     two_sum(m, sum, low)
+}
+
+/// 2/3 in two parts.
+fn two_thirds<M: Machine>(m: &mut M) -> (M::F, M::F) {
+    let (high, low) = match m.is_double() {
+        true => (2.0 / 3.0, 3.700_743_415_417_188_6e-17),
+        false => (f64::from(2f32 / 3.0), 2.0 / 3.0 - f64::from(2f32 / 3.0)),
+    };
+    (m.float(high), m.float(low))
 }
 
 fn special<M: Machine>(m: &mut M, x: M::F, y: M::F, size: M::F, value: M::F) -> M::F {

@@ -40,6 +40,8 @@ pub(super) struct Mem {
     /// An operand's register, times 1, 2, 4 or 8.
     pub(super) index: Option<(u8, u8)>,
     pub(super) displacement: i32,
+    /// How many bytes are meant; of a constant vector, at most; 0 where only the address is.
+    pub(super) bytes: u8,
 }
 
 /// A part of an instruction, in the order of the manuals.
@@ -101,9 +103,9 @@ pub(super) struct MachineBlock {
     pub(super) insts: (u32, u32),
     pub(super) succs: Vec<Block>,
     pub(super) preds: Vec<Block>,
-    params: Vec<VReg>,
+    pub(super) params: Vec<VReg>,
     /// What the parameters of each successor become.
-    args: Vec<Vec<VReg>>,
+    pub(super) args: Vec<Vec<VReg>>,
     /// Whether a later block jumps here.
     pub(super) is_loop: bool,
 }

@@ -8,6 +8,7 @@ mod codes;
 mod encode;
 mod evex;
 mod expand;
+mod instruction;
 mod ir;
 mod isa;
 mod mach;
@@ -15,6 +16,7 @@ mod masks;
 mod moves;
 mod needs;
 mod select;
+mod verify;
 
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use rooftile_artifact::CpuTarget;
@@ -22,6 +24,7 @@ use rooftile_artifact::program::Kernel;
 use rooftile_artifact::target::CpuFeatures;
 
 use self::isa::Isa;
+use self::verify::Set;
 use super::{CodegenError, emit, kernel};
 use crate::nest::Verified;
 use crate::nest::ir::Nest;
@@ -65,10 +68,27 @@ fn check(nest: &Nest, target: &CpuTarget) -> Result<Isa, CodegenError> {
 
 /// Also whether it has dot products of bytes.
 fn code(nest: &Nest, isa: Isa, target: &CpuTarget) -> Result<(encode::Encoded, bool), CodegenError> {
-    let builder = emit::write(nest, build::Builder::new(isa, target.has_dots()));
-    let function = builder.finish();
+    /// Whether each step's work is checked.
+    const CHECKED: bool = cfg!(debug_assertions);
+    let broken = |e: verify::Broken| kernel::internal(nest, e.to_string());
+    let function = emit::write(nest, build::Builder::new(isa, target.has_dots())).finish();
     let dots = function.insts.iter().any(|i| i.op == ir::Op::Dot);
-    let selected = select::select(function, isa);
+    let set = Set { isa, dots: target.has_dots() };
+    if CHECKED {
+        verify::function(&function, set).map_err(broken)?;
+    }
+    let needs = needs::Needs::of(&function);
+    if CHECKED {
+        verify::needs(&function, &needs).map_err(broken)?;
+    }
+    let selected = select::select(function, &needs, isa);
+    if CHECKED {
+        verify::machine(&selected, set).map_err(broken)?;
+    }
     let encoded = encode::encode(&selected).map_err(|what| kernel::internal(nest, what))?;
+    if CHECKED {
+        // The kernel says what it needs of a processor.
+        verify::bytes(&encoded, Set { dots, ..set }).map_err(broken)?;
+    }
     Ok((encoded, dots))
 }

@@ -14,7 +14,7 @@ impl Select<'_> {
     /// The place of an access; its registers become operands of the kind given.
     pub(super) fn place(&mut self, draft: &mut Draft, v: Value, operand: fn(VReg) -> Operand) -> Mem {
         let Some((address, _)) = access(self.f, self.block, v) else {
-            return Mem { base: Base::Pool(0), index: None, displacement: 0 };
+            return Mem { base: Base::Pool(0), index: None, displacement: 0, bytes: 0 };
         };
         let base = self.register(address.base);
         let base = Base::Operand(draft.operand(operand(base)));
@@ -22,7 +22,12 @@ impl Select<'_> {
             let index = self.register(index);
             (draft.operand(operand(index)), scale)
         });
-        Mem { base, index, displacement: address.displacement }
+        let inst = self.f.inst(v);
+        let bytes = match inst.op {
+            Op::LoadLow { bytes, .. } | Op::StoreLow { bytes, .. } => bytes,
+            _ => inst.ty.bytes() as u8,
+        };
+        Mem { base, index, displacement: address.displacement, bytes }
     }
 
     /// Makes a load here, that was to be part of the instruction that uses it.

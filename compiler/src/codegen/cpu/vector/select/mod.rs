@@ -26,14 +26,13 @@ pub(super) struct Selected {
 }
 
 /// Chooses the instructions of a function.
-pub(super) fn select(mut f: Function, isa: Isa) -> Selected {
-    let needs = Needs::of(&f);
+pub(super) fn select(mut f: Function, needs: &Needs, isa: Isa) -> Selected {
     let pool = std::mem::take(&mut f.pool);
     let machine = Machine::new(isa);
     let registers = vec![None; f.insts.len()];
     let mut select = Select {
         f: &f,
-        needs: &needs,
+        needs,
         machine,
         pool,
         registers,
@@ -367,8 +366,9 @@ impl Select<'_> {
     }
 
     fn pool_place(&mut self, bytes: Vec<u8>) -> Part {
+        let size = bytes.len() as u8;
         let n = self.pool.insert_full(bytes).0;
-        Part::Mem(Mem { base: Base::Pool(n as u32), index: None, displacement: 0 })
+        Part::Mem(Mem { base: Base::Pool(n as u32), index: None, displacement: 0, bytes: size })
     }
 
     /// Reads a float or a vector as the last of an instruction's operands, from memory where it is there.
