@@ -39,6 +39,9 @@ pub(crate) struct Start {
     pub(crate) reduced: Vec<AxisId>,
 }
 
+/// The trees of a phase, and how many loops, the outermost, are shared out over the cores.
+type Phase = (Vec<Tree>, usize);
+
 /// The statements that an accumulator is used by.
 struct Life {
     value: ValueId,
@@ -54,13 +57,13 @@ pub(crate) fn find(
     form: &mut Form,
     levels: &Levels,
     accesses: &Accesses,
-    (phases, homes): (&mut [(Vec<Tree>, usize)], &[Option<Home>]),
+    (phases, homes): (&mut [Phase], &[Option<Home>]),
     views: &[Option<ViewShape>],
 ) -> InPlace {
     let mut out = InPlace::default();
     for value in form.func.values.handles() {
-        let local = matches!(&homes[value.index()], Some(Home::Buffer { space: HomeSpace::Local, dims }) if !dims.is_empty());
-        let Some(life) = (if local { life(form, accesses, value) } else { None }) else { continue };
+        let Some(Home::Buffer { space: HomeSpace::Local, .. }) = &homes[value.index()] else { continue };
+        let Some(life) = life(form, accesses, value) else { continue };
         let Some((trees, cores)) =
             phases.iter_mut().find(|(trees, _)| Tree::stmts(trees).contains(&life.sum))
         else {

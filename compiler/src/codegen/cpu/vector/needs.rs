@@ -98,7 +98,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
 }
 
 /// Whether an instruction may be done in some lanes only, by bits. AVX-512.
-fn is_by_lane(f: &Function, v: Value) -> bool {
+pub(super) fn is_by_lane(f: &Function, v: Value) -> bool {
     let inst = f.inst(v);
     let op = matches!(inst.op, Op::Bin(Bin::Add | Bin::Sub | Bin::Mul | Bin::Div));
     op && inst.ty.is_vector()

@@ -47,7 +47,7 @@ impl Set {
             | F::SSE => true,
             F::MULTIBYTENOP | F::AVX | F::AVX2 | F::FMA => true,
             F::F16C => self.isa.has_f16(),
-            F::AVX512F | F::AVX512BW | F::AVX512DQ | F::AVX512VL => self.isa == Isa::Avx512,
+            F::AVX512F | F::AVX512BW | F::AVX512DQ | F::AVX512VL | F::BMI2 => self.isa == Isa::Avx512,
             F::AVX512_VNNI => self.dots,
             _ => false,
         }

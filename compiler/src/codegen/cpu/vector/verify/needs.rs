@@ -1,9 +1,9 @@
-//! Loads and comparisons that became part of the instruction that uses them: there must be one such; of a load, in the
-//! same block and with memory as it was.
+//! What became part of the instruction that uses it: there must be one such; of a load, in the same block and with memory
+//! as it was; of what is done in some lanes only, a choice between lanes in the same block; of a test, the block's end.
 
 use super::super::super::ssa::Region;
-use super::super::ir::{Function, Op, Value};
-use super::super::needs::{Needs, root};
+use super::super::ir::{End, Function, Op, Value};
+use super::super::needs::{Needs, is_by_lane, root};
 use super::function::name;
 use super::{Broken, Rule, hold};
 
@@ -21,11 +21,30 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
                 // What it compares does not change.
                 Op::Cmp(_) => {}
                 Op::Load { region, .. } => load(f, needs, v, region, &insts[n + 1..])?,
+                Op::AnyTrue | Op::AnyBits => {
+                    let asked = matches!(f.block(block).end, End::Branch(cond, ..) if cond == v);
+                    hold(asked, Rule::Order, || format!("{} is not what its block's end asks", name(f, v)))?;
+                }
+                _ if is_by_lane(f, v) => lanes(f, v, &insts[n + 1..])?,
                 _ => hold(false, Rule::Order, || format!("{} is part of another", name(f, v)))?,
             }
         }
     }
     Ok(())
+}
+
+/// An operation that is done by a choice between its lanes and others, after it in its block, before memory is written.
+fn lanes(f: &Function, v: Value, after: &[Value]) -> Result<(), Broken> {
+    let user = after.iter().position(|w| f.inst(*w).args().contains(&v));
+    let chooses = user.is_some_and(|n| {
+        let inst = f.inst(after[n]);
+        inst.op == Op::BlendBits && inst.args()[1] == v && inst.args()[2] != v
+    });
+    hold(chooses, Rule::Order, || format!("{} is part of no choice in its block", name(f, v)))?;
+    let past = after[..user.unwrap_or(0)].iter().find(|w| f.inst(**w).op.writes());
+    hold(past.is_none(), Rule::Order, || {
+        format!("{} is moved past {}", name(f, v), past.map_or(String::new(), |w| name(f, *w)))
+    })
 }
 
 /// A load of a region that is done by one of the instructions after it in its block.

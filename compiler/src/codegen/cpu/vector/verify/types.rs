@@ -182,7 +182,7 @@ impl Operation<'_> {
                 self.hold(vector || self.types.len() == 1, Rule::Count)?;
                 self.hold(self.set.isa.has_f16(), Rule::Set)
             }
-            Op::AllTrue => {
+            Op::AllTrue | Op::AnyTrue => {
                 self.types(first.is_vector() && !first.lane.is_float() && ty == TRUTH)?;
                 self.narrow_set(true)
             }
@@ -202,6 +202,11 @@ impl Operation<'_> {
                 self.types(vector && size >= 4 && self.types[..] == [ty, ty.as_int(), ty])?;
                 self.wide_set(true)
             }
+            Op::ShiftEach(op) => {
+                let shifts = matches!(op, Bin::Shl | Bin::UShr);
+                self.types(vector && ty.lane == Lane::I32 && self.same() && shifts)
+            }
+            Op::LookUp => self.types(vector && size == 4 && self.types[..] == [ty.as_int(), ty]),
             Op::BitsOf | Op::Spread => {
                 self.types(vector && first.is_vector() && first.count == ty.count && !float)
             }
@@ -215,7 +220,7 @@ impl Operation<'_> {
             Op::NotBits => self.types(vector && self.same()),
             Op::HalfBits { .. } => self.types(vector && first.count == 2 * ty.count),
             Op::JoinBits => self.types(vector && self.types.iter().all(|t| 2 * t.count == ty.count)),
-            Op::AllBits => self.types(ty == TRUTH),
+            Op::AllBits | Op::AnyBits => self.types(ty == TRUTH),
             Op::BlendBits => self.types(vector && first.count == ty.count && self.types[1..] == [ty, ty]),
             Op::Fence => Ok(()),
             Op::Load { .. }
@@ -236,7 +241,7 @@ impl Operation<'_> {
         for (n, &arg) in self.inst.args().iter().enumerate() {
             let meant = match op {
                 Op::BinBits(_) | Op::NotBits | Op::HalfBits { .. } | Op::JoinBits => true,
-                Op::AllBits | Op::Spread | Op::BlendBits => n == 0,
+                Op::AllBits | Op::AnyBits | Op::Spread | Op::BlendBits => n == 0,
                 Op::LoadBits { .. } => n == 1,
                 Op::StoreBits { .. } => n == 2,
                 _ => false,
@@ -392,12 +397,14 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::WidenToF64 { .. }
         | Op::WidenF16 { .. }
         | Op::AllTrue
+        | Op::AnyTrue
         | Op::BytesDown(_)
         | Op::Piece(_)
         | Op::BitsOf
         | Op::NotBits
         | Op::HalfBits { .. }
         | Op::AllBits
+        | Op::AnyBits
         | Op::Spread
         | Op::Load { .. }
         | Op::LoadMasked { .. }
@@ -418,6 +425,8 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::Align(_)
         | Op::AlignLanes(_)
         | Op::Pieces(_)
+        | Op::ShiftEach(_)
+        | Op::LookUp
         | Op::CmpBits(_)
         | Op::BinBits(_)
         | Op::JoinBits
