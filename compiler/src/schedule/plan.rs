@@ -221,7 +221,7 @@ pub enum Verb {
         /// Error accepted, in units in the last place.
         ulp: Amount,
     },
-    /// `time_tile(t, n, style = overlapped)`: `n` steps of a repeat at once, block by block.
+    /// `time_tile(t, n, style = overlapped or wavefront)`: `n` steps of a repeat at once, block by block.
     TimeTile {
         /// The counter of the repeat.
         axis: String,
@@ -256,6 +256,8 @@ impl Verb {
 pub enum TimeStyle {
     /// Each computes what it needs around it for itself.
     Overlapped,
+    /// Rows of all steps in turn, each step some rows behind the one before, which stay in cache for it.
+    Wavefront,
     /// Blocks that shrink with the steps, then those between them that grow.
     Trapezoid,
 }
