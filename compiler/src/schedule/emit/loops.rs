@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::DType;
 
+use super::ends::{self, Between};
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
@@ -180,6 +181,11 @@ impl Emitter<'_> {
             }
             None => (lo, self.b.max(lo, hi)),
         };
+        let twice = self.may_run_twice(axis, body);
+        let start = first;
+        self.axes[axis.index()].single = false;
+        self.axes[axis.index()].interior = inner.is_some();
+        let first = if twice { self.first_block(level, (first, last), step, body)? } else { first };
         let length = self.b.sub(last, first);
         let whole = {
             let n = self.b.int(step);
@@ -188,11 +194,9 @@ impl Emitter<'_> {
         };
         let middle = self.b.add(first, whole);
         let middle = self.named(middle);
-        self.axes[axis.index()].single = false;
-        self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
-        let rest = if self.may_run_twice(axis, body) {
-            self.last_block(level, (first, middle, last), step, body)?
+        let rest = if twice {
+            self.last_block(level, (start, middle, last), step, body)?
         } else {
             self.narrower(level, (middle, last, step), body)?
         };
@@ -248,7 +252,8 @@ impl Emitter<'_> {
         self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
     }
 
-    /// The part of a range where no read below leaves its tensor along the axis; `None` if no read ever does.
+    /// The part of a range where no read below leaves its tensor along the axis, and comparisons of lanes with its ends are
+    /// decided; `None` if it is all of the range.
     fn interior(
         &mut self,
         axis: AxisId,
@@ -259,9 +264,14 @@ impl Emitter<'_> {
         let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        work.extend(Tree::conditions(body));
+        let mut compared = Vec::new();
         while let Some(e) = work.pop() {
             if !seen.insert(e) {
                 continue;
+            }
+            if self.levels.has_lanes(axis) {
+                compared.extend(ends::decided(self.form, e, axis).map(|d| d.between));
             }
             let kind = &self.form.func.exprs[e].kind;
             if let ExprKind::Load { tensor, index, leaves } = kind {
@@ -279,7 +289,8 @@ impl Emitter<'_> {
             work.extend(operands(kind));
         }
         let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
-        if edges.is_empty() || self.form.info.iter().any(cut) {
+        let whole = edges.is_empty() && compared.is_empty();
+        if whole || self.form.info.iter().any(cut) {
             return Ok(None);
         }
         let (mut first, mut last) = (lo, hi);
@@ -289,6 +300,19 @@ impl Emitter<'_> {
             let extent = self.pure(extent)?;
             let most = self.b.add_int(extent, -z);
             last = self.b.min(last, most);
+        }
+        for between in compared {
+            match between {
+                Between::From(at) => {
+                    let at = self.b.int(at);
+                    first = self.b.max(first, at);
+                }
+                Between::Below(extent, distance) => {
+                    let extent = self.pure(extent)?;
+                    let end = self.b.add_int(extent, distance);
+                    last = self.b.min(last, end);
+                }
+            }
         }
         Ok(Some((first, last)))
     }
