@@ -72,7 +72,7 @@ fn log2_parts<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
 /// 2/3 in two parts.
 fn two_thirds<M: Machine>(m: &mut M) -> (M::F, M::F) {
     let (high, low) = match m.is_double() {
-        true => (2.0 / 3.0, 3.700_743_415_417_188_6e-17),
+        true => (2.0 / 3.0, 3.700_743_415_417_189e-17),
         false => (f64::from(2f32 / 3.0), 2.0 / 3.0 - f64::from(2f32 / 3.0)),
     };
     (m.float(high), m.float(low))
