@@ -22,10 +22,7 @@ pub(super) fn flags(
         let (reads, changes, undefined, compares) = match &machine.insts[i].kind {
             Kind::Plain(code, parts) => {
                 let example = instructions.example(*code, parts, operands);
-                let compares = matches!(
-                    example.mnemonic(),
-                    Mnemonic::Cmp | Mnemonic::Test | Mnemonic::Vucomiss | Mnemonic::Vucomisd
-                );
+                let compares = compares(example.mnemonic());
                 (example.rflags_read(), example.rflags_modified(), example.rflags_undefined(), compares)
             }
             Kind::Branch(cc) => {
@@ -54,6 +51,13 @@ pub(super) fn flags(
         }
     }
     lost(machine, last)
+}
+
+/// Whether an instruction is there for its flags.
+fn compares(mnemonic: Mnemonic) -> bool {
+    use Mnemonic as M;
+    matches!(mnemonic, M::Cmp | M::Test | M::Vucomiss | M::Vucomisd | M::Vptest)
+        || matches!(mnemonic, M::Kortestb | M::Kortestw | M::Kortestd | M::Kortestq)
 }
 
 /// A comparison whose flags nothing asked for was overtaken by another.

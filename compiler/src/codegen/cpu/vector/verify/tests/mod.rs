@@ -263,6 +263,36 @@ fn no_load_is_moved_past_a_write() {
     assert_eq!(super::needs(&f, &needs).err().map(|e| e.rule), Some(Rule::Order));
 }
 
+/// A load that is part of a sum that is part of a choice is done where the choice is.
+#[test]
+fn no_load_is_moved_past_a_write_with_what_it_is_part_of() {
+    let order = |written: bool| {
+        let isa = Isa::Avx512;
+        let mut b = Builder::new(isa, false);
+        let [x, y, ..] = b.entry();
+        let ty = Ty::vector(Lane::F32, 64);
+        let at = |base, region| At { base, displacement: 0, region: Region::Numbered(region) };
+        let (a, c) = (b.load(ty, at(x, 0)), b.load(ty, at(y, 9)));
+        let mask = b.compare(Cmp::Lt, c, a);
+        let d = b.load(ty, At { displacement: 64, ..at(x, 0) });
+        let sum = b.binary(Bin::Add, c, d);
+        if written {
+            b.store(c, at(y, 0));
+        }
+        let chosen = b.blend(mask, sum, c);
+        b.store(chosen, at(x, 5));
+        b.ret();
+        let f = b.finish();
+        assert_eq!(broken(&f, isa), None);
+        let mut needs = Needs::of(&f);
+        needs.inside[d.index()] = true;
+        needs.inside[sum.index()] = true;
+        super::needs(&f, &needs).err().map(|e| e.rule)
+    };
+    assert_eq!(order(false), None);
+    assert_eq!(order(true), Some(Rule::Order));
+}
+
 #[test]
 fn bytes_are_instructions_of_the_set_that_point_to_instructions() {
     let rule = |isa: Isa, code: &[u8], constants: usize| {
