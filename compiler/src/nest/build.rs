@@ -248,10 +248,15 @@ impl Builder {
         simpler.unwrap_or_else(|| self.raw(ExprKind::Binary(op, a, b), result))
     }
 
-    /// A sum one of whose operands is a product.
+    /// A sum one of whose operands is a product, or from which a product with a literal is taken.
     fn contracted(&mut self, op: BinaryOp, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
-        if !self.contracts || op != BinaryOp::Add || !matches!(dtype, DType::F32 | DType::F64) {
+        if !self.contracts || !matches!(dtype, DType::F32 | DType::F64) {
             return None;
+        }
+        match op {
+            BinaryOp::Add => {}
+            BinaryOp::Sub => return self.less_product(a, b, dtype),
+            _ => return None,
         }
         let product = |e: ExprId| match self.nest.exprs[e].kind {
             ExprKind::Binary(BinaryOp::Mul, x, y) => Some((x, y)),
@@ -263,6 +268,22 @@ impl Builder {
             (None, None) => return None,
         };
         Some(self.fma(x, y, rest))
+    }
+
+    /// `a - c * x` as `(-c) * x + a`, of a literal `c`.
+    fn less_product(&mut self, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
+        let ExprKind::Binary(BinaryOp::Mul, x, y) = self.nest.exprs[b].kind else { return None };
+        let literal = |e: ExprId| match self.nest.exprs[e].kind {
+            ExprKind::Const(v) => Some(v),
+            _ => None,
+        };
+        let (c, x) = match (literal(x), literal(y)) {
+            (Some(c), None) => (c, y),
+            (None, Some(c)) => (c, x),
+            _ => return None,
+        };
+        let negated = self.constant(eval::unary(UnaryOp::Neg, c, dtype), dtype);
+        Some(self.fma(negated, x, a))
     }
 
     fn simplify_bool(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<ExprId> {

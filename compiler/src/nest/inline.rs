@@ -15,8 +15,23 @@ pub struct Bound<'a> {
     pub params: &'a [ExprId],
 }
 
-/// Finds the buffer that stands for one of the nest's.
-pub type Buffers<'a> = dyn FnMut(&mut Builder, BufferId) -> BufferId + 'a;
+/// What stands for a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The buffer.
+    pub buffer: BufferId,
+    /// A dimension whose indices go round in an extent that is a power of two.
+    pub ring: Option<(usize, i64)>,
+}
+
+impl From<BufferId> for Place {
+    fn from(buffer: BufferId) -> Place {
+        Place { buffer, ring: None }
+    }
+}
+
+/// Finds what stands for one of the nest's buffers.
+pub type Buffers<'a> = dyn FnMut(&mut Builder, BufferId) -> Place + 'a;
 
 /// Copies of statements of `from`, in `b`. `buffers` is asked once for each buffer that they touch.
 #[must_use]
@@ -34,7 +49,7 @@ pub fn inline(
 #[must_use]
 pub fn inline_expr(b: &mut Builder, from: &Nest, bound: &Bound<'_>, e: ExprId) -> ExprId {
     // An expression of the host touches no buffer.
-    Inliner::new(b, from, bound, &mut |_, buffer| buffer).expr(e)
+    Inliner::new(b, from, bound, &mut |_, buffer| buffer.into()).expr(e)
 }
 
 struct Inliner<'a, 'b, 'c> {
@@ -42,7 +57,7 @@ struct Inliner<'a, 'b, 'c> {
     from: &'a Nest,
     bound: &'a Bound<'a>,
     buffers: &'b mut Buffers<'c>,
-    known: BTreeMap<BufferId, BufferId>,
+    known: BTreeMap<BufferId, Place>,
     vars: BTreeMap<VarId, VarId>,
     exprs: BTreeMap<ExprId, ExprId>,
 }
@@ -58,7 +73,22 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
         Inliner { b, from, bound, buffers, known, vars, exprs }
     }
 
+    /// The buffer that stands for another, and where an element is in it.
+    fn element(&mut self, id: BufferId, index: &[ExprId]) -> (BufferId, Vec<ExprId>) {
+        let mut index = self.all(index);
+        let place = self.place(id);
+        if let Some((dim, extent)) = place.ring {
+            let last = self.b.int(extent - 1);
+            index[dim] = self.b.and(index[dim], last);
+        }
+        (place.buffer, index)
+    }
+
     fn buffer(&mut self, id: BufferId) -> BufferId {
+        self.place(id).buffer
+    }
+
+    fn place(&mut self, id: BufferId) -> Place {
         if let Some(known) = self.known.get(&id) {
             return *known;
         }
@@ -95,8 +125,7 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
             ExprKind::Size(n) => self.bound.sizes[*n],
             ExprKind::Param(n) => self.bound.params[*n],
             ExprKind::Load { buffer, index } => {
-                let index = self.all(index);
-                let buffer = self.buffer(*buffer);
+                let (buffer, index) = self.element(*buffer, index);
                 self.b.load(buffer, &index)
             }
             ExprKind::Unary(op, a) => {
@@ -144,13 +173,13 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
                 Stmt::Let { var: self.var(*var), value }
             }
             Stmt::Store { buffer, index, value } => {
-                let (index, value) = (self.all(index), self.expr(*value));
-                Stmt::Store { buffer: self.buffer(*buffer), index, value }
+                let (buffer, index) = self.element(*buffer, index);
+                Stmt::Store { buffer, index, value: self.expr(*value) }
             }
             Stmt::Atomic { op, buffer, index, value, old } => {
-                let (index, value) = (self.all(index), self.expr(*value));
+                let ((buffer, index), value) = (self.element(*buffer, index), self.expr(*value));
                 let old = old.map(|v| self.var(v));
-                Stmt::Atomic { op: *op, buffer: self.buffer(*buffer), index, value, old }
+                Stmt::Atomic { op: *op, buffer, index, value, old }
             }
             Stmt::If { cond, then, otherwise } => {
                 let cond = self.expr(*cond);
@@ -211,7 +240,7 @@ mod tests {
         let bound = Bound { sizes: &sizes, params: &[] };
         let mut all = Vec::new();
         for (read, written) in [(w, t), (t, w)] {
-            let mut buffers = |_: &mut Builder, id| if id == u { read } else { written };
+            let mut buffers = |_: &mut Builder, id| if id == u { read } else { written }.into();
             all.extend(inline(&mut b, &from, &bound, &from.phases[0].body, &mut buffers));
         }
         b.add_phase(Vec::new(), all);

@@ -106,7 +106,8 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
         }
         15.. => {
             let axis = one_of(&anchors.repeats, pick)?;
-            Verb::TimeTile { axis, steps: amount(STEPS, pick), style: TimeStyle::Overlapped }
+            let steps = amount(STEPS, pick);
+            Verb::TimeTile { axis, steps, style: [TimeStyle::Overlapped, TimeStyle::Wavefront][pick(2)] }
         }
         _ => {
             let special: Vec<&TensorAnchor> = anchors

@@ -137,9 +137,10 @@ impl Emitter<'_> {
                 let v = self.lower(a)?;
                 self.unary(op, v, dtype, expr.span)
             }
-            ExprKind::Binary(op, a, b) => match self.unwrapped(e) {
-                Some(axis) => Ok(Val::Real(self.axis(axis)?)),
-                None => self.binary(op, a, b, dtype, expr.span),
+            ExprKind::Binary(op, a, b) => match (self.unwrapped(e), self.decided(e)) {
+                (Some(axis), _) => Ok(Val::Real(self.axis(axis)?)),
+                (_, Some(known)) => self.literal(Scalar::Bool(known), dtype, expr.span),
+                (None, None) => self.binary(op, a, b, dtype, expr.span),
             },
             ExprKind::Call(f, args) => self.call(e, f, &args, dtype),
             ExprKind::Select(c, a, b) => {

@@ -57,6 +57,18 @@ pub(crate) enum Tree {
 }
 
 impl Tree {
+    /// The conditions below some trees.
+    pub(crate) fn conditions(trees: &[Tree]) -> Vec<ExprId> {
+        let below = |tree: &Tree| match tree {
+            Tree::Leaf(_) => Vec::new(),
+            Tree::Loop { body, .. } | Tree::Seq { body, .. } => Tree::conditions(body),
+            Tree::If { cond, then, otherwise, .. } => {
+                [vec![*cond], Tree::conditions(then), Tree::conditions(otherwise)].concat()
+            }
+        };
+        trees.iter().flat_map(below).collect()
+    }
+
     /// The statements below some trees, in order.
     pub(crate) fn stmts(trees: &[Tree]) -> Vec<StmtId> {
         fn collect(tree: &Tree, out: &mut Vec<StmtId>) {

@@ -55,7 +55,7 @@ use rooftile_artifact::Target;
 use serde::{Deserialize, Serialize};
 
 use crate::diag::Diagnostic;
-use crate::hir::ir::{File, FuncId};
+use crate::hir::ir::{File, FuncId, FuncKind};
 use crate::nest::ir::Module;
 use crate::task;
 use fuse::Policy;
@@ -144,11 +144,19 @@ pub fn lower(
         Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
         Choice::Naive | Choice::Default { .. } => BTreeMap::new(),
     };
+    let none = Assignment::new();
+    let timed = match choice {
+        Choice::Default { allow } => default_in_time(file, entry, *allow, target),
+        _ => None,
+    };
     let time = match choice {
         Choice::Planned { plan, assignment, allow } => {
             Some(time::TimePlan { plan, assignment, allow: *allow, target })
         }
-        Choice::Naive | Choice::Default { .. } => None,
+        Choice::Default { allow } => {
+            timed.as_ref().map(|plan| time::TimePlan { plan, assignment: &none, allow: *allow, target })
+        }
+        Choice::Naive => None,
     };
     program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])
 }
@@ -158,6 +166,29 @@ pub fn lower(
 /// may differ. `None` when the default cannot be lowered.
 #[must_use]
 pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
+    default_in_time(file, entry, allow, target).or_else(|| default_in_space(file, entry, allow, target))
+}
+
+/// The default of a pipeline with a repeat of which several steps can be taken at once.
+fn default_in_time(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
+    let func = &file.funcs[entry];
+    if func.kind != FuncKind::Pipeline {
+        return None;
+    }
+    let cpu = target.cpu()?;
+    let legal = |plan: &Plan| {
+        let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
+        lower(file, entry, &choice, target).is_ok()
+    };
+    if !time::has_steps(file, func) {
+        return None;
+    }
+    let plan = default_in_space(file, entry, allow, target)?;
+    time::proposals(file, func, &plan, cpu).into_iter().find(legal)
+}
+
+/// The default where each step of a repeat is taken alone.
+fn default_in_space(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
     let mut plans = Vec::new();
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let form = normal::normalise(&file.funcs[id], &file.tables)?;

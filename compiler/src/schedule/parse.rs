@@ -595,8 +595,11 @@ impl<'a> Args<'a> {
                 Verb::Table(function)
             }
             "time_tile" => {
-                const STYLES: [(&str, TimeStyle); 2] =
-                    [("overlapped", TimeStyle::Overlapped), ("trapezoid", TimeStyle::Trapezoid)];
+                const STYLES: [(&str, TimeStyle); 3] = [
+                    ("overlapped", TimeStyle::Overlapped),
+                    ("wavefront", TimeStyle::Wavefront),
+                    ("trapezoid", TimeStyle::Trapezoid),
+                ];
                 let axis = self.anchor(Anchor::Axis)?;
                 let steps = self.next_amount("the number of steps")?;
                 let style = self.named_word("style", &STYLES)?.unwrap_or(TimeStyle::Overlapped);
@@ -792,6 +795,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         Verb::TimeTile { axis, steps, style } => {
             let style = match style {
                 TimeStyle::Overlapped => "overlapped",
+                TimeStyle::Wavefront => "wavefront",
                 TimeStyle::Trapezoid => "trapezoid",
             };
             let args = vec![positional(axis), Arg::Expr(amount(steps)), named("style", name(style))];

@@ -225,7 +225,7 @@ pub enum Verb {
     },
     /// `table(cis)`: calls whose operands are counters and axes are made once for all values, and read from memory.
     Table(String),
-    /// `time_tile(t, n, style = overlapped)`: `n` steps of a repeat at once, block by block.
+    /// `time_tile(t, n, style = overlapped or wavefront)`: `n` steps of a repeat at once, block by block.
     TimeTile {
         /// The counter of the repeat.
         axis: String,
@@ -260,6 +260,8 @@ impl Verb {
 pub enum TimeStyle {
     /// Each computes what it needs around it for itself.
     Overlapped,
+    /// Rows of all steps in turn, each step some rows behind the one before, which stay in cache for it.
+    Wavefront,
     /// Blocks that shrink with the steps, then those between them that grow.
     Trapezoid,
 }

@@ -241,10 +241,10 @@ impl Maker<'_, '_> {
             if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind
                 && let Some(plan) = self.time
             {
-                let n = plan.steps(&self.func.axes[*axis].name, stmt.span)?;
+                let (n, style) = plan.steps(&self.func.axes[*axis].name, stmt.span)?;
                 if n > 1 {
                     let repeat = Repeat { axis: *axis, pingpong, body, span: stmt.span };
-                    steps.extend(self.time_tiled(&plan, n, &repeat)?);
+                    steps.extend(self.time_tiled(&plan, (n, style), &repeat)?);
                     continue;
                 }
             }

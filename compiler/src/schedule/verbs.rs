@@ -117,7 +117,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("scatter", "scatter(h, via = global or atomic or privatize or sort, in = local or shared, copies = n)", First(Tensor), Everywhere),
         verb("ragged", "ragged(e, via = lane or warp or merge)", First(Axis), Everywhere),
         verb("append", "append(l, via = atomic or owner or sort)", First(Tensor), Everywhere),
-        verb("time_tile", "time_tile(t, n, style = overlapped or trapezoid)", First(Axis), Cpu),
+        verb("time_tile", "time_tile(t, n, style = overlapped or wavefront or trapezoid)", First(Axis), Cpu),
         verb("graph", "graph(on)", None, Gpu),
         verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
         verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),

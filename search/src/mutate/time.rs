@@ -10,7 +10,7 @@ use crate::rng::Rng;
 pub(super) const STEPS: [i64; 9] = [1, 2, 3, 4, 6, 8, 12, 16, 24];
 
 impl Mutator {
-    /// Sets, changes or drops how many steps of a repeat are taken at once. Tiles, lanes and cores stay as they are: they
+    /// Sets, changes or drops how many steps of a repeat are taken at once, and how. Tiles, lanes and cores stay as they are: they
     /// cut the blocks that are taken through the steps.
     pub(super) fn time_tile(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
         let axis = rng.pick(&self.plausible.as_ref()?.repeats)?.clone();
@@ -19,7 +19,8 @@ impl Mutator {
         plan.verbs.retain(|v| !own(v));
         if !had || rng.chance(0.7) {
             let steps = Amount::Int(*rng.pick(&STEPS[1..])?);
-            plan.verbs.push(Verb::TimeTile { axis, steps, style: TimeStyle::Overlapped });
+            let style = if rng.chance(0.6) { TimeStyle::Wavefront } else { TimeStyle::Overlapped };
+            plan.verbs.push(Verb::TimeTile { axis, steps, style });
         }
         Some(Class::X)
     }

@@ -9,8 +9,7 @@ use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
-use crate::schedule::bounds;
-use crate::schedule::form::{Action, StmtId, ValueInfo, operands};
+use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
@@ -180,6 +179,11 @@ impl Emitter<'_> {
             }
             None => (lo, self.b.max(lo, hi)),
         };
+        let twice = self.may_run_twice(axis, body);
+        let start = first;
+        self.axes[axis.index()].single = false;
+        self.axes[axis.index()].interior = inner.is_some();
+        let first = if twice { self.first_block(level, (first, last), step, body)? } else { first };
         let length = self.b.sub(last, first);
         let whole = {
             let n = self.b.int(step);
@@ -188,11 +192,9 @@ impl Emitter<'_> {
         };
         let middle = self.b.add(first, whole);
         let middle = self.named(middle);
-        self.axes[axis.index()].single = false;
-        self.axes[axis.index()].interior = inner.is_some();
         self.serial(level, (first, middle, step), body)?;
-        let rest = if self.may_run_twice(axis, body) {
-            self.last_block(level, (first, middle, last), step, body)?
+        let rest = if twice {
+            self.last_block(level, (start, middle, last), step, body)?
         } else {
             self.narrower(level, (middle, last, step), body)?
         };
@@ -246,51 +248,6 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let threads = self.levels.threads(self.levels.all[level].axis);
         self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
-    }
-
-    /// The part of a range where no read below leaves its tensor along the axis; `None` if no read ever does.
-    fn interior(
-        &mut self,
-        axis: AxisId,
-        body: &[Tree],
-        (lo, hi): (nest::ExprId, nest::ExprId),
-    ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
-        let stmts = Tree::stmts(body);
-        let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
-            let kind = &self.form.func.exprs[e].kind;
-            if let ExprKind::Load { tensor, index, leaves } = kind {
-                for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
-                    if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
-                        edges.push((a, z, self.form.func.tensors[*tensor].shape[d]));
-                    }
-                }
-            }
-            if let Some(cut) = self.form.cuts.get(&axis)
-                && cut.wrapped == Some(e)
-            {
-                edges.push((0, 0, cut.hi));
-            }
-            work.extend(operands(kind));
-        }
-        let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
-        if edges.is_empty() || self.form.info.iter().any(cut) {
-            return Ok(None);
-        }
-        let (mut first, mut last) = (lo, hi);
-        for (a, z, extent) in edges {
-            let least = self.b.int(-a);
-            first = self.b.max(first, least);
-            let extent = self.pure(extent)?;
-            let most = self.b.add_int(extent, -z);
-            last = self.b.min(last, most);
-        }
-        Ok(Some((first, last)))
     }
 
     pub(super) fn block(

@@ -7,6 +7,7 @@
 
 mod atomic;
 mod copies;
+mod ends;
 mod loops;
 mod matrix;
 mod pairs;
@@ -78,7 +79,7 @@ struct AxisState {
     narrow: Option<i64>,
     /// Where single points end.
     end: Option<nest::ExprId>,
-    /// No read leaves its tensor along the axis.
+    /// No read leaves its tensor along the axis, and comparisons with its ends are decided.
     interior: bool,
 }
 
@@ -306,6 +307,13 @@ impl<'a> Emitter<'a> {
             }
             None => thread,
         })
+    }
+
+    /// The result of a comparison that is the same at all points where its loops stand.
+    pub(in crate::schedule) fn decided(&self, e: ExprId) -> Option<bool> {
+        let axes = &self.form.func.exprs[e].axes;
+        let inside = axes.iter().filter(|a| self.is_interior(**a) && self.levels.has_lanes(**a));
+        inside.filter_map(|a| ends::decided(self.form, e, *a)).map(|d| d.value).next()
     }
 
     /// Whether no read leaves its tensor by an index near this axis.

@@ -5,6 +5,12 @@
 //!   =>  for j in lo..mid step 16 { 16 points }  if mid < hi && lo + 16 <= hi { 16 points from hi - 16 }  else ..
 //! ```
 //!
+//! Where rows of a tensor begin a line of a cache, other blocks than the first and the last begin one too:
+//!
+//! ```text
+//! for j in lo..mid step 16  =>  if lo % 16 != 0 && lo + 16 <= hi { 16 points from lo }  for j in (lo + 15) / 16 * 16..
+//! ```
+//!
 //! Points that run twice give what they gave before.
 
 use std::collections::BTreeSet;
@@ -18,7 +24,36 @@ use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::LevelId;
 
+/// Elements after which rows begin a line: those of 4 bytes in one, and those of two lines where they have 8.
+const ALIGNED: i64 = 16;
+
 impl Emitter<'_> {
+    /// A block at `first` where that is no multiple of the elements of a line and a block fits; gives where the others begin.
+    pub(super) fn first_block(
+        &mut self,
+        level: LevelId,
+        (first, last): (nest::ExprId, nest::ExprId),
+        step: i64,
+        body: &[Tree],
+    ) -> Result<nest::ExprId, Diagnostic> {
+        let aligned = |n: i64| n % ALIGNED == 0;
+        if step % ALIGNED != 0 || self.b.const_int(first).is_some_and(aligned) {
+            return Ok(first);
+        }
+        let up = self.b.add_int(first, ALIGNED - 1);
+        let mask = self.b.int(-ALIGNED);
+        let up = self.b.and(up, mask);
+        let end = self.b.add_int(first, step);
+        let (ragged, fits) = (self.b.lt(first, up), self.b.le(end, last));
+        let runs = self.b.and(ragged, fits);
+        let beyond = self.b.add_int(first, 1);
+        let end = self.b.select(runs, beyond, first);
+        let end = self.named(end);
+        self.serial(level, (first, end, step), body)?;
+        let begin = self.b.select(runs, up, first);
+        Ok(self.named(begin))
+    }
+
     /// One more block where `middle..last` is not empty and a block fits `first..last`; gives where single points begin.
     pub(super) fn last_block(
         &mut self,

@@ -132,6 +132,12 @@ fn steps_at_once_agree_with_the_oracle() {
                 [4, 13, 19],
             ),
             ("time_tile(t, 3) tile(y, 8, 4) tile(x, 16, 8) order(x.0, y.0, x.1, y.1) unroll(q)", [2, 17, 23]),
+            ("time_tile(t, 2, style = wavefront)", [3, 4, 5]),
+            (
+                "time_tile(t, 4, style = wavefront) tile(y, 8, 3) tile(x, 16) vector(x, 16) unroll(q) tile(n, 4)",
+                [9, 17, 53],
+            ),
+            ("time_tile(t, 2, style = wavefront) parallel(z, y, n) vector(x, 16) unroll(z, 2)", [70, 5, 39]),
         ] {
             for steps in [0, 1, 2, 5, 6, 8] {
                 holds(text, verbs, &sizes(text, extents), steps);
@@ -148,6 +154,8 @@ fn extents_of_one_and_below_the_halo() {
                 "time_tile(t, 4)",
                 "time_tile(t, 8) tile(x, 2) tile(y, 2)",
                 "time_tile(t, 2) tile(x, 64) vector(x, 8)",
+                "time_tile(t, 4, style = wavefront) vector(x, 16)",
+                "time_tile(t, 8, style = wavefront) tile(x, 2) tile(y, 2)",
             ] {
                 for steps in [1, 8, 9] {
                     holds(text, verbs, &sizes(text, extents), steps);
@@ -172,7 +180,8 @@ fn drawn_plans_with_steps_at_once_agree_with_the_oracle() {
             let mut plan = draw::random_plan(&found, &mut pick);
             if !plan.verbs.iter().any(|v| matches!(v, Verb::TimeTile { .. })) {
                 let steps = Amount::Int([2, 3, 5][pick(3)]);
-                plan.verbs.push(Verb::TimeTile { axis: "t".into(), steps, style: TimeStyle::Overlapped });
+                let style = [TimeStyle::Overlapped, TimeStyle::Wavefront][pick(2)];
+                plan.verbs.push(Verb::TimeTile { axis: "t".into(), steps, style });
             }
             let extents = [[3, 10, 21], [2, 5, 34], [4, 17, 9]][pick(3)];
             let mut inputs = cases::inputs_at(&file, id, &sizes(text, extents), seed).expect("inputs");

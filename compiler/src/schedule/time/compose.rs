@@ -8,18 +8,34 @@
 //!   for y in y.0..y.0 + B         { v[y] = f(b[y-1..y+1]) }
 //! }
 //! ```
+//!
+//! As a wavefront, a block is swept in strips of `S` rows, of which each stage gives as many, as far ahead of the next
+//! stage as that one reads; windows keep the rows that are still read:
+//!
+//! ```text
+//! for y.0 in 0..H step B {
+//!   for w in y.0 - 4..y.0 + B step S {
+//!     for y in w + 2..w + S + 2 { a[y & 3] = f(u[y-1..y+1]) }     those of y.0 - 2..y.0 + B + 2
+//!     for y in w + 1..w + S + 1 { b[y & 3] = f(a[y-1..y+1 & 3]) } those of y.0 - 1..y.0 + B + 1
+//!     for y in w..w + S         { v[y] = f(b[y-1..y+1 & 3]) }     those of y.0..y.0 + B
+//!   }
+//! }
+//! ```
 
-use super::memory::{Memory, Slot};
+use super::memory::{Memory, ROW, Slot};
 use super::part::{Block, Places};
 use super::stencil::Reach;
 use super::step::{Call, Step};
 use super::versions::Stages;
 use crate::hir::ir::TensorId;
 use crate::nest::build::Builder;
-use crate::nest::inline::{Bound, inline, inline_expr};
+use crate::nest::inline::{Bound, Place, inline, inline_expr};
 use crate::nest::ir::{Buffer, CoreLoop, ExprId, LoopKind, Nest, Space, Stmt};
 use crate::schedule::kernel::{KernelNest, ViewShape, ViewShapeDim};
 use rooftile_artifact::DType;
+
+/// The axis that a wavefront goes along.
+pub(super) const SWEPT: usize = 0;
 
 /// What the stages are made of.
 pub(super) struct Parts<'a> {
@@ -29,6 +45,8 @@ pub(super) struct Parts<'a> {
     pub(super) stages: &'a Stages,
     /// How the grid is cut, for each axis of the step.
     pub(super) blocks: &'a [Block],
+    /// Rows of a strip, for a wavefront.
+    pub(super) rows: Option<i64>,
     /// The names of the axes.
     pub(super) names: &'a [String],
     /// The loops of each call over all of its grid.
@@ -64,7 +82,9 @@ pub(super) fn compose(name: &str, parts: &Parts<'_>) -> (Nest, Vec<Slot>) {
         extents: Vec::new(),
         origins: Vec::new(),
         range: Vec::new(),
+        strip: None,
     };
+    c.align();
     c.extents = (0..parts.step.axes).map(|n| c.extent(n)).collect();
     let (cores, body) = c.blocks();
     c.b.add_phase(cores, body);
@@ -78,7 +98,7 @@ pub(super) struct Composer<'a> {
     /// The sizes of each call's kernel.
     pub(super) sizes: Vec<Vec<ExprId>>,
     pub(super) params: Vec<ExprId>,
-    /// The most that a stage goes beyond its block.
+    /// What windows have room for around a block: the most that a stage goes beyond it, in whole lines before it.
     pub(super) halo: Reach,
     pub(super) memory: Memory,
     /// The extent of each axis of the grid.
@@ -87,6 +107,8 @@ pub(super) struct Composer<'a> {
     pub(super) origins: Vec<ExprId>,
     /// The block's first index and one past its last, for each axis.
     pub(super) range: Vec<(ExprId, ExprId)>,
+    /// The same of the strip, along the axis that a wavefront goes along.
+    strip: Option<(ExprId, ExprId)>,
 }
 
 impl Composer<'_> {
@@ -123,6 +145,18 @@ impl Composer<'_> {
                     ViewShapeDim::Fixed => None,
                 })
                 .collect(),
+        }
+    }
+
+    /// Rounds the halo up where elements lie side by side.
+    fn align(&mut self) {
+        for (n, call) in self.parts.step.calls.iter().enumerate() {
+            for &tensor in call.stencil.state.keys() {
+                if let Some(axis) = self.along(n, tensor).last().copied().flatten() {
+                    let before = &mut self.halo[axis].0;
+                    *before = (*before + ROW - 1) / ROW * ROW;
+                }
+            }
         }
     }
 
@@ -195,7 +229,10 @@ impl Composer<'_> {
             self.range.push((lo, hi));
             let before = self.halo[n].0;
             let origin = self.b.add_int(lo, -before);
-            let origin = if before == 0 || self.parts.step.wraps[n] {
+            let origin = if n == SWEPT && self.parts.rows.is_some() {
+                // Rows go round.
+                zero
+            } else if before == 0 || self.parts.step.wraps[n] {
                 origin
             } else {
                 let origin = self.b.max(origin, zero);
@@ -203,10 +240,56 @@ impl Composer<'_> {
             };
             self.origins.push(origin);
         }
-        for n in 0..self.parts.stages.all.len() {
-            self.stage(n, &mut out);
+        match self.parts.rows {
+            Some(rows) => {
+                let sweep = self.sweep(rows);
+                out.push(sweep);
+            }
+            None => (0..self.parts.stages.all.len()).for_each(|n| self.stage(n, &mut out)),
         }
         out
+    }
+
+    /// The loop over the strips of a block.
+    fn sweep(&mut self, rows: i64) -> Stmt {
+        let (lo, hi) = self.range[SWEPT];
+        let furthest = self.parts.stages.all.iter().map(|s| s.growth[SWEPT].0 + s.growth[SWEPT].1).max();
+        // The first strips give what lies before the block.
+        let ahead = (furthest.unwrap_or(0) + rows - 1) / rows * rows;
+        let first = self.b.add_int(lo, -ahead);
+        let name = format!("{}.w", self.parts.names[SWEPT]);
+        let var = self.b.add_var(&name, DType::I64);
+        let begin = self.b.var(var);
+        let mut body = Vec::new();
+        let end = self.b.add_int(begin, rows);
+        let end = self.b.min(end, hi);
+        let end = self.bind("end", end, &mut body);
+        self.strip = Some((begin, end));
+        for n in 0..self.parts.stages.all.len() {
+            self.stage(n, &mut body);
+        }
+        self.strip = None;
+        Stmt::Loop { var, lo: first, hi, step: rows, kind: LoopKind::Serial, body }
+    }
+
+    /// The rows that a stage gives in the strip, of those that it gives in the block.
+    fn in_strip(&mut self, after: i64, (lo, hi): (ExprId, ExprId), out: &mut Vec<Stmt>) -> (ExprId, ExprId) {
+        let Some((first, end)) = self.strip else { return (lo, hi) };
+        let (first, end) = (self.b.add_int(first, after), self.b.add_int(end, after));
+        let first = self.b.max(first, lo);
+        let first = self.bind("first", first, out);
+        let end = self.b.min(end, hi);
+        let end = self.b.max(end, first);
+        (first, self.bind("end", end, out))
+    }
+
+    /// The part of the block that a stage's results are taken from.
+    pub(super) fn result_range(&mut self, n: usize, axis: usize, out: &mut Vec<Stmt>) -> (ExprId, ExprId) {
+        let range = self.range[axis];
+        match axis {
+            SWEPT => self.in_strip(self.parts.stages.all[n].growth[axis].1, range, out),
+            _ => range,
+        }
     }
 
     /// The part of the grid that a stage gives.
@@ -225,6 +308,9 @@ impl Composer<'_> {
                 end = self.b.add_int(end, after);
                 end = if open { end } else { self.b.min(end, self.extents[n]) };
                 end = self.bind("hi", end, out);
+            }
+            if n == SWEPT {
+                (first, end) = self.in_strip(after, (first, end), out);
             }
             region.push((first, end));
         }
@@ -248,7 +334,7 @@ impl Composer<'_> {
             std::mem::swap(&mut self.b, b);
             let buffer = self.buffer(n, id, &Bound { sizes: &most, params: &params });
             std::mem::swap(&mut self.b, b);
-            buffer
+            Place { buffer, ring: self.memory.ring(buffer) }
         }));
         self.b = b;
         self.results(n, out);

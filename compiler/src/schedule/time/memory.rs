@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use super::compose::Composer;
+use super::compose::{Composer, SWEPT};
 use super::versions::Version;
 use crate::hir::ir::TensorId;
 use crate::nest::inline::{Bound, inline_expr};
-use crate::nest::ir::{BufferId, ExprId, LoopKind, Space, Stmt};
+use crate::nest::ir::{BinaryOp, BufferId, ExprId, LoopKind, Space, Stmt};
 use crate::schedule::emit::LARGE;
 use rooftile_artifact::DType;
 
-/// Elements that rows of a window are rounded up to, so that they start at like addresses.
-const ROW: i64 = 16;
+/// Elements of a row before a block that windows have room for are a number of these, so that elements which begin a line of
+/// a tensor begin one of its windows.
+pub(super) const ROW: i64 = 16;
+
+/// Bytes of a line of a cache.
+const LINE: i64 = 64;
 
 /// Elements of a row that are copied at once.
 const LANES: i64 = 16;
@@ -31,6 +35,19 @@ struct Window {
     dtype: DType,
     shape: Vec<ExprId>,
     buffer: BufferId,
+    /// The dimension of the axis that a wavefront goes along, and the rows that go round in it.
+    ring: Option<(usize, i64)>,
+}
+
+/// A dimension along which a window is copied.
+#[derive(Clone, Copy, Debug)]
+struct CopiedDim {
+    /// Indices of the tensor.
+    range: (ExprId, ExprId),
+    /// The index that the window's first element stands for.
+    origin: ExprId,
+    /// The extent in which the window's indices go round.
+    ring: Option<i64>,
 }
 
 /// The buffers of a composed nest.
@@ -47,22 +64,31 @@ pub(super) struct Memory {
     held: BTreeMap<Version, usize>,
 }
 
+impl Memory {
+    /// The dimension of a buffer whose indices go round, and its extent.
+    pub(super) fn ring(&self, buffer: BufferId) -> Option<(usize, i64)> {
+        self.windows.iter().find(|w| w.buffer == buffer).and_then(|w| w.ring)
+    }
+}
+
 impl Composer<'_> {
     /// Finds windows for what a stage writes. What nobody reads any more is given up before.
     pub(super) fn make_room(&mut self, n: usize) {
         let stages = self.parts.stages;
-        self.memory.held.retain(|v, _| stages.last.get(v).is_some_and(|last| *last >= n));
+        if self.parts.rows.is_none() {
+            self.memory.held.retain(|v, _| stages.last.get(v).is_some_and(|last| *last >= n));
+        }
         for version in &stages.all[n].writes {
             if stages.needs_window(*version) {
-                let (dtype, shape) = self.window(n, *version);
-                let window = self.free(dtype, &shape);
+                let (dtype, shape, ring) = self.window(n, *version);
+                let window = self.free(dtype, &shape, ring);
                 self.memory.held.insert(*version, window);
             }
         }
     }
 
     /// A window of that form that holds nothing.
-    fn free(&mut self, dtype: DType, shape: &[ExprId]) -> usize {
+    fn free(&mut self, dtype: DType, shape: &[ExprId], ring: Option<(usize, i64)>) -> usize {
         let memory = &mut self.memory;
         let fits = |n: &usize| {
             let w = &memory.windows[*n];
@@ -72,43 +98,88 @@ impl Composer<'_> {
             return free;
         }
         let buffer = self.b.add_buffer("window", dtype, shape, Space::Local);
-        memory.windows.push(Window { dtype, shape: shape.to_vec(), buffer });
+        memory.windows.push(Window { dtype, shape: shape.to_vec(), buffer, ring });
         memory.windows.len() - 1
     }
 
     /// The form of a window for what a stage writes to a tensor.
-    fn window(&mut self, n: usize, version: Version) -> (DType, Vec<ExprId>) {
+    fn window(&mut self, n: usize, version: Version) -> (DType, Vec<ExprId>, Option<(usize, i64)>) {
         let call = self.parts.stages.all[n].call;
-        let Version::New(_, tensor) = version else { return (DType::F32, Vec::new()) };
-        let Some(whole) = self.whole_buffer(call, tensor).cloned() else { return (DType::F32, Vec::new()) };
+        let Version::New(_, tensor) = version else { return (DType::F32, Vec::new(), None) };
+        let Some(whole) = self.whole_buffer(call, tensor).cloned() else {
+            return (DType::F32, Vec::new(), None);
+        };
         let mut along = self.along(call, tensor);
         // The parts of complex elements.
         along.resize(whole.shape.len(), None);
         let blocks = self.parts.blocks.iter().zip(&self.halo);
-        let points: Vec<Option<i64>> =
+        let mut points: Vec<Option<i64>> =
             blocks.map(|(block, (before, after))| block.points.map(|n| n + before + after)).collect();
+        let rows = self.rows_kept(n, version);
+        if rows.is_some() {
+            points[SWEPT] = rows;
+        }
         let element = i64::try_from(whole.dtype.size()).unwrap_or(8);
         let bytes = along.iter().flatten().try_fold(element, |n, a| n.checked_mul(points[*a]?));
         let large = bytes.is_none_or(|n| n > LARGE);
         let outermost = along.iter().position(Option::is_some);
+        let contiguous = along.iter().rposition(Option::is_some);
         let mut shape = Vec::new();
         for (d, axis) in along.iter().enumerate() {
             let extent = match axis {
                 None => self.host(call, n, whole.shape[d]),
-                Some(axis) => match points[*axis].filter(|_| !large && Some(d) != outermost) {
-                    Some(n) => self.b.int((n + ROW - 1) / ROW * ROW),
-                    None => self.most(*axis).1,
-                },
+                Some(SWEPT) if let Some(rows) = rows => self.b.int(rows),
+                Some(axis) => {
+                    let points = match points[*axis].filter(|_| !large && Some(d) != outermost) {
+                        Some(n) => self.b.int(n),
+                        None => self.most(*axis).1,
+                    };
+                    match Some(d) {
+                        d if d == contiguous => self.odd(points, (LINE / element).max(1)),
+                        d if d != outermost => self.odd(points, 1),
+                        _ => points,
+                    }
+                }
             };
             shape.push(extent);
         }
-        (whole.dtype, shape)
+        let swept = along.iter().position(|axis| *axis == Some(SWEPT));
+        (whole.dtype, shape, swept.zip(rows))
+    }
+
+    /// At least so many elements as an odd number of pieces: rows that begin in like places of a cache would drive each other out.
+    fn odd(&mut self, elements: ExprId, piece: i64) -> ExprId {
+        let pieces = self.b.ceil_div(elements, piece);
+        let one = self.b.int(1);
+        let odd = self.b.binary(BinaryOp::Or, pieces, one);
+        self.b.mul_int(odd, piece)
+    }
+
+    /// Rows of a window that a wavefront still needs, as a power of two: those of a strip, and back to the first that a later
+    /// stage reads in it.
+    fn rows_kept(&self, n: usize, version: Version) -> Option<i64> {
+        let rows = self.parts.rows?;
+        let stages = &self.parts.stages.all;
+        let mut kept = rows;
+        for reader in stages {
+            let call = self.call(reader.call);
+            for tensor in reader.reads.iter().filter(|(_, v)| **v == version).map(|(t, _)| t) {
+                let own = call.axes.iter().position(|axis| *axis == SWEPT);
+                let reach = call.stencil.state[tensor].reads.as_ref().zip(own);
+                let before = reach.map_or(0, |(reach, own)| reach[own].0);
+                kept = kept.max(rows + stages[n].growth[SWEPT].1 - reader.growth[SWEPT].1 + before);
+            }
+        }
+        Some((1..62).map(|bit| 1 << bit).find(|power| *power >= kept).unwrap_or(kept))
     }
 
     /// The most points of an axis that a stage gives, counted from 0.
     pub(super) fn most(&mut self, axis: usize) -> (ExprId, ExprId) {
         let (before, after) = self.halo[axis];
         let (zero, extent) = (self.b.int(0), self.extents[axis]);
+        if let (SWEPT, Some(rows)) = (axis, self.parts.rows) {
+            return (zero, self.b.int(rows));
+        }
         let open = self.parts.step.wraps[axis];
         let most = match self.parts.blocks[axis].points {
             Some(points) if open => {
@@ -207,7 +278,20 @@ impl Composer<'_> {
                 let mut along = self.along(stage.call, tensor);
                 let shape = self.b.nest().buffers[to].shape.clone();
                 along.resize(shape.len(), None);
-                let dims: Vec<(Option<usize>, ExprId)> = along.into_iter().zip(shape).collect();
+                let zero = self.b.int(0);
+                let dims: Vec<CopiedDim> = along
+                    .into_iter()
+                    .zip(shape)
+                    .map(|(axis, extent)| match axis {
+                        Some(axis) => {
+                            let range = self.result_range(n, axis, out);
+                            let ring = self.parts.rows.filter(|_| axis == SWEPT);
+                            let ring = ring.and(self.memory.windows[window].ring).map(|(_, rows)| rows);
+                            CopiedDim { range, origin: self.origins[axis], ring }
+                        }
+                        None => CopiedDim { range: (zero, extent), origin: zero, ring: None },
+                    })
+                    .collect();
                 let from = self.memory.windows[window].buffer;
                 let copy = self.copy(&dims, (from, to), &mut Vec::new());
                 out.extend(copy);
@@ -218,23 +302,28 @@ impl Composer<'_> {
     /// Loops over the block, and over all of other dimensions, that copy a window.
     fn copy(
         &mut self,
-        dims: &[(Option<usize>, ExprId)],
+        dims: &[CopiedDim],
         (from, to): (BufferId, BufferId),
         index: &mut Vec<(ExprId, ExprId)>,
     ) -> Vec<Stmt> {
-        let Some((&(axis, extent), rest)) = dims.split_first() else {
+        let Some((&CopiedDim { range, origin, ring }, rest)) = dims.split_first() else {
             let (source, target): (Vec<ExprId>, Vec<ExprId>) = index.iter().copied().unzip();
             let value = self.b.load(from, &source);
             return vec![self.b.store(to, &target, value)];
         };
-        let zero = self.b.int(0);
-        let (range, origin) = match axis {
-            Some(axis) => (self.range[axis], self.origins[axis]),
-            None => ((zero, extent), zero),
+        let source = |c: &mut Self, i: ExprId| {
+            let at = c.b.sub(i, origin);
+            match ring {
+                Some(rows) => {
+                    let last = c.b.int(rows - 1);
+                    c.b.and(at, last)
+                }
+                None => at,
+            }
         };
         if !rest.is_empty() {
             return vec![self.serial((range, 1), |c, i| {
-                index.push((c.b.sub(i, origin), i));
+                index.push((source(c, i), i));
                 let body = c.copy(rest, (from, to), index);
                 index.pop();
                 body
@@ -246,7 +335,7 @@ impl Composer<'_> {
         let whole = self.b.mul(blocks, lanes);
         let middle = self.b.add(range.0, whole);
         let element = |c: &mut Self, i: ExprId, index: &mut Vec<(ExprId, ExprId)>| {
-            index.push((c.b.sub(i, origin), i));
+            index.push((source(c, i), i));
             let body = c.copy(&[], (from, to), index);
             index.pop();
             body

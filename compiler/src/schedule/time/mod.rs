@@ -14,11 +14,13 @@
 mod compose;
 mod memory;
 mod part;
+mod propose;
 mod repeat;
 mod stencil;
 mod step;
 mod versions;
 
+pub(crate) use propose::{has_steps, proposals};
 pub(crate) use repeat::Repeat;
 use rooftile_artifact::Target;
 
@@ -46,12 +48,12 @@ pub(crate) struct TimePlan<'a> {
 }
 
 impl TimePlan<'_> {
-    /// How many steps of a repeat are taken at once; 1 where that was not asked for.
+    /// How many steps of a repeat are taken at once, and how; 1 where that was not asked for.
     ///
     /// # Errors
     /// E0504 for a number that is too large, E0505 for a style that is not there.
-    pub(crate) fn steps(&self, name: &str, span: Span) -> Result<i64, Diagnostic> {
-        let mut steps = 1;
+    pub(crate) fn steps(&self, name: &str, span: Span) -> Result<(i64, TimeStyle), Diagnostic> {
+        let mut steps = (1, TimeStyle::Overlapped);
         for verb in &self.plan.verbs {
             let Verb::TimeTile { axis, steps: n, style } = verb else { continue };
             if axis != name || self.target.cpu().is_none() {
@@ -62,9 +64,10 @@ impl TimePlan<'_> {
                 return Err(Diagnostic::error(Code::Unsupported, span, message)
                     .help(format!("write time_tile({axis}, .., style = overlapped)")));
             }
-            steps = n.value(self.assignment).unwrap_or(1);
-            if !(1..=MOST).contains(&steps) {
-                let message = format!("`time_tile`: {steps} steps of `{name}` at once, of 1 to {MOST}");
+            let n = n.value(self.assignment).unwrap_or(1);
+            steps = (n, *style);
+            if !(1..=MOST).contains(&n) {
+                let message = format!("`time_tile`: {n} steps of `{name}` at once, of 1 to {MOST}");
                 return Err(Diagnostic::error(Code::Illegal, span, message).help("take fewer steps"));
             }
         }

@@ -41,6 +41,13 @@ pub(super) fn block(spec: &AxisSpec) -> Block {
     Block { points: points.or(default), parallel: spec.parallel }
 }
 
+/// Points of an axis that a stage is ahead of the next one by, beside what that one reads: those of an inner tile, else of
+/// what is written out.
+pub(super) fn rows(spec: &AxisSpec) -> i64 {
+    let unit = spec.lanes.unwrap_or(1) * spec.unroll.unwrap_or(1);
+    spec.steps().get(1).copied().unwrap_or(unit).max(1)
+}
+
 /// Where a stage finds the state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Places {

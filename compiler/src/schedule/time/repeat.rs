@@ -16,6 +16,7 @@ use super::versions::{Stages, Version};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{AxisId, Func, Role, Stmt, StmtKind, TensorId};
 use crate::nest::ir::Nest;
+use crate::schedule::plan::TimeStyle;
 use crate::schedule::program::Maker;
 use crate::schedule::{code_size, host};
 
@@ -75,7 +76,7 @@ impl Maker<'_, '_> {
     pub(crate) fn time_tiled(
         &mut self,
         plan: &TimePlan<'_>,
-        n: i64,
+        (n, style): (i64, TimeStyle),
         repeat: &Repeat<'_>,
     ) -> Result<Vec<HostStep>, Diagnostic> {
         let (file, func) = (self.file, self.func);
@@ -141,10 +142,14 @@ impl Maker<'_, '_> {
         let setups = step.calls.iter().map(|c| plan.setup(file, c.callee)).collect::<Result<Vec<_>, _>>()?;
         let mut grid = vec![Block::default(); step.axes];
         let mut names = vec![String::new(); step.axes];
+        let mut rows = 1;
         for (call, (form, setup)) in step.calls.iter().zip(&setups).rev() {
             for (own, axis) in call.stencil.axes.iter().zip(&call.axes) {
                 grid[*axis] = part::block(&setup.specs[own.index()]);
                 names[*axis].clone_from(&form.func.axes[*own].name);
+                if *axis == compose::SWEPT {
+                    rows = part::rows(&setup.specs[own.index()]);
+                }
             }
         }
         let mut made: Vec<(usize, Places, _)> = Vec::new();
@@ -172,6 +177,7 @@ impl Maker<'_, '_> {
         }
         let parts = Parts {
             step: &step,
+            rows: (style == TimeStyle::Wavefront).then_some(rows),
             stages: &stages,
             blocks: &grid,
             names: &names,

@@ -282,6 +282,11 @@ impl Finder<'_> {
             }
             dims[d] = Some(n);
             reach[n] = ((-lo).max(0), hi.max(0));
+            if leaves[d] && matches!(t.edges[d], Some(Edge::Reflect | Edge::Symmetric)) {
+                // What lies beyond an end is mirrored there.
+                let far = reach[n].0.max(reach[n].1);
+                reach[n] = (far, far);
+            }
             if leaves[d] {
                 match t.edges[d] {
                     Some(Edge::Wrap) => self.stencil.wraps[n] = true,
