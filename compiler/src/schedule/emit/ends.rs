@@ -1,12 +1,19 @@
-//! Comparisons of an axis with a place near one of its ends, which have one result everywhere in between.
+//! The interior of an axis: reads there need no edge rule, and comparisons of the axis with a place near one of its ends have one
+//! result.
 //!
 //! ```text
 //! for x in 0..W { v[x] = select(0 < x && x < W - 1, e, f) }  =>  for x in 1..W - 1 { v[x] = e }, and the ends as before
 //! ```
 
+use std::collections::BTreeSet;
+
+use super::Emitter;
+use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, BinaryOp, ExprId, ExprKind};
+use crate::nest::ir as nest;
 use crate::schedule::bounds;
-use crate::schedule::form::Form;
+use crate::schedule::form::{Form, ValueInfo, operands};
+use crate::schedule::fuse::Tree;
 
 /// Points at an end of an axis that are worth loops of their own.
 const MARGIN: i64 = 8;
@@ -91,5 +98,71 @@ fn distance(form: &Form, e: ExprId, extent: ExprId) -> Option<i64> {
             distance(form, a, extent)?.checked_sub(bounds::literal(form, b)?)
         }
         _ => None,
+    }
+}
+
+impl Emitter<'_> {
+    /// The part of a range where no read below leaves its tensor along the axis, and comparisons of lanes with its ends are
+    /// decided; `None` if it is all of the range.
+    pub(super) fn interior(
+        &mut self,
+        axis: AxisId,
+        body: &[Tree],
+        (lo, hi): (nest::ExprId, nest::ExprId),
+    ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
+        let stmts = Tree::stmts(body);
+        let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        work.extend(Tree::conditions(body));
+        let mut compared = Vec::new();
+        while let Some(e) = work.pop() {
+            if !seen.insert(e) {
+                continue;
+            }
+            if self.levels.has_lanes(axis) {
+                compared.extend(decided(self.form, e, axis).map(|d| d.between));
+            }
+            let kind = &self.form.func.exprs[e].kind;
+            if let ExprKind::Load { tensor, index, leaves } = kind {
+                for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
+                    if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
+                        edges.push((a, z, self.form.func.tensors[*tensor].shape[d]));
+                    }
+                }
+            }
+            if let Some(cut) = self.form.cuts.get(&axis)
+                && cut.wrapped == Some(e)
+            {
+                edges.push((0, 0, cut.hi));
+            }
+            work.extend(operands(kind));
+        }
+        let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
+        if (edges.is_empty() && compared.is_empty()) || self.form.info.iter().any(cut) {
+            return Ok(None);
+        }
+        let (mut first, mut last) = (lo, hi);
+        for (a, z, extent) in edges {
+            let least = self.b.int(-a);
+            first = self.b.max(first, least);
+            let extent = self.pure(extent)?;
+            let most = self.b.add_int(extent, -z);
+            last = self.b.min(last, most);
+        }
+        for between in compared {
+            match between {
+                Between::From(at) => {
+                    let at = self.b.int(at);
+                    first = self.b.max(first, at);
+                }
+                Between::Below(extent, distance) => {
+                    let extent = self.pure(extent)?;
+                    let end = self.b.add_int(extent, distance);
+                    last = self.b.min(last, end);
+                }
+            }
+        }
+        Ok(Some((first, last)))
     }
 }

@@ -10,8 +10,7 @@ use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
-use crate::schedule::bounds;
-use crate::schedule::form::{Action, StmtId, ValueInfo, operands};
+use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 
@@ -250,71 +249,6 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let threads = self.levels.threads(self.levels.all[level].axis);
         self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
-    }
-
-    /// The part of a range where no read below leaves its tensor along the axis, and comparisons of lanes with its ends are
-    /// decided; `None` if it is all of the range.
-    fn interior(
-        &mut self,
-        axis: AxisId,
-        body: &[Tree],
-        (lo, hi): (nest::ExprId, nest::ExprId),
-    ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
-        let stmts = Tree::stmts(body);
-        let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
-        work.extend(Tree::conditions(body));
-        let mut compared = Vec::new();
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
-            if self.levels.has_lanes(axis) {
-                compared.extend(ends::decided(self.form, e, axis).map(|d| d.between));
-            }
-            let kind = &self.form.func.exprs[e].kind;
-            if let ExprKind::Load { tensor, index, leaves } = kind {
-                for (d, (ix, leaves)) in index.iter().zip(leaves).enumerate() {
-                    if *leaves && let Some((a, z)) = bounds::offset(self.form, *ix, axis) {
-                        edges.push((a, z, self.form.func.tensors[*tensor].shape[d]));
-                    }
-                }
-            }
-            if let Some(cut) = self.form.cuts.get(&axis)
-                && cut.wrapped == Some(e)
-            {
-                edges.push((0, 0, cut.hi));
-            }
-            work.extend(operands(kind));
-        }
-        let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
-        let whole = edges.is_empty() && compared.is_empty();
-        if whole || self.form.info.iter().any(cut) {
-            return Ok(None);
-        }
-        let (mut first, mut last) = (lo, hi);
-        for (a, z, extent) in edges {
-            let least = self.b.int(-a);
-            first = self.b.max(first, least);
-            let extent = self.pure(extent)?;
-            let most = self.b.add_int(extent, -z);
-            last = self.b.min(last, most);
-        }
-        for between in compared {
-            match between {
-                Between::From(at) => {
-                    let at = self.b.int(at);
-                    first = self.b.max(first, at);
-                }
-                Between::Below(extent, distance) => {
-                    let extent = self.pure(extent)?;
-                    let end = self.b.add_int(extent, distance);
-                    last = self.b.min(last, end);
-                }
-            }
-        }
-        Ok(Some((first, last)))
     }
 
     pub(super) fn block(
