@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::DType;
 
-use super::ends::{self, Between};
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
