@@ -170,8 +170,10 @@ impl<B: Ssa> Emitter<'_, B> {
         let first = record.map_or(0, |(field, _)| field);
         let chunks: Option<_> = (0..n.div_ceil(per))
             .map(|c| {
-                let displacement = i32::try_from((c * per * step).checked_sub(first)?.checked_mul(size)?);
-                let displacement = at.displacement.checked_add(displacement.ok()?)?;
+                let lanes = i32::try_from((c * per).checked_mul(step)?.checked_mul(size)?).ok()?;
+                // The other fields of the first record may lie before.
+                let before = i32::try_from(first * size).ok()?;
+                let displacement = at.displacement.checked_add(lanes)?.checked_sub(before)?;
                 let n = (n - c * per).min(per);
                 let len = if record.is_some() { n * step } else { (n - 1) * step + 1 };
                 self.b.load_strided(ty, n, Stretch { step, first, len }, At { displacement, ..at })
