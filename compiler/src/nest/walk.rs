@@ -132,9 +132,7 @@ impl Nest {
 
     /// Whether an expression loads from such a buffer.
     pub fn loads_from(&self, e: ExprId, is: impl Fn(BufferId) -> bool) -> bool {
-        let mut found = false;
-        self.for_each_load(e, &mut BTreeSet::new(), &mut |buffer, _| found |= is(buffer));
-        found
+        self.any(e, |kind| matches!(kind, ExprKind::Load { buffer, .. } if is(*buffer)))
     }
 
     /// Calls `f` with every load below an expression, but for what was `seen` before.

@@ -56,6 +56,7 @@ pub(crate) fn cases() -> Vec<(String, Case)> {
         }
         note("rows 64", rows(types, 64, 0));
         note("from 1", rows(types, 12, 1));
+        note("gap", gap(types));
         for kept in [Kept::Memory, Kept::Output, Kept::Input] {
             note(&format!("{kept:?}"), kept_on_the_way(types, kept));
         }
@@ -147,6 +148,22 @@ fn rows(types: Types, width: i64, first: i64) -> Case {
         let (acc, start) = register(b, types[2]);
         let sum = unrolled(b, first, width, |b, k| {
             let (p, q) = (b.load(x, &[i, k]), b.load(y, &[i, k]));
+            vec![add_to(b, acc, &[], p, q)]
+        });
+        let (zero, v) = (b.int(0), b.load(acc, &[]));
+        vec![start, sum, b.store(z, &[i, zero], v)]
+    })
+}
+
+/// Bytes 0, 1, 3 and 4 of a row, by bytes 0 to 3 of another.
+fn gap(types: Types) -> Case {
+    each_row(over(types, [8, 8, 1]), |b, [x, y, z], i| {
+        let (acc, start) = register(b, types[2]);
+        let two = b.int(2);
+        let sum = unrolled(b, 0, 4, |b, k| {
+            let half = b.binary(BinaryOp::DivNonNeg, k, two);
+            let at = b.add(k, half);
+            let (p, q) = (b.load(x, &[i, at]), b.load(y, &[i, k]));
             vec![add_to(b, acc, &[], p, q)]
         });
         let (zero, v) = (b.int(0), b.load(acc, &[]));

@@ -1,7 +1,5 @@
 //! Buffers of values: their extents, their indices, reads and writes.
 
-use std::collections::BTreeSet;
-
 use rooftile_artifact::DType;
 
 use super::{Emitter, Val, ValueBuffer, machine_type};
@@ -306,7 +304,9 @@ impl Emitter<'_> {
         let values = match v {
             Val::Real(x) => vec![x],
             // The second part is computed before the first one that it reads is written.
-            Val::Complex(re, im) if parts.first().is_some_and(|b| self.loads_from(im, *b)) => {
+            Val::Complex(re, im)
+                if parts.first().is_some_and(|b| self.b.nest().loads_from(im, |from| from == *b)) =>
+            {
                 let (stmt, im) = self.b.bind("im", im);
                 self.out.push(stmt);
                 vec![re, im]
@@ -317,12 +317,6 @@ impl Emitter<'_> {
             let stmt = self.b.store(*buffer, index, value);
             self.out.push(stmt);
         }
-    }
-
-    fn loads_from(&self, e: nest::ExprId, from: BufferId) -> bool {
-        let mut found = false;
-        self.b.nest().for_each_load(e, &mut BTreeSet::new(), &mut |buffer, _| found |= buffer == from);
-        found
     }
 
     /// Binds a value to names.

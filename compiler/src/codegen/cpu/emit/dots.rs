@@ -11,10 +11,11 @@ use std::rc::Rc;
 use rooftile_artifact::DType;
 
 use super::super::ssa::{Bin, Lane, Ssa, Ty};
-use super::address::{LaneStep, Linear, Place};
+use super::Emitter;
+use super::address::{LaneStep, Place};
 use super::lanes::{Lanes, Val};
 use super::scope::Binding;
-use super::{Emitter, LaneLoop};
+use super::transposed::Pass;
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Space, Stmt, VarId};
 
 /// Bytes of a word.
@@ -40,11 +41,9 @@ struct Term<'a> {
 }
 
 /// The loop whose passes are taken four at a time.
-#[derive(Clone, Copy)]
-struct Four<'a> {
-    var: VarId,
-    /// The counter in each pass.
-    values: &'a [i64],
+struct Four {
+    /// The first of them.
+    pass: Pass,
     /// Whether code is written, or only looked whether it can be.
     write: bool,
 }
@@ -65,25 +64,17 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             return false;
         }
         let mut all = |write: bool| {
-            values.chunks(BYTES).all(|values| {
-                self.bound(var, Binding::Const(values[0]), |e| {
-                    e.dot_block(Four { var, values, write }, body, &mut Lets::new())
+            (0..values.len()).step_by(BYTES).all(|at| {
+                self.bound(var, Binding::Const(values[at]), |e| {
+                    let four = Four { pass: e.pass(var, values, at), write };
+                    e.dot_block(&four, body, &mut Lets::new())
                 })
             })
         };
         all(false) && all(true)
     }
 
-    /// What `f` gives where a counter is bound, in a scope of its own.
-    fn bound<R>(&mut self, var: VarId, to: Binding<B::Value>, f: impl FnOnce(&mut Self) -> R) -> R {
-        self.scopes.push(false);
-        self.bind(var, to);
-        let result = f(self);
-        self.scopes.pop();
-        result
-    }
-
-    fn dot_block(&mut self, four: Four<'_>, body: &[Stmt], lets: &mut Lets) -> bool {
+    fn dot_block(&mut self, four: &Four, body: &[Stmt], lets: &mut Lets) -> bool {
         body.iter().all(|stmt| {
             self.scopes.next_statement();
             match stmt {
@@ -101,18 +92,13 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                 Stmt::Loop { var, lo, hi, step, kind: LoopKind::Lanes, body } => {
                     let passes = self.constant_passes((*lo, *hi, *step));
                     let Some(values) = passes.filter(|p| p.len() > 1) else { return false };
-                    self.bound(*var, Binding::Lane, |e| {
-                        e.lanes = Some(LaneLoop { var: *var, values, only: None });
-                        let all = e.dot_block(four, body, lets);
-                        e.lanes = None;
-                        all
-                    })
+                    self.in_lanes(*var, values, |e| e.dot_block(four, body, lets))
                 }
                 Stmt::Store { buffer, index, value } => {
                     let Some(term) = self.term(*buffer, index, *value, lets) else { return false };
                     match four.write {
                         true => self.add_dot(&term),
-                        false => self.is_dot(four, &term, lets),
+                        false => self.is_dot(&four.pass, &term, lets),
                     }
                 }
                 _ => false,
@@ -153,30 +139,26 @@ impl<'a, B: Ssa> Emitter<'a, B> {
     }
 
     /// Whether the bytes of four passes lie side by side, and are summed in one place that is not among them.
-    fn is_dot(&mut self, four: Four<'_>, term: &Term<'_>, lets: &Lets) -> bool {
+    fn is_dot(&mut self, pass: &Pass, term: &Term<'_>, lets: &Lets) -> bool {
         let nest = self.nest;
         let sum = nest.buffers[term.sum].space;
         let apart = |b: &Byte<'_>| {
             b.buffer != term.sum && (nest.buffers[b.buffer].space != sum || sum == Space::Local)
         };
-        let indices = [term.index, term.factors[0].index, term.factors[1].index];
-        let plain = indices.iter().copied().flatten().all(|e| self.reads_nothing(*e, lets));
+        // An index needs no memory, nor what was read of it.
+        let reads = |kind: &ExprKind| match kind {
+            ExprKind::Load { .. } => true,
+            ExprKind::Var(v) => lets.contains_key(v),
+            _ => false,
+        };
+        let [a, b] = term.factors.map(|byte| byte.index);
+        let plain = ![term.index, a, b].iter().copied().flatten().any(|e| nest.any(*e, reads));
         if !plain || !term.factors.iter().all(apart) {
             return false;
         }
-        let still = |a: &Linear, b: &Linear, moved: i64| {
-            b.constant - a.constant == moved && a.lane == b.lane && a.terms == b.terms
-        };
-        let first = indices.map(|index| self.linear_at(four.var, four.values[0], index));
-        for (n, value) in (0i64..).zip(four.values) {
-            let here = indices.map(|index| self.linear_at(four.var, *value, index));
-            for (k, (a, b)) in first.iter().zip(&here).enumerate() {
-                let last = a.len().saturating_sub(1);
-                let moved = |d: usize| if k > 0 && d == last { n } else { 0 };
-                if !a.iter().zip(b).enumerate().all(|(d, (a, b))| still(a, b, moved(d))) {
-                    return false;
-                }
-            }
+        let beside = [a, b].into_iter().all(|index| self.moves(pass, index) == Some(1));
+        if !beside || self.moves(pass, term.index) != Some(0) {
+            return false;
         }
         let steps = term.factors.map(|byte| match self.place(byte.buffer, byte.index).0 {
             Place::Strided { step: LaneStep::Const(step), .. } => step,
@@ -185,18 +167,6 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let word = BYTES as i64;
         let alone = self.lane_count().is_none();
         alone || steps.iter().all(|s| [0, word].contains(s)) && steps.contains(&word)
-    }
-
-    /// Whether an index needs no memory, nor what was read of it.
-    fn reads_nothing(&self, e: ExprId, lets: &Lets) -> bool {
-        let expr = &self.nest.exprs[e];
-        let mut nothing = match &expr.kind {
-            ExprKind::Load { .. } => false,
-            ExprKind::Var(v) => !lets.contains_key(v),
-            _ => true,
-        };
-        expr.for_each_operand(|a| nothing = nothing && self.reads_nothing(a, lets));
-        nothing
     }
 
     /// Adds four products to each lane's sum, or to the only one.

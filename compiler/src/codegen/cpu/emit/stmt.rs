@@ -102,14 +102,37 @@ impl<B: Ssa> Emitter<'_, B> {
             return;
         }
         for (at, value) in values.iter().enumerate() {
-            self.scopes.push(false);
-            self.bind(var, Binding::Const(*value));
-            let pass = self.pass(var, &values, at);
-            self.passes_around.push(pass);
-            self.block(body);
-            self.passes_around.pop();
-            self.scopes.pop();
+            self.bound(var, Binding::Const(*value), |e| {
+                let pass = e.pass(var, &values, at);
+                e.passes_around.push(pass);
+                e.block(body);
+                e.passes_around.pop();
+            });
         }
+    }
+
+    /// What `f` gives where a counter is bound, in a scope of its own.
+    pub(super) fn bound<R>(
+        &mut self,
+        var: VarId,
+        to: Binding<B::Value>,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.scopes.push(false);
+        self.bind(var, to);
+        let result = f(self);
+        self.scopes.pop();
+        result
+    }
+
+    /// What `f` gives in the lanes of a counter.
+    pub(super) fn in_lanes<R>(&mut self, var: VarId, values: Vec<i64>, f: impl FnOnce(&mut Self) -> R) -> R {
+        self.bound(var, Binding::Lane, |e| {
+            e.lanes = Some(LaneLoop { var, values, only: None });
+            let result = f(e);
+            e.lanes = None;
+            result
+        })
     }
 
     fn serial(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
@@ -179,12 +202,7 @@ impl<B: Ssa> Emitter<'_, B> {
         if values.len() < 2 {
             return self.unrolled(var, range, body);
         }
-        self.scopes.push(false);
-        self.bind(var, Binding::Lane);
-        self.lanes = Some(LaneLoop { var, values, only: None });
-        self.block(body);
-        self.lanes = None;
-        self.scopes.pop();
+        self.in_lanes(var, values, |e| e.block(body));
     }
 
     /// Runs `f` as lane `l` alone: the lane counter is a constant, values per lane are taken apart.
@@ -193,12 +211,12 @@ impl<B: Ssa> Emitter<'_, B> {
             return f(self);
         };
         let before = self.bindings[var.index()].clone();
-        self.scopes.push(false);
-        self.bind(var, Binding::Const(value));
-        self.set_only(Some(l));
-        let result = f(self);
-        self.set_only(None);
-        self.scopes.pop();
+        let result = self.bound(var, Binding::Const(value), |e| {
+            e.set_only(Some(l));
+            let result = f(e);
+            e.set_only(None);
+            result
+        });
         self.bindings[var.index()] = before;
         result
     }

@@ -13,12 +13,12 @@ use std::rc::Rc;
 use rooftile_artifact::DType;
 
 use super::super::ssa::{At, Bin, Ssa};
+use super::Emitter;
 use super::address::{LaneStep, Linear, Place};
 use super::lanes::{Lanes, lane_of};
 use super::memory::Walk;
 use super::scope::Binding;
-use super::{Emitter, LaneLoop};
-use crate::nest::ir::{BufferId, ExprId, LoopKind, Space, Stmt, VarId};
+use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Space, Stmt, VarId};
 
 /// A pass of a loop that is written out.
 #[derive(Clone, Debug)]
@@ -91,25 +91,27 @@ impl<B: Ssa> Emitter<'_, B> {
 
     /// Whether an access moves to the next element from one pass to the next, and by nothing else.
     pub(super) fn is_beside(&mut self, pass: &Pass, index: &[ExprId]) -> bool {
-        let [first, second, ..] = pass.values[..] else { return false };
-        let (a, b) = (self.linear_at(pass.var, first, index), self.linear_at(pass.var, second, index));
-        let moved: Vec<i64> = a.iter().zip(&b).map(|(a, b)| b.constant - a.constant).collect();
-        let beside = second - first == 1
-            && moved.split_last().is_some_and(|(last, others)| *last == 1 && others.iter().all(|d| *d == 0));
-        let lane_is_last = a.last().is_some_and(|l| l.lane != 0);
-        // What else the index is made of is the same in all passes.
-        beside
-            && !lane_is_last
-            && a.iter().zip(&b).all(|(a, b)| a.terms == b.terms && a.lane == b.lane)
-            && a.iter().flat_map(|l| l.terms.keys()).all(|e| self.eval_dep(*e).1.scope < pass.scope)
+        let lane_is_last = index.last().is_some_and(|last| self.linear(*last).lane != 0);
+        !lane_is_last && self.moves(pass, index) == Some(1)
     }
 
-    /// The indices where a counter has a value.
-    pub(super) fn linear_at(&mut self, var: VarId, value: i64, index: &[ExprId]) -> Vec<Linear> {
-        let before = std::mem::replace(&mut self.bindings[var.index()].0, Binding::Const(value));
-        let all = index.iter().map(|i| self.linear(*i)).collect();
-        self.bindings[var.index()].0 = before;
-        all
+    /// By how many elements an access moves from each pass to the next, along the last dimension and no other; `None`
+    /// where it may be anything else.
+    pub(super) fn moves(&mut self, pass: &Pass, index: &[ExprId]) -> Option<i64> {
+        let [first, second, ..] = pass.values[..] else { return None };
+        let before = std::mem::replace(&mut self.bindings[pass.var.index()].0, Binding::Unbound);
+        let all: Vec<Linear> = index.iter().map(|i| self.linear(*i)).collect();
+        self.bindings[pass.var.index()].0 = before;
+        let nest = self.nest;
+        let is_counter = |e: ExprId| matches!(nest.exprs[e].kind, ExprKind::Var(v) if v == pass.var);
+        // What else the index is made of is the same in all passes.
+        let mut others = all.iter().flat_map(|l| l.terms.keys()).filter(|e| !is_counter(**e));
+        if !others.all(|e| self.eval_dep(*e).1.scope < pass.scope) {
+            return None;
+        }
+        let each = |l: &Linear| l.terms.iter().find(|(e, _)| is_counter(**e)).map_or(0, |(_, c)| *c);
+        let (last, leading) = all.split_last()?;
+        leading.iter().all(|l| each(l) == 0).then(|| each(last) * (second - first))
     }
 
     /// Writes all passes of a loop whose lanes store to places far apart, side by side from pass to pass. `false`, and
@@ -176,12 +178,7 @@ impl<B: Ssa> Emitter<'_, B> {
         self.bind(var, Binding::Const(values[at]));
         let pass = self.pass(var, values, at);
         self.passes_around.push(pass);
-        self.scopes.push(false);
-        self.bind(block.lane, Binding::Lane);
-        self.lanes = Some(LaneLoop { var: block.lane, values: block.lanes.clone(), only: None });
-        let result = f(self);
-        self.lanes = None;
-        self.scopes.pop();
+        let result = self.in_lanes(block.lane, block.lanes.clone(), f);
         self.passes_around.pop();
         self.scopes.pop();
         result
