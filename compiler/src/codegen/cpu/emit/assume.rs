@@ -33,10 +33,15 @@ impl<V> Default for Assumed<V> {
     }
 }
 
+/// First and last value of a counter, and the distance of neighbours.
+type Range = (i64, i64, i64);
+
+/// A counter with its range, and what it is taken times.
+type Term = (VarId, Range, i64);
+
 /// Loops that are written out.
 struct Written {
-    /// First and last value of each counter, and the distance of neighbours.
-    counters: BTreeMap<VarId, (i64, i64, i64)>,
+    counters: BTreeMap<VarId, Range>,
     /// The counters of lanes.
     lanes: BTreeSet<VarId>,
     /// All that is bound inside.
@@ -135,23 +140,32 @@ impl<B: Ssa> Emitter<'_, B> {
         seen
     }
 
-    /// An index that is a sum of counters of the loops, the lanes' among them, and of what they do not change.
-    fn span(&self, e: ExprId, written: &Written) -> Option<Span> {
-        let mut least = self.linear(e);
-        let (mut length, mut of_lanes) = (0i64, false);
-        let terms = std::mem::take(&mut least.terms);
-        for (e, c) in terms {
+    /// An index that is a sum of counters of the loops, each with its range and what it is taken times, and of what they do
+    /// not change.
+    fn parts(&self, e: ExprId, written: &Written) -> Option<(Linear, Vec<Term>)> {
+        let mut rest = self.linear(e);
+        let mut counters = Vec::new();
+        for (e, c) in std::mem::take(&mut rest.terms) {
             let counter = match self.nest.exprs[e].kind {
-                ExprKind::Var(v) => written.counters.get(&v).map(|range| (v, range)),
+                ExprKind::Var(v) => written.counters.get(&v).map(|range| (v, *range, c)),
                 _ => None,
             };
-            let Some((var, &(first, last, _))) = counter else {
-                if self.is_inside(e, written) {
-                    return None;
+            match counter {
+                Some(counter) => counters.push(counter),
+                None if self.is_inside(e, written) => return None,
+                None => {
+                    rest.terms.insert(e, c);
                 }
-                least.terms.insert(e, c);
-                continue;
-            };
+            }
+        }
+        Some((rest, counters))
+    }
+
+    /// An index that is a sum of counters of the loops, the lanes' among them, and of what they do not change.
+    fn span(&self, e: ExprId, written: &Written) -> Option<Span> {
+        let (mut least, counters) = self.parts(e, written)?;
+        let (mut length, mut of_lanes) = (0i64, false);
+        for (var, (first, last, _), c) in counters {
             of_lanes |= written.lanes.contains(&var);
             let (a, b) = (c.checked_mul(first)?, c.checked_mul(last)?);
             least.constant = least.constant.checked_add(a.min(b))?;
@@ -207,21 +221,9 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Whether an index is that of a byte's first element at the first lane of all points: a truth value where that is to
     /// be asked.
     fn begins_bytes(&mut self, x: ExprId, per: i64, written: &Written) -> Option<Option<B::Value>> {
-        let mut base = self.linear(x);
-        let terms = std::mem::take(&mut base.terms);
+        let (mut base, counters) = self.parts(x, written)?;
         let mut of_lanes = false;
-        for (e, c) in terms {
-            let counter = match self.nest.exprs[e].kind {
-                ExprKind::Var(v) => written.counters.get(&v).map(|range| (v, range)),
-                _ => None,
-            };
-            let Some((var, &(first, _, step))) = counter else {
-                if self.is_inside(e, written) {
-                    return None;
-                }
-                base.terms.insert(e, c);
-                continue;
-            };
+        for (var, (first, _, step), c) in counters {
             let lanes = written.lanes.contains(&var);
             if lanes && c != 1 || !lanes && power_of_two(c.saturating_mul(step)) < per {
                 return None;

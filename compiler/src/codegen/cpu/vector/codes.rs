@@ -129,6 +129,16 @@ pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     })
 }
 
+/// Of so many bits, the flags: zero where none is set, carry where all are.
+pub(super) fn test_bits(count: u8) -> Code {
+    match count {
+        64 => Code::VEX_Kortestq_kr_kr,
+        32 => Code::VEX_Kortestd_kr_kr,
+        16 => Code::VEX_Kortestw_kr_kr,
+        _ => Code::VEX_Kortestb_kr_kr,
+    }
+}
+
 /// A shift of 32-bit lanes, each by a count of its own.
 pub(super) fn shift_each(op: Bin) -> Code {
     match op {

@@ -9,7 +9,7 @@ use super::codes;
 use super::evex::evex;
 use super::instruction::{self, Allocs, memory, plain};
 use super::isa::Isa;
-use super::mach::{Form, Kind, Machine, Mem, Part, SAVED, registers};
+use super::mach::{Exchange, Form, Kind, Machine, Part, SAVED, registers};
 use super::select::Selected;
 
 /// Loops begin where the processor fetches well.
@@ -309,7 +309,7 @@ impl<'s> Writer<'s> {
                     }
                 }
             }
-            Kind::Exchange { op, cmov, wide, at } => self.exchange(*op, *cmov, *wide, *at, allocs),
+            Kind::Exchange(exchange) => self.exchange(*exchange, allocs),
         }
     }
 
@@ -319,14 +319,8 @@ impl<'s> Writer<'s> {
         (block + 1..blocks).find(|n| self.meant[*n] == *n).unwrap_or(blocks)
     }
 
-    fn exchange(
-        &mut self,
-        op: Code,
-        cmov: Option<Code>,
-        wide: bool,
-        at: Mem,
-        allocs: Allocs<'_>,
-    ) -> Result<(), String> {
+    fn exchange(&mut self, exchange: Exchange, allocs: Allocs<'_>) -> Result<(), String> {
+        let Exchange { op, cmov, wide, at } = exchange;
         let form = if wide { Form::R64 } else { Form::R32 };
         let (found, new, value) = (0, 1, 2);
         let (load, copy, swap) = match wide {

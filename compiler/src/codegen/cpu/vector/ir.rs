@@ -259,6 +259,11 @@ impl Op {
         self.makes_bits() || matches!(self, Op::AllBits | Op::AnyBits | Op::Spread | Op::BlendBits)
     }
 
+    /// Whether it asks lanes for a truth value that flags tell.
+    pub(super) fn is_test(self) -> bool {
+        matches!(self, Op::AnyTrue | Op::AnyBits | Op::AllBits)
+    }
+
     /// Whether it is made where it is used.
     pub(super) fn is_constant(self) -> bool {
         matches!(self, Op::Int(_) | Op::Float(_) | Op::Bytes(_))

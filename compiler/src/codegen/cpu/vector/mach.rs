@@ -80,14 +80,18 @@ pub(super) enum Kind {
         signed: bool,
         wide: bool,
     },
-    /// Operand 0, `rax`, becomes the word at the address; it is replaced by what the instruction makes of it and operand
-    /// 2. Operand 1 is a register to work with.
-    Exchange {
-        op: Code,
-        cmov: Option<Code>,
-        wide: bool,
-        at: Mem,
-    },
+    Exchange(Exchange),
+}
+
+/// Operand 0, `rax`, becomes the word at the address; it is replaced by what the instruction makes of it and operand 2.
+/// Operand 1 is a register to work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exchange {
+    pub(super) op: Code,
+    /// Where `op` compares: what takes operand 2.
+    pub(super) cmov: Option<Code>,
+    pub(super) wide: bool,
+    pub(super) at: Mem,
 }
 
 /// An instruction and its operands in [`Machine::operands`].

@@ -184,8 +184,7 @@ impl Needs {
             }
         }
         if let End::Branch(cond, ..) = data.end {
-            let lone_test =
-                matches!(f.inst(cond).op, Op::AnyTrue | Op::AnyBits) && self.uses[cond.index()] == 1;
+            let lone_test = f.inst(cond).op.is_test() && self.uses[cond.index()] == 1;
             self.inside[cond.index()] |= lone_test || self.is_lone_comparison(f, cond, false);
         }
     }

@@ -6,7 +6,7 @@ use regalloc2::VReg;
 use super::super::super::ssa::{Bin, Cmp};
 use super::super::codes;
 use super::super::ir::{Op, Value};
-use super::super::mach::{Form, Part};
+use super::super::mach::Form;
 use super::{Draft, Select, class};
 
 impl Select<'_> {
@@ -59,8 +59,7 @@ impl Select<'_> {
                 };
                 self.two_bits(v, code, args[1], args[0]);
             }
-            Op::AllBits => self.all_bits(v),
-            Op::AnyBits => self.any(v),
+            Op::AllBits | Op::AnyBits => self.tested(v),
             Op::Spread => {
                 let from = self.register(args[0]);
                 let to = self.define(v);
@@ -97,24 +96,6 @@ impl Select<'_> {
         let draft = Draft::new(code).def(to, Form::K).use_(first, Form::V);
         let draft = self.last(draft, b);
         self.push(draft.imm8(how));
-    }
-
-    /// Whether all bits are set.
-    fn all_bits(&mut self, v: Value) {
-        let bits = self.f.inst(v).args()[0];
-        let count = self.f.ty(bits).count;
-        let from = self.register(bits);
-        let (code, form, all) = match count {
-            64 => (Code::VEX_Kmovq_r64_kr, Form::R64, -1),
-            32 => (Code::VEX_Kmovd_r32_kr, Form::R32, -1),
-            16 => (Code::VEX_Kmovw_r32_kr, Form::R32, 0xFFFF),
-            _ => (Code::VEX_Kmovb_r32_kr, Form::R32, 0xFF),
-        };
-        let (number, to) = (self.fresh_int(), self.define(v));
-        self.push(Draft::new(code).def(number, form).use_(from, Form::K));
-        let compare = if form == Form::R64 { Code::Cmp_rm64_imm32 } else { Code::Cmp_rm32_imm32 };
-        self.push(Draft::new(compare).use_(number, form).part(Part::Imm32(all, form)));
-        self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
     }
 
     pub(super) fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {

@@ -6,7 +6,7 @@ use regalloc2::{Operand, VReg};
 use super::super::super::ssa::{AtomicOp, Lane};
 use super::super::codes;
 use super::super::ir::{Op, Value};
-use super::super::mach::{Base, Form, Kind, Mem, Part, RAX, general as general_register};
+use super::super::mach::{Base, Exchange, Form, Kind, Mem, Part, RAX, general as general_register};
 use super::super::needs::access;
 use super::{Draft, Select};
 
@@ -150,7 +150,7 @@ impl Select<'_> {
         // Read after the result's register was written.
         draft.operand(Operand::reg_use_at_end(value));
         let at = self.place(&mut draft, v, Operand::reg_use_at_end);
-        self.machine.push(Kind::Exchange { op: code, cmov, wide, at }, &draft.operands);
+        self.machine.push(Kind::Exchange(Exchange { op: code, cmov, wide, at }), &draft.operands);
     }
 }
 

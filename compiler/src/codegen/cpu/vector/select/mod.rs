@@ -437,8 +437,8 @@ impl Select<'_> {
 
     /// Sets the flags by a truth value: what they say where it holds.
     fn flags_of(&mut self, cond: Value) -> Condition {
-        if self.needs.inside[cond.index()] && matches!(self.f.inst(cond).op, Op::AnyTrue | Op::AnyBits) {
-            return self.any_flags(cond);
+        if self.needs.inside[cond.index()] && self.f.inst(cond).op.is_test() {
+            return self.test_flags(cond);
         }
         if self.needs.inside[cond.index()]
             && let Op::Cmp(cmp) = self.f.inst(cond).op
@@ -452,25 +452,22 @@ impl Select<'_> {
         Condition::Ne
     }
 
-    /// Tests whether any bit is set.
-    fn any_flags(&mut self, v: Value) -> Condition {
+    /// Tests lanes: what the flags say where it holds.
+    fn test_flags(&mut self, v: Value) -> Condition {
         let inst = *self.f.inst(v);
-        let bits = inst.args()[0];
-        let (code, form) = match (inst.op, self.f.ty(bits).count) {
-            (Op::AnyTrue, _) => (Code::VEX_Vptest_ymm_ymmm256, Form::V),
-            (_, 64) => (Code::VEX_Kortestq_kr_kr, Form::K),
-            (_, 32) => (Code::VEX_Kortestd_kr_kr, Form::K),
-            (_, 16) => (Code::VEX_Kortestw_kr_kr, Form::K),
-            _ => (Code::VEX_Kortestb_kr_kr, Form::K),
+        let lanes = inst.args()[0];
+        let (code, form) = match inst.op {
+            Op::AnyTrue => (Code::VEX_Vptest_ymm_ymmm256, Form::V),
+            _ => (codes::test_bits(self.f.ty(lanes).count), Form::K),
         };
-        let from = self.register(bits);
+        let from = self.register(lanes);
         self.push(Draft::new(code).use_(from, form).use_(from, form));
-        Condition::Ne
+        if inst.op == Op::AllBits { Condition::B } else { Condition::Ne }
     }
 
-    /// Whether any bit is set, as a truth value.
-    fn any(&mut self, v: Value) {
-        let cc = self.any_flags(v);
+    /// Tests lanes, for a truth value.
+    fn tested(&mut self, v: Value) {
+        let cc = self.test_flags(v);
         let to = self.define(v);
         let [set, ..] = codes::conditional(cc);
         self.push(Draft::new(set).def(to, Form::R8));

@@ -99,7 +99,7 @@ impl Select<'_> {
                 self.push(draft.part(Part::Imm32(-1, Form::R32)));
                 self.push(Draft::new(Code::Sete_rm8).def(to, Form::R8));
             }
-            Op::AnyTrue => self.any(v),
+            Op::AnyTrue => self.tested(v),
             Op::BytesDown(n) => {
                 let from = self.register(args[0]);
                 let to = self.define(v);

@@ -30,7 +30,7 @@ pub(super) fn flags(
                 let example = instructions.example(set, &[Part::Reg(0, Form::R8)], operands);
                 (example.rflags_read(), 0, 0, false)
             }
-            Kind::Divide { .. } | Kind::Exchange { .. } => (0, u32::MAX, u32::MAX, false),
+            Kind::Divide { .. } | Kind::Exchange(_) => (0, u32::MAX, u32::MAX, false),
             Kind::Args | Kind::Return | Kind::Jump => (0, 0, 0, false),
         };
         if reads != RflagsBits::NONE {

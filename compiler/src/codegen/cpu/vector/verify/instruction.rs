@@ -8,7 +8,7 @@ use regalloc2::{Allocation, Operand, OperandConstraint, OperandKind, OperandPos,
 
 use super::super::instruction;
 use super::super::isa::Isa;
-use super::super::mach::{ARGS, Base, Form, Kind, Mem, Part, RAX, RDX, general};
+use super::super::mach::{ARGS, Base, Exchange, Form, Kind, Mem, Part, RAX, RDX, general};
 use super::super::select::Selected;
 use super::{Broken, Rule, Set, hold};
 
@@ -55,7 +55,7 @@ impl<'s> Instructions<'s> {
                     && !is_def(dividend) && dividend.constraint() == fixed(RAX));
                 hold(fits, Rule::Fixed, || "a division is in rax and rdx".to_owned())
             }
-            Kind::Exchange { op, cmov, wide, at } => self.exchange(*op, *cmov, *wide, *at, operands),
+            Kind::Exchange(exchange) => self.exchange(*exchange, operands),
         }
     }
 
@@ -234,14 +234,8 @@ impl<'s> Instructions<'s> {
     }
 
     /// An atomic operation in a loop.
-    fn exchange(
-        &mut self,
-        op: Code,
-        cmov: Option<Code>,
-        wide: bool,
-        at: Mem,
-        operands: &[Operand],
-    ) -> Result<(), Broken> {
+    fn exchange(&mut self, exchange: Exchange, operands: &[Operand]) -> Result<(), Broken> {
+        let Exchange { op, cmov, wide, at } = exchange;
         let all = |o: &Operand| o.class() == RegClass::Int;
         let fits = matches!(operands, [found, work, rest @ ..]
             if is_def(found) && found.constraint() == OperandConstraint::FixedReg(general(RAX))

@@ -79,7 +79,7 @@ pub(super) enum Rule {
     Range,
     /// An access has an address, is of the bytes that are meant, and writes no constant memory.
     Memory,
-    /// A load that is part of another instruction finds there what it would have found in its own place.
+    /// What is part of another instruction has one that takes it, and gives there what it would have given in its own place.
     Order,
     /// An instruction takes the operands that it is written with.
     Form,
@@ -107,7 +107,7 @@ impl Rule {
             Rule::Set => "the instruction set has it",
             Rule::Range => "numbers are in range",
             Rule::Memory => "an access is of the memory that is meant",
-            Rule::Order => "no load is moved past a write",
+            Rule::Order => "what is part of another instruction is taken by it, and not moved past a write",
             Rule::Form => "an instruction takes the operands that it is written with",
             Rule::Access => "an instruction reads and writes what the allocator is told",
             Rule::Fixed => "registers are fixed where they must be",

@@ -21,7 +21,7 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
                 // What it compares does not change.
                 Op::Cmp(_) => {}
                 Op::Load { region, .. } => load(f, needs, v, region, &insts[n + 1..])?,
-                Op::AnyTrue | Op::AnyBits => {
+                op if op.is_test() => {
                     let asked = matches!(f.block(block).end, End::Branch(cond, ..) if cond == v);
                     hold(asked, Rule::Order, || format!("{} is not what its block's end asks", name(f, v)))?;
                 }

@@ -6,7 +6,9 @@ use regalloc2::{Operand, PReg, RegClass, VReg};
 
 use super::super::super::codes::Condition;
 use super::super::super::isa::Isa;
-use super::super::super::mach::{ARGS, Base, Form, Kind, Machine, Mem, Part, RAX, RCX, RDX, general};
+use super::super::super::mach::{
+    ARGS, Base, Exchange, Form, Kind, Machine, Mem, Part, RAX, RCX, RDX, general,
+};
 use super::super::super::select::Selected;
 use super::super::{Broken, Rule, machine};
 use super::{AVX2, SETS, plain};
@@ -346,7 +348,7 @@ fn an_exchange_reads_its_operands_to_the_end() {
             Operand::reg_use_at_end(n),
             if late { Operand::reg_use_at_end(base) } else { Operand::reg_use(base) },
         ];
-        m.push(Kind::Exchange { op, cmov: None, wide: false, at: at(3, bytes) }, &operands);
+        m.push(Kind::Exchange(Exchange { op, cmov: None, wide: false, at: at(3, bytes) }), &operands);
         ended(m)
     };
     assert_eq!(exchanged(true, 4, Code::And_r32_rm32), None);
