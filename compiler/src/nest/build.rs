@@ -433,6 +433,13 @@ impl Builder {
         self.binary(BinaryOp::And, a, b)
     }
 
+    /// An index that goes round in an extent that is a power of two.
+    pub fn around(&mut self, index: ExprId, extent: i64) -> ExprId {
+        debug_assert!(extent > 0 && extent & (extent - 1) == 0, "{extent} is no power of two");
+        let last = self.int(extent - 1);
+        self.and(index, last)
+    }
+
     /// `ceil(a / b)` of a non-negative `a` and a positive literal `b`.
     pub fn ceil_div(&mut self, a: ExprId, b: i64) -> ExprId {
         let padded = self.add_int(a, b - 1);

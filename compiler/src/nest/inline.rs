@@ -78,8 +78,7 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
         let mut index = self.all(index);
         let place = self.place(id);
         if let Some((dim, extent)) = place.ring {
-            let last = self.b.int(extent - 1);
-            index[dim] = self.b.and(index[dim], last);
+            index[dim] = self.b.around(index[dim], extent);
         }
         (place.buffer, index)
     }

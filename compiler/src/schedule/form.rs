@@ -58,6 +58,15 @@ pub(crate) struct Cut {
     pub(crate) wrapped: Option<ExprId>,
 }
 
+/// Elements of a dimension that lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Panel {
+    /// How many.
+    pub(crate) elements: i64,
+    /// Whether they are so for each element of panels that are not deep.
+    pub(crate) deep: bool,
+}
+
 /// What is known of a value besides its type and axes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ValueInfo {
@@ -67,10 +76,8 @@ pub(crate) struct ValueInfo {
     pub(crate) lanes_of: Option<AxisId>,
     /// Where it lives, if that was asked for.
     pub(crate) place: Option<Place>,
-    /// Its storage is cut into panels of so many elements along an axis.
-    pub(crate) panel: Option<(AxisId, i64)>,
-    /// So many neighbours along an axis lie side by side for each element of a panel.
-    pub(crate) deep: Option<(AxisId, i64)>,
+    /// How its storage is cut along axes.
+    pub(crate) panels: BTreeMap<AxisId, Panel>,
     /// Subgroups hold it as matrices.
     pub(crate) matrices: bool,
 }

@@ -185,9 +185,8 @@ fn lower_copied(
     let stmt_levels: Vec<Vec<LevelId>> = form.stmts.handles().map(|s| levels_of(&form, &levels, s)).collect();
     let accesses = Accesses::new(&form);
     let trees = Fuser::new(&form, &levels, &accesses, &stmt_levels, setup.policy).tree()?;
-    let phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
+    let mut phases = phases(&form, &levels, &accesses, trees, setup.spread)?;
     let bodies: Vec<Vec<Tree>> = phases.iter().map(|p| p.0.clone()).collect();
-    let mut phases = phases;
     let group =
         |body: &Vec<Tree>| group_of(&levels, body).max(mma::threads(&form, body, setup.group.subgroup));
     let groups: Vec<i64> = bodies.iter().map(group).collect();

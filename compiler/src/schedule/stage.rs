@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object, bounded_by_data};
-use super::form::{Action, Form, Item, StmtId, operands};
+use super::form::{Action, Form, Item, Panel, StmtId, operands};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
 use crate::diag::{Code, Diagnostic};
@@ -116,21 +116,20 @@ fn copy(
     // The points that are worked on at once lie side by side.
     let lanes = axes.iter().copied().find(|a| levels.has_lanes(*a));
     let widest = axes.iter().copied().max_by_key(|a| levels.block_count(*a));
-    info.panel = stage.panel.zip(lanes.or(widest)).map(|(n, a)| (a, n));
-    if let Some((axis, n)) = info.panel
-        && n % levels.block_count(axis) != 0
-    {
+    let at_once = lanes.or(widest);
+    let along =
+        axes.iter().copied().find(|a| form.func.axes[*a].name == stage.at.name && at_once != Some(*a));
+    for (elements, axis, deep) in [(stage.panel, at_once, false), (stage.deep, along, true)] {
+        let (Some(elements), Some(axis)) = (elements, axis) else { continue };
         let count = levels.block_count(axis);
-        return Err(format!("a panel of {n} elements is not a multiple of {count} points at once"));
-    }
-    let panel = info.panel.map(|(a, _)| a);
-    let along = axes.iter().copied().find(|a| form.func.axes[*a].name == stage.at.name && panel != Some(*a));
-    info.deep = stage.deep.zip(along).map(|(n, a)| (a, n));
-    if let Some((axis, n)) = info.deep
-        && n % levels.block_count(axis) != 0
-    {
-        let (name, count) = (&stage.at.name, levels.block_count(axis));
-        return Err(format!("{n} neighbours along `{name}` are not a multiple of {count} points at once"));
+        if elements % count != 0 {
+            let what = match deep {
+                true => format!("{elements} neighbours along `{}` are", stage.at.name),
+                false => format!("a panel of {elements} elements is"),
+            };
+            return Err(format!("{what} not a multiple of {count} points at once"));
+        }
+        info.panels.insert(axis, Panel { elements, deep });
     }
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));

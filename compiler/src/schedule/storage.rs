@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Access, Accesses, Ix, Object, reads};
-use super::form::{Action, Form, StmtId};
+use super::form::{Action, Form, Panel, StmtId};
 use super::fuse::{NodeId, Tree};
 use super::levels::{LevelId, LevelKind, Levels};
 use super::{bounds, mma};
@@ -54,10 +54,8 @@ pub(crate) struct Dim {
     pub(crate) position: usize,
     /// What index 0 stands for.
     pub(crate) base: Base,
-    /// Cut into panels of so many elements.
-    pub(crate) panel: Option<i64>,
-    /// The place in a panel is the innermost of all, also inside those of panels that are not deep.
-    pub(crate) deep: bool,
+    /// How it is cut.
+    pub(crate) panel: Option<Panel>,
 }
 
 /// What index 0 of a dimension stands for.
@@ -219,8 +217,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
     let own = uses.iter().all(|u| is_own(&u.access, &axes));
     let mut dims = Vec::new();
     for (position, axis) in axes.iter().enumerate() {
-        let deep = info.deep.filter(|(a, _)| a == axis);
-        let panel = deep.or(info.panel.filter(|(a, _)| a == axis)).map(|(_, n)| n);
+        let panel = info.panels.get(axis).copied();
         if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
             // One block is one panel; blocks that start anywhere would lie across panels.
             let anywhere = !form.func.axes[*axis].parents.is_empty();
@@ -229,7 +226,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
                 Base::Level(..) => in_step(levels, *axis, &bound),
                 Base::Hull(..) => !anywhere && in_step(levels, *axis, &bound),
             });
-            dims.push(Dim { axis: *axis, position, base, panel, deep: deep.is_some() });
+            dims.push(Dim { axis: *axis, position, base, panel });
         }
     }
     if info.matrices {
@@ -251,7 +248,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         };
         let shared = levels.blocks(*axis).any(|b| at_once(b) && bound.contains(&b));
         if shared && !dims.iter().any(|d| d.axis == *axis) {
-            dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None, deep: false });
+            dims.push(Dim { axis: *axis, position, base: Base::Block, panel: None });
         }
     }
     if !one_phase {

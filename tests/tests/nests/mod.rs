@@ -6,12 +6,13 @@ pub(crate) mod compare;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rooftile_artifact::abi::status;
-use rooftile_artifact::program::{BufferDecl, Mode, ScalarParam, Step, TensorParam};
-use rooftile_artifact::{DType, HostExpr, Program, Scalar};
+use rooftile_artifact::program::{Mode, ScalarParam, Step};
+use rooftile_artifact::{DType, HostExpr, Scalar};
 use rooftile_compiler::nest::Builder;
 use rooftile_compiler::nest::ir::{
     BinaryOp, BufferId, ExprId, ExprKind, LoopKind, MathFn, Module, Space, Stmt, UnaryOp,
 };
+use rooftile_tests::launch;
 
 /// A module over one size.
 pub(crate) struct Case {
@@ -26,36 +27,7 @@ pub(crate) struct Case {
 
 /// Buffers of these extents, over one size.
 pub(crate) fn case_of(b: Builder, buffers: &[(DType, Vec<HostExpr>)], size: i64) -> Case {
-    let name = |n: usize| format!("g{n}");
-    let program = Program {
-        name: "groups".to_owned(),
-        sizes: vec!["n".to_owned()],
-        scalars: Vec::new(),
-        params: (0..buffers.len())
-            .map(|n| TensorParam { name: name(n), mode: Mode::InOut, contracts: Vec::new() })
-            .collect(),
-        requires: Vec::new(),
-        kernels: Vec::new(),
-        step_vars: 0,
-        steps: vec![Step::Launch {
-            kernel: 0,
-            buffers: (0..buffers.len()).collect(),
-            sizes: vec![HostExpr::Size(0)],
-            scalars: Vec::new(),
-        }],
-        buffers: buffers
-            .iter()
-            .enumerate()
-            .map(|(n, (dtype, shape))| BufferDecl {
-                name: name(n),
-                dtype: *dtype,
-                shape: shape.clone(),
-                packed: None,
-            })
-            .collect(),
-    };
-    let module = Module { program, nests: vec![b.finish()] };
-    Case { module, size, scalars: Vec::new(), functions: false }
+    Case { module: module(b, buffers, &[]), size, scalars: Vec::new(), functions: false }
 }
 
 /// A loop over the threads of a group, of those below `hi`.
@@ -248,34 +220,22 @@ pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
         g.b.add_phase(vec![core], body);
     }
     let b = g.b;
-    Case { module: module(b, decls, &scalars), size, functions, scalars }
+    Case { module: module(b, &decls, &scalars), size, functions, scalars }
 }
 
-pub(crate) fn module(b: Builder, decls: Vec<(DType, Vec<HostExpr>)>, scalars: &[DType]) -> Module {
-    let name = |n: usize| format!("g{n}");
-    let program = Program {
-        name: "random".to_owned(),
-        sizes: vec!["n".to_owned()],
-        scalars: scalars.iter().map(|&dtype| ScalarParam { name: "s".to_owned(), dtype }).collect(),
-        params: (0..decls.len())
-            .map(|n| TensorParam { name: name(n), mode: Mode::InOut, contracts: Vec::new() })
-            .collect(),
-        requires: Vec::new(),
-        kernels: Vec::new(),
-        step_vars: 0,
-        steps: vec![Step::Launch {
-            kernel: 0,
-            buffers: (0..decls.len()).collect(),
-            sizes: vec![HostExpr::Size(0)],
-            scalars: (0..scalars.len()).map(HostExpr::Scalar).collect(),
-        }],
-        buffers: decls
-            .into_iter()
-            .enumerate()
-            .map(|(n, (dtype, shape))| BufferDecl { name: name(n), dtype, shape, packed: None })
-            .collect(),
-    };
-    Module { program, nests: vec![b.finish()] }
+/// A program of one launch over one size, whose buffers are all read and written.
+pub(crate) fn module(b: Builder, buffers: &[(DType, Vec<HostExpr>)], scalars: &[DType]) -> Module {
+    let names: Vec<String> = (0..buffers.len()).map(|n| format!("g{n}")).collect();
+    let named = names.iter().zip(buffers);
+    let buffers: Vec<_> =
+        named.map(|(name, (dtype, shape))| (name.as_str(), *dtype, shape.clone(), Mode::InOut)).collect();
+    let mut module = launch::module(b.finish(), &buffers, &["n"]);
+    module.program.scalars =
+        scalars.iter().map(|&dtype| ScalarParam { name: "s".to_owned(), dtype }).collect();
+    if let [Step::Launch { scalars: passed, .. }] = &mut module.program.steps[..] {
+        *passed = (0..scalars.len()).map(HostExpr::Scalar).collect();
+    }
+    module
 }
 
 impl Gen<'_> {

@@ -96,7 +96,7 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     });
     b.add_phase(vec![core], vec![body]);
     let types: Vec<DType> = scalars.iter().map(|s| s.1).collect();
-    Case { module: module(b, decls, &types), size, functions: false, scalars: types }
+    Case { module: module(b, &decls, &types), size, functions: false, scalars: types }
 }
 
 /// An element of so many bits, of so many in a byte.

@@ -66,7 +66,7 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     let points = Stmt::Loop { var: p, lo: zero, hi: w, step: 1, kind, body: stmts };
     let repeat = Stmt::Loop { var: t, lo: zero, hi, step: 1, kind: LoopKind::Serial, body: vec![points] };
     b.add_phase(vec![core], vec![first, repeat, last]);
-    Case { module: module(b, decls, &[]), size, functions: false, scalars: Vec::new() }
+    Case { module: module(b, &decls, &[]), size, functions: false, scalars: Vec::new() }
 }
 
 impl Body<'_> {

@@ -138,7 +138,7 @@ impl Emitter<'_> {
             }
             work.extend(operands(kind));
         }
-        let cut = |i: &ValueInfo| [i.panel, i.deep].into_iter().flatten().any(|(a, _)| a == axis);
+        let cut = |i: &ValueInfo| i.panels.contains_key(&axis);
         if (edges.is_empty() && compared.is_empty()) || self.form.info.iter().any(cut) {
             return Ok(None);
         }

@@ -432,8 +432,7 @@ impl Emitter<'_> {
         stmts.iter().all(|s| {
             let stmt = &self.form.stmts[*s];
             // Neighbours that lie side by side in the copy are put there together.
-            let deep = |v: ValueId| self.form.info[v.index()].deep.is_some_and(|(a, _)| a == axis);
-            if stmt.action.written_value().is_some_and(deep) {
+            if stmt.action.written_value().is_some_and(|v| self.is_deep(v, axis)) {
                 return false;
             }
             let lane = stmt.axes.iter().find(|a| **a != axis && self.levels.has_lanes(**a));
@@ -451,11 +450,16 @@ impl Emitter<'_> {
         })
     }
 
+    /// Whether neighbours along an axis lie side by side in a value's storage for each element of its panels.
+    fn is_deep(&self, value: ValueId, axis: AxisId) -> bool {
+        self.form.info[value.index()].panels.get(&axis).is_some_and(|p| p.deep)
+    }
+
     /// Whether an axis is summed over at the ragged end of another: few points run there, and the sums next to each
     /// other, not the terms of one sum, are what keeps a processor busy. Terms that lie side by side are taken together
     /// everywhere.
     fn sums_at_an_end(&self, axis: AxisId) -> bool {
-        let deep = self.form.info.iter().any(|i| i.deep.is_some_and(|(a, _)| a == axis));
+        let deep = self.form.func.values.handles().any(|v| self.is_deep(v, axis));
         !deep
             && !self.levels.has_lanes(axis)
             && is_reduced(self.form, axis)

@@ -52,7 +52,7 @@ impl Emitter<'_> {
                 .iter()
                 .enumerate()
                 .filter(|(_, a)| self.levels.is_blocked(**a))
-                .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None, deep: false })
+                .map(|(position, a)| Dim { axis: *a, position, base: Base::Block, panel: None })
                 .collect();
             dims.sort_by_key(|d| self.levels.has_lanes(d.axis));
             let v = &self.form.func.values[*value];

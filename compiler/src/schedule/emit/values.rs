@@ -6,6 +6,7 @@ use super::{Emitter, Val, ValueBuffer, machine_type};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{ExprId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, BufferId, Space};
+use crate::schedule::form::Panel;
 use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 
 /// Bytes of a buffer beyond which its extents follow the sizes in every dimension.
@@ -55,12 +56,12 @@ impl Emitter<'_> {
         };
         let offset = self.b.sub(start, origin);
         let Some(panel) = dim.panel else { return Ok(vec![self.b.add(offset, rest)]) };
-        let n = self.b.int(panel);
+        let n = self.b.int(panel.elements);
         let outer = self.b.binary(BinaryOp::DivNonNeg, offset, n);
         let full = at.is_none()
             && !state.single
             && state.narrow.is_none()
-            && self.levels.block_count(dim.axis) == panel;
+            && self.levels.block_count(dim.axis) == panel.elements;
         let inner = if full {
             rest
         } else {
@@ -95,7 +96,7 @@ impl Emitter<'_> {
         };
         Ok(match dim.panel {
             None => vec![extent],
-            Some(n) => {
+            Some(Panel { elements: n, .. }) => {
                 let zero = self.b.int(0);
                 let extent = if self.is_size(extent) { extent } else { self.b.max(extent, zero) };
                 vec![self.b.ceil_div(extent, n), self.b.int(n)]
@@ -123,7 +124,7 @@ impl Emitter<'_> {
         let large = elements.saturating_mul(dtype.size() as i64) > LARGE;
         // As `arrange` puts them: the numbers of panels come first.
         let mut inward: Vec<usize> = (0..dims.len()).collect();
-        inward.sort_by_key(|n| dims[*n].panel.is_none() || dims[*n].deep);
+        inward.sort_by_key(|n| dims[*n].panel.is_none_or(|p| p.deep));
         let mut tight = vec![large; dims.len()];
         let mut varies = false;
         for n in inward.iter().rev() {
@@ -145,17 +146,14 @@ impl Emitter<'_> {
     fn arrange(dims: &[Dim], parts: Vec<Vec<nest::ExprId>>) -> Vec<nest::ExprId> {
         let [mut front, mut middle, mut back, mut last] = [const { Vec::new() }; 4];
         for (dim, mut part) in dims.iter().zip(parts) {
-            if dim.panel.is_some() && part.len() == 2 {
-                let place = part.pop();
-                if dim.deep {
-                    last.extend(place)
-                } else {
-                    back.extend(place)
-                }
-                if dim.deep { middle.extend(part.pop()) } else { front.extend(part.pop()) }
-            } else {
+            let Some(panel) = dim.panel.filter(|_| part.len() == 2) else {
                 middle.append(&mut part);
-            }
+                continue;
+            };
+            let (numbers, places) =
+                if panel.deep { (&mut middle, &mut last) } else { (&mut front, &mut back) };
+            places.extend(part.pop());
+            numbers.extend(part.pop());
         }
         [front, middle, back, last].concat()
     }

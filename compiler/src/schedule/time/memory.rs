@@ -313,13 +313,7 @@ impl Composer<'_> {
         };
         let source = |c: &mut Self, i: ExprId| {
             let at = c.b.sub(i, origin);
-            match ring {
-                Some(rows) => {
-                    let last = c.b.int(rows - 1);
-                    c.b.and(at, last)
-                }
-                None => at,
-            }
+            ring.map_or(at, |rows| c.b.around(at, rows))
         };
         if !rest.is_empty() {
             return vec![self.serial((range, 1), |c, i| {
