@@ -1,14 +1,17 @@
 //! What became part of the instruction that uses it: there must be one such; of a load, in the same block and with memory
-//! as it was; of what is done in some lanes only, a choice between lanes in the same block; of a test, the block's end.
+//! as it was; of what is done in some lanes only, a choice between lanes in the same block; of a test, the end of some block.
+
+use std::collections::HashSet;
 
 use super::super::super::ssa::Region;
-use super::super::ir::{End, Function, Op, Value};
+use super::super::ir::{Block, End, Function, Op, Value};
 use super::super::needs::{Needs, is_by_lane, root};
 use super::function::name;
 use super::{Broken, Rule, hold};
 
 /// Checks what is to be made where.
 pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken> {
+    let asked: HashSet<Value> = f.order.iter().filter_map(|b| asked(f, *b)).collect();
     for &block in &f.order {
         let insts = &f.block(block).insts;
         for (n, &v) in insts.iter().enumerate() {
@@ -21,9 +24,9 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
                 // What it compares does not change.
                 Op::Cmp(_) => {}
                 Op::Load { region, .. } => load(f, needs, v, region, &insts[n + 1..])?,
+                // Nor do the lanes it asks.
                 op if op.is_test() => {
-                    let asked = matches!(f.block(block).end, End::Branch(cond, ..) if cond == v);
-                    hold(asked, Rule::Order, || format!("{} is not what its block's end asks", name(f, v)))?;
+                    hold(asked.contains(&v), Rule::Order, || format!("no block's end asks {}", name(f, v)))?;
                 }
                 _ if is_by_lane(f, v) => lanes(f, v, &insts[n + 1..])?,
                 _ => hold(false, Rule::Order, || format!("{} is part of another", name(f, v)))?,
@@ -31,6 +34,14 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
         }
     }
     Ok(())
+}
+
+/// What a block's end asks.
+fn asked(f: &Function, block: Block) -> Option<Value> {
+    match f.block(block).end {
+        End::Branch(cond, ..) => Some(cond),
+        _ => None,
+    }
 }
 
 /// An operation that is done by a choice between its lanes and others, after it in its block, before memory is written.
