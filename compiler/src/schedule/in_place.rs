@@ -129,7 +129,9 @@ fn life(form: &Form, accesses: &Accesses, value: ValueId) -> Option<Life> {
         Object::Tensor(t) => form.func.tensors[t].role == Role::In,
     });
     let apart = reads(sum).iter().all(|a| a.object != Object::Value(value));
-    let plain = !form.stmts[sum].atomic && form.stmts[set].axes == form.func.values[value].axes;
+    let alike = !form.stmts[sum].atomic && form.stmts[set].axes == form.func.values[value].axes;
+    // A sum of each lane starts again at no step of the axis that the lanes are of.
+    let plain = alike && form.info[value.index()].lanes_of.is_none();
     let store = if let [only] = readers[..] { Some(only) } else { None };
     (steady && apart && plain).then_some(Life { value, set, sum, readers, store })
 }

@@ -74,3 +74,21 @@ fn sums_are_made_where_they_end_up() {
         }
     }
 }
+
+/// What the lanes of a summed axis add up goes on from step to step of that axis, and may have no whole step at all.
+#[test]
+fn sums_of_lanes_start_once() {
+    let (file, id) = kernel(
+        "kernel near(A: in f32[M,K,S], B: in f32[K,S,R], C: out f32[M]) {
+          for i in tiles(M; 4) with s in S, r in R {
+            var acc: f32[i] = 0.0
+            for k in tiles(K; 4) { acc += sum[k,s,r](A[i,k,s] * B[k,s,r]) }
+            C[i] = acc
+          }
+        }",
+    );
+    for verbs in ["vector(s, 4)", "vector(s, 16) unroll(i, 2)", "vector(s, 4) unroll(s, 2)"] {
+        let choice = written(verbs, &cpu());
+        agrees(&cpu(), (&file, id), &choice, &[5, 3, 9, 13, 4]);
+    }
+}
