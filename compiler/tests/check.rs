@@ -196,3 +196,20 @@ fn literals_take_the_type_they_meet() {
     assert!(text.contains("w[i] = z[i] * (0.5 + 0.0i) + complex(re(z[i]), 0.0)"), "{text}");
     assert!(text.contains("m[i] = n[i] + u8(i)"), "{text}");
 }
+
+#[test]
+fn integers_widen_where_they_meet_an_axis_in_an_index() {
+    let source = "
+        const D: i8[2] = [-1, 1]
+        kernel k(x: in f16[N], n: in u8[N], t: in f16[257], y: out f16[2,N], m: out i8[2,N]) {
+          for i in tiles(N) with d in 2 {
+            y[d,i] = x[clamp((i - D[d]) * 3 + D[d] + 1, 0, N - 1)] + t[n[i] + 1]
+            m[d,i] = D[d] + i
+          }
+        }";
+    let text = print::file_text(&lowered(source));
+    assert!(text.contains("x[clamp((i - i64(D[d])) * 3 + i64(D[d]) + 1, 0, N - 1)]"), "{text}");
+    // Neither a literal nor what is no index.
+    assert!(text.contains("t[i64(n[i] + 1)]"), "{text}");
+    assert!(text.contains("m[d, i] = D[d] + i8(i)"), "{text}");
+}

@@ -94,6 +94,8 @@ pub(super) struct Cx<'a> {
     pub(super) inlining: Vec<String>,
     /// Nesting of syntax on the stack.
     pub(super) nesting: usize,
+    /// Whether what is being checked is a term of an index.
+    pub(super) in_index: bool,
 }
 
 impl<'a> Cx<'a> {
@@ -126,6 +128,7 @@ impl<'a> Cx<'a> {
             loops: Vec::new(),
             inlining: Vec::new(),
             nesting: 0,
+            in_index: false,
         }
     }
 

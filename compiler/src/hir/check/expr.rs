@@ -22,9 +22,12 @@ impl Cx<'_> {
             self.error(Code::TooDeep, e.span, "this expression is nested too deeply");
             return None;
         }
+        let in_index = self.in_index;
+        self.in_index &= self.is_arithmetic(e);
         self.nesting += 1;
         let val = self.expr_inner(e);
         self.nesting -= 1;
+        self.in_index = in_index;
         self.bad |= val.is_none();
         val
     }
@@ -87,8 +90,24 @@ impl Cx<'_> {
 
     /// An index or bound: `i64`.
     pub(super) fn index(&mut self, e: &ast::Expr) -> Option<ExprId> {
-        let val = self.expr(e)?;
-        self.as_index(val)
+        let in_index = std::mem::replace(&mut self.in_index, true);
+        let val = self.expr(e);
+        self.in_index = in_index;
+        self.as_index(val?)
+    }
+
+    /// Whether the operands of a term of an index are such terms.
+    fn is_arithmetic(&self, e: &ast::Expr) -> bool {
+        use ast::BinaryOp as B;
+        match &e.kind {
+            ast::ExprKind::Paren(_) | ast::ExprKind::Unary(ast::UnaryOp::Neg, _) => true,
+            ast::ExprKind::Binary(op, ..) => matches!(op, B::Add | B::Sub | B::Mul | B::Div | B::Rem),
+            ast::ExprKind::Call(f, _) => {
+                let known = matches!(f.name.as_str(), "min" | "max" | "clamp" | "abs" | "select");
+                known && !self.globals.fns.contains_key(f.name.as_str())
+            }
+            _ => false,
+        }
     }
 
     /// Indices; all are checked before the first error gives up.

@@ -1,5 +1,5 @@
 //! How types meet. Literals take the type they meet; sizes, axes and integer literals become any integer type;
-//! everything else converts only by a written cast.
+//! everything else converts only by a written cast. In an index it is the other way round: what sizes and axes meet widens.
 
 use rooftile_artifact::{DType, Scalar};
 
@@ -155,6 +155,7 @@ impl Cx<'_> {
 
     /// Brings operands of one operation to one type. `span` is that of the operation.
     pub(super) fn unify(&mut self, vals: &[Val], span: Span) -> Option<(Vec<ExprId>, DType, Flex)> {
+        let vals = &self.widened_by_names(vals)[..];
         let mut target: Option<Val> = None;
         for &val in vals {
             target = Some(match target {
@@ -184,6 +185,23 @@ impl Cx<'_> {
             return None;
         }
         (self.diags.len() == before).then_some((ids, dtype, target.flex))
+    }
+
+    /// Operands of a term of an index: integers are `i64` where they meet a size, an axis or a counter.
+    fn widened_by_names(&mut self, vals: &[Val]) -> Vec<Val> {
+        let is_name = |v: &Val| v.flex == Flex::Int && !matches!(self.expr_of(v.id).kind, ExprKind::Const(_));
+        if !(self.in_index && vals.iter().any(is_name)) {
+            return vals.to_vec();
+        }
+        let widened = |val: &Val| {
+            let (dtype, span) = (self.dtype(val.id), self.span(val.id));
+            if val.flex == Flex::Fixed && dtype.is_int() {
+                Val { id: self.cast(val.id, DType::I64, span), flex: Flex::Int }
+            } else {
+                *val
+            }
+        };
+        vals.iter().map(widened).collect()
     }
 
     /// Which of two operands to convert, and to what: the one that loses least.
