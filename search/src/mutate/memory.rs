@@ -40,14 +40,34 @@ impl Mutator {
         } else {
             None
         };
+        // Four bytes side by side are what one instruction multiplies.
+        let deep = if panel.is_some() && rng.chance(0.25) { rng.pick(&[4, 2]).copied() } else { None };
         let at = AxisRef { name, level };
-        plan.verbs.push(Verb::Stage { tensor, at, place: Place::Local, panel, deep: None });
+        plan.verbs.push(Verb::Stage { tensor, at, place: Place::Local, panel, deep });
         Some(Class::X)
     }
 
-    /// Makes panels as wide as the vectors that read them, where a plan has vectors along one axis only: a panel that no
-    /// whole number of vectors fills is refused.
+    /// Makes panels as wide as the vectors that read them, where a plan has vectors along one axis only, and no deeper than
+    /// the points that are written out allow: a panel that no whole number of vectors fills is refused, and so is a depth
+    /// that no whole number of points does.
     pub(super) fn fit_panels(plan: &mut Plan) {
+        let written_out: Vec<(String, Option<Amount>)> = plan
+            .verbs
+            .iter()
+            .filter_map(|v| match v {
+                Verb::Unroll { axis, count } => Some((axis.clone(), count.clone())),
+                _ => None,
+            })
+            .collect();
+        for verb in &mut plan.verbs {
+            let Verb::Stage { at, deep, .. } = verb else { continue };
+            let fits = |q: i64| {
+                written_out.iter().filter(|(axis, _)| *axis == at.name).all(
+                    |(_, count)| matches!(count, Some(Amount::Int(points)) if *points > 0 && q % points == 0),
+                )
+            };
+            *deep = deep.filter(|q| fits(*q));
+        }
         let mut vectors = plan.verbs.iter().filter_map(|v| match v {
             Verb::Vector { lanes, .. } => Some(lanes.clone()),
             _ => None,

@@ -74,6 +74,15 @@ proptest! {
                 if let Verb::Order(order) = verb {
                     check_order(order, &child.plan)?;
                 }
+                if let Verb::Stage { at, deep: Some(q), .. } = verb {
+                    let divides = |v: &Verb| match v {
+                        Verb::Unroll { axis, count } if *axis == at.name => {
+                            matches!(count, Some(Amount::Int(n)) if q % n == 0)
+                        }
+                        _ => true,
+                    };
+                    prop_assert!(child.plan.verbs.iter().all(divides), "{:?}", child.plan);
+                }
             }
             recipe = child;
         }
