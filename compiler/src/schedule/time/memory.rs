@@ -252,13 +252,17 @@ impl Composer<'_> {
         if let Some(known) = self.memory.globals.get(&(slot, call, tensor)) {
             return *known;
         }
-        let (name, dtype, shape) = match self.whole_buffer(call, tensor) {
-            Some(b) => (b.name.clone(), b.dtype, b.shape.clone()),
-            None => (String::new(), DType::F32, Vec::new()),
+        let (name, dtype, shape, past) = match self.whole_buffer(call, tensor) {
+            Some(b) => (b.name.clone(), b.dtype, b.shape.clone(), b.past_caches),
+            None => (String::new(), DType::F32, Vec::new(), None),
         };
         let shape: Vec<ExprId> = shape.into_iter().map(|e| self.host(call, n, e)).collect();
         let number = u32::try_from(self.memory.slots.len()).unwrap_or(u32::MAX);
         let buffer = self.b.add_buffer(&name, dtype, &shape, Space::Global(number));
+        // No stage of the launch reads a result.
+        if let (Slot::Result(_), Some(bytes)) = (slot, past) {
+            self.b.store_past_caches(buffer, bytes);
+        }
         self.memory.slots.push(slot);
         self.memory.globals.insert((slot, call, tensor), buffer);
         buffer

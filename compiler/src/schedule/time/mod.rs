@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! repeat t in 0..T pingpong (u, v) { k(u, v) }
-//!   =>  repeat T / n { k.time(u, v) } pingpong (u, v)      each block: n steps of `k` on the block and what is around it
-//!       repeat T % n { k(u, v) } pingpong (u, v)
+//!   =>  repeat T / n { k.timeN(u, v) } pingpong (u, v)     each block: n steps of `k` on the block and what is around it
+//!       repeat T % n / m { k.timeM(u, v) } pingpong (u, v) m steps, the root of n: the rest goes over memory less often
+//!       repeat T % n % m { k(u, v) } pingpong (u, v)
 //! ```
 //!
 //! [`step`] checks that one pass of the repeat is a list of stencils ([`stencil`]), [`versions`] finds out what each

@@ -16,8 +16,10 @@ use super::versions::{Stages, Version};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{AxisId, Func, Role, Stmt, StmtKind, TensorId};
 use crate::nest::ir::Nest;
+use crate::schedule::form::Form;
+use crate::schedule::kernel::Setup;
 use crate::schedule::plan::TimeStyle;
-use crate::schedule::program::Maker;
+use crate::schedule::program::{Call, Maker};
 use crate::schedule::{code_size, host};
 
 /// A repeat of a pipeline.
@@ -68,8 +70,28 @@ pub(super) fn results(
     Ok(out)
 }
 
+/// How the steps of a repeat are taken, however many at once.
+struct Tiling<'a> {
+    repeat: &'a Repeat<'a>,
+    step: &'a Step,
+    style: TimeStyle,
+    /// Each call of a step, and its loops over all of the grid.
+    calls: &'a [Call],
+    whole: &'a [Nest],
+    /// The kernel of each call and its plan.
+    setups: &'a [(Form, Setup)],
+    /// The repeat's counter, in what the calls pass.
+    counter: usize,
+}
+
+/// How many steps are taken at once of those that `n` at once leave over: their number should be small in the end, and what
+/// takes them is more code.
+fn at_once_of_rest(n: i64) -> i64 {
+    if n < 4 { 1 } else { n.isqrt() }
+}
+
 impl Maker<'_, '_> {
-    /// The steps of a repeat, `n` of whose passes are taken at once.
+    /// The steps of a repeat, `n` of whose passes are taken at once; then some of the rest at once; then the rest.
     ///
     /// # Errors
     /// E0504 with the place that is in the way, and what lowering reports.
@@ -81,11 +103,8 @@ impl Maker<'_, '_> {
     ) -> Result<Vec<HostStep>, Diagnostic> {
         let (file, func) = (self.file, self.func);
         let step = step::step(file, func, (repeat.axis, repeat.span), repeat.pingpong, repeat.body)?;
-        let stages = Stages::new(&step, n);
-        let results = results(func, &step, &stages)?;
         let (lo, hi) = (func.axes[repeat.axis].lo, func.axes[repeat.axis].hi);
         let (lo, hi) = (self.host(lo)?, self.host(hi)?);
-        let many = self.new_step_var();
         let one = self.new_step_var();
         self.steps.insert(repeat.axis, one);
         let mut calls = Vec::new();
@@ -102,14 +121,49 @@ impl Maker<'_, '_> {
                 _ => Nest::default(),
             })
             .collect();
+        let setups = step.calls.iter().map(|c| plan.setup(file, c.callee)).collect::<Result<Vec<_>, _>>()?;
+        let tiling = Tiling {
+            repeat,
+            step: &step,
+            style,
+            calls: &calls,
+            whole: &whole,
+            setups: &setups,
+            counter: one,
+        };
+        let mut beside = BTreeMap::new();
+        let mut out = vec![self.at_once(&tiling, n, (&lo, &hi), &mut beside)?];
+        let mut next = after(&lo, &hi, n);
+        let few = at_once_of_rest(n);
+        if few > 1
+            && let Ok(repeat) = self.at_once(&tiling, few, (&next, &hi), &mut beside)
+        {
+            out.push(repeat);
+            next = after(&next, &hi, few);
+        }
+        let swaps = self.swaps(repeat.pingpong)?;
+        out.push(HostStep::Repeat { var: one, lo: next, hi, swaps, body: rest });
+        Ok(out)
+    }
+
+    /// The repeat of as many times `n` steps at once as there are from a counter on. Where no tensor is free for a result, it
+    /// gets a buffer beside its own.
+    ///
+    /// # Errors
+    /// E0504 with the place that is in the way, and what lowering reports.
+    fn at_once(
+        &mut self,
+        tiling: &Tiling<'_>,
+        n: i64,
+        (lo, hi): (&HostExpr, &HostExpr),
+        beside: &mut BTreeMap<usize, usize>,
+    ) -> Result<HostStep, Diagnostic> {
+        let Tiling { step, calls, whole, setups, .. } = *tiling;
+        let stages = Stages::new(step, n);
+        let results = results(self.func, step, &stages)?;
+        let many = self.new_step_var();
 
         // The scalars of step s: those of the repeat's counter lo + many * n + s.
-        let passes = HostExpr::binary(
-            HostBinary::Max,
-            HostExpr::binary(HostBinary::Sub, hi.clone(), lo.clone()),
-            0.into(),
-        );
-        let blocks = HostExpr::binary(HostBinary::Div, passes, n.into());
         let counter = |s: i64| {
             let done = HostExpr::binary(HostBinary::Mul, HostExpr::Step(many), n.into());
             HostExpr::binary(HostBinary::Add, HostExpr::binary(HostBinary::Add, lo.clone(), done), s.into())
@@ -122,11 +176,11 @@ impl Maker<'_, '_> {
             let call = &calls[stage.call];
             let mut own = Vec::new();
             for (k, scalar) in call.scalars.iter().enumerate() {
-                let varies = mentions(scalar, one);
+                let varies = mentions(scalar, tiling.counter);
                 let at = match known.get(&(stage.call, k)) {
                     Some(at) if !varies => *at,
                     _ => {
-                        scalars.push(with_counter(scalar, one, &counter(stage.step)));
+                        scalars.push(with_counter(scalar, tiling.counter, &counter(stage.step)));
                         let (name, dtype) = whole[stage.call].scalars[k].clone();
                         params.push((if varies { format!("{name}.{}", stage.step) } else { name }, dtype));
                         scalars.len() - 1
@@ -139,11 +193,10 @@ impl Maker<'_, '_> {
         }
 
         let views: Vec<_> = calls.iter().map(|c| c.views.clone()).collect();
-        let setups = step.calls.iter().map(|c| plan.setup(file, c.callee)).collect::<Result<Vec<_>, _>>()?;
         let mut grid = vec![Block::default(); step.axes];
         let mut names = vec![String::new(); step.axes];
         let mut rows = 1;
-        for (call, (form, setup)) in step.calls.iter().zip(&setups).rev() {
+        for (call, (form, setup)) in step.calls.iter().zip(setups).rev() {
             for (own, axis) in call.stencil.axes.iter().zip(&call.axes) {
                 grid[*axis] = part::block(&setup.specs[own.index()]);
                 names[*axis].clone_from(&form.func.axes[*own].name);
@@ -168,7 +221,7 @@ impl Maker<'_, '_> {
                 Some(at) => at,
                 None => {
                     let setup = setups[stage.call].clone();
-                    let nest = part::part(setup, (&step, call), &places, &views[stage.call])?;
+                    let nest = part::part(setup, (step, call), &places, &views[stage.call])?;
                     made.push((stage.call, places, nest));
                     made.len() - 1
                 }
@@ -176,12 +229,12 @@ impl Maker<'_, '_> {
             of_stage.push(at);
         }
         let parts = Parts {
-            step: &step,
-            rows: (style == TimeStyle::Wavefront).then_some(rows),
+            step,
+            rows: (tiling.style == TimeStyle::Wavefront).then_some(rows),
             stages: &stages,
             blocks: &grid,
             names: &names,
-            whole: &whole,
+            whole,
             views: &views,
             made: &made,
             of_stage: &of_stage,
@@ -189,10 +242,10 @@ impl Maker<'_, '_> {
             params: &params,
         };
         let names: Vec<&str> = whole.iter().map(|n| n.name.as_str()).collect();
-        let name = format!("{}.time", names.join("."));
+        let name = format!("{}.time{n}", names.join("."));
         let (nest, slots) = compose::compose(&name, &parts);
         let lanes = setups.iter().map(|(_, s)| s.vector_lanes).min().unwrap_or(1);
-        code_size::check_nest(&name, repeat.span, &nest, lanes)?;
+        code_size::check_nest(&name, tiling.repeat.span, &nest, lanes)?;
         self.nests.push(nest);
         let kernel = self.nests.len() - 1;
 
@@ -202,7 +255,7 @@ impl Maker<'_, '_> {
             let place = self.places[tensor.index()];
             let other = match free {
                 Some(free) => self.places[free.index()],
-                None => self.beside(place),
+                None => *beside.entry(place).or_insert_with(|| self.beside(place)),
             };
             swaps.push((place, other));
             memory.insert(tensor, other);
@@ -216,18 +269,7 @@ impl Maker<'_, '_> {
             .collect();
         let sizes = calls.iter().flat_map(|c| c.sizes.clone()).collect();
         let launch = HostStep::Launch { kernel, buffers, sizes, scalars };
-        let first =
-            HostStep::Repeat { var: many, lo: 0.into(), hi: blocks.clone(), swaps, body: vec![launch] };
-        let done = HostExpr::binary(HostBinary::Mul, blocks, n.into());
-        let swaps = self.swaps(repeat.pingpong)?;
-        let last = HostStep::Repeat {
-            var: one,
-            lo: HostExpr::binary(HostBinary::Add, lo, done),
-            hi,
-            swaps,
-            body: rest,
-        };
-        Ok(vec![first, last])
+        Ok(HostStep::Repeat { var: many, lo: 0.into(), hi: times(lo, hi, n), swaps, body: vec![launch] })
     }
 
     /// A buffer like another one.
@@ -236,6 +278,19 @@ impl Maker<'_, '_> {
         self.buffers.push(BufferDecl { name: format!("{}.time", like.name), ..like });
         self.buffers.len() - 1
     }
+}
+
+/// How many times `n` steps at once there are.
+fn times(lo: &HostExpr, hi: &HostExpr, n: i64) -> HostExpr {
+    let steps = HostExpr::binary(HostBinary::Sub, hi.clone(), lo.clone());
+    let steps = HostExpr::binary(HostBinary::Max, steps, 0.into());
+    HostExpr::binary(HostBinary::Div, steps, n.into())
+}
+
+/// The counter after them.
+fn after(lo: &HostExpr, hi: &HostExpr, n: i64) -> HostExpr {
+    let done = HostExpr::binary(HostBinary::Mul, times(lo, hi, n), n.into());
+    HostExpr::binary(HostBinary::Add, lo.clone(), done)
 }
 
 /// Whether a host expression depends on a counter.
