@@ -106,3 +106,25 @@ fn a_profile_of_another_kind_of_device_is_refused() {
     fail(&args, 1, &["vulkan.json", "of kind vulkan, not cpu"]);
     common::succeed(&[&args[..], &["--device", "vulkan"]].concat());
 }
+
+/// What is explained of a kernel holds together: the roof, the nest, and where our generator makes the code, its loops.
+#[test]
+fn a_kernel_is_explained() {
+    let args = ["explain", &example("saxpy"), "--size", "N=1000", "--schedule", "default", "--json"];
+    let out = rooftile().args(args).output().expect("the binary runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let said: Value = serde_json::from_slice(&out.stdout).expect("json");
+    assert!(said["roof"]["seconds"].as_f64().is_some_and(|s| s > 0.0), "{said}");
+    assert!(said["nests"][0].as_str().is_some_and(|n| n.starts_with("nest saxpy")), "{said}");
+    for kernel in said["kernels"].as_array().expect("kernels") {
+        assert_eq!(kernel["name"], "saxpy");
+        let loops = kernel["loops"].as_array().expect("loops");
+        // A vector of x and one of y are read, and one is written.
+        let whole = |l: &Value| {
+            l["loads"].as_u64() >= Some(2)
+                && l["stores"].as_u64() >= Some(1)
+                && l["cycles"].as_f64() >= Some(1.0)
+        };
+        assert!(loops.iter().any(whole), "{said}");
+    }
+}

@@ -10,6 +10,7 @@ mod vector;
 use rooftile_artifact::program::Kernel;
 use rooftile_artifact::{CpuTarget, Program};
 
+pub use self::vector::{LoopPressure, Pressure};
 pub use super::CodegenError;
 use crate::nest::{Verified, VerifiedModule};
 
@@ -85,5 +86,16 @@ pub fn emit_asm(nest: &Verified, target: &CpuTarget) -> Result<String, CodegenEr
     match Generator::Best.resolve(target) {
         Generator::Vector => vector::asm(nest, target),
         _ => cranelift::asm(nest, target),
+    }
+}
+
+/// What the nest's machine code asks of the processor; `None` where Cranelift makes it.
+///
+/// # Errors
+/// [`CodegenError`].
+pub fn pressure(nest: &Verified, target: &CpuTarget) -> Result<Option<Pressure>, CodegenError> {
+    match Generator::Best.resolve(target) {
+        Generator::Vector => vector::pressure(nest, target).map(Some),
+        _ => Ok(None),
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Encoded {
     pub(super) bytes: Vec<u8>,
     /// Length of the code.
     pub(super) code: usize,
+    /// Bytes of the frame that spilled registers lie in.
+    pub(super) frame: usize,
 }
 
 /// Chooses registers and encodes.
@@ -131,7 +133,7 @@ impl<'s> Writer<'s> {
     }
 
     fn finish(mut self) -> Encoded {
-        let code = self.bytes.len();
+        let (code, frame) = (self.bytes.len(), self.frame() as usize);
         let size = self.isa().vector_bytes();
         self.bytes.resize(code.next_multiple_of(size), 0xCC);
         let first = self.bytes.len();
@@ -146,7 +148,7 @@ impl<'s> Writer<'s> {
             let distance = (first + n as usize * size) as i64 - end as i64;
             self.bytes[place..place + 4].copy_from_slice(&(distance as i32).to_le_bytes());
         }
-        Encoded { bytes: self.bytes, code }
+        Encoded { bytes: self.bytes, code, frame }
     }
 
     fn put(&mut self, instruction: &Instruction) -> Result<(), String> {

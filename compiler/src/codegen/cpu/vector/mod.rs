@@ -15,6 +15,7 @@ mod mach;
 mod masks;
 mod moves;
 mod needs;
+mod pressure;
 mod select;
 mod verify;
 
@@ -24,6 +25,7 @@ use rooftile_artifact::program::Kernel;
 use rooftile_artifact::target::CpuFeatures;
 
 use self::isa::Isa;
+pub use self::pressure::{LoopPressure, Pressure};
 use self::verify::Set;
 use super::{CodegenError, emit, kernel};
 use crate::nest::Verified;
@@ -55,6 +57,13 @@ pub(super) fn asm(nest: &Verified, target: &CpuTarget) -> Result<String, Codegen
         text.push('\n');
     }
     Ok(text)
+}
+
+/// What the nest's machine code asks of the processor.
+pub(super) fn pressure(nest: &Verified, target: &CpuTarget) -> Result<Pressure, CodegenError> {
+    let isa = check(nest, target)?;
+    let (encoded, _) = code(nest, isa, target)?;
+    Ok(pressure::of(&encoded.bytes[..encoded.code], encoded.frame))
 }
 
 fn check(nest: &Nest, target: &CpuTarget) -> Result<Isa, CodegenError> {

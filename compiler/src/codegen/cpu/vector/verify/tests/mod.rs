@@ -298,7 +298,7 @@ fn bytes_are_instructions_of_the_set_that_point_to_instructions() {
     let rule = |isa: Isa, code: &[u8], constants: usize| {
         let mut bytes = code.to_vec();
         bytes.resize(code.len() + constants, 0);
-        super::bytes(&Encoded { bytes, code: code.len() }, plain(isa)).err().map(|e| e.rule)
+        super::bytes(&Encoded { bytes, code: code.len(), frame: 0 }, plain(isa)).err().map(|e| e.rule)
     };
     let ret = 0xC3;
     assert_eq!(rule(AVX2, &[0x90, ret], 0), None);
