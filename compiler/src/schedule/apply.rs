@@ -10,6 +10,7 @@ use super::kernel::{GroupLimits, Setup, contracts};
 use super::levels::AxisSpec;
 use super::split::{self, Parts};
 use super::stage::Stage;
+use super::window::{self, Window};
 use super::{atomic, bounds, inline, mma, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
@@ -262,6 +263,17 @@ impl Apply<'_> {
         Ok(())
     }
 
+    /// The windows of a copy, whose elements are copied side by side.
+    fn window(&mut self, tensor: TensorId, vector_bytes: usize) -> Option<Window> {
+        let window = window::window(self.form, tensor)?;
+        self.setup.specs.resize(self.form.func.axes.len(), AxisSpec::default());
+        if let Some(last) = window.last() {
+            let lanes = vector_bytes / self.form.func.tensors[tensor].dtype.size().max(1);
+            self.setup.specs[last.index()].lanes = i64::try_from(lanes).ok();
+        }
+        Some(window)
+    }
+
     fn rewrite(&mut self, verb: &Verb) -> Result<(), Diagnostic> {
         match verb {
             Verb::Stage { tensor, at, place, panel, deep } => {
@@ -272,7 +284,11 @@ impl Apply<'_> {
                 let panel = panel.as_ref().and_then(|p| p.value(self.assignment)).filter(|n| *n > 1);
                 let place = self.near(*place);
                 let deep = deep.filter(|n| *n > 1 && panel.is_some());
-                self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel, deep });
+                let window = match self.target.cpu() {
+                    Some(cpu) if panel.is_none() => self.window(tensor, cpu.vector_bytes),
+                    _ => None,
+                };
+                self.setup.stages.push(Stage { tensor, at: at.clone(), place, panel, deep, window });
             }
             Verb::Keep { value, place } => {
                 for v in self.form.func.values.handles() {

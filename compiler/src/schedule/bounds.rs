@@ -183,6 +183,19 @@ pub(crate) fn offset(form: &Form, e: ExprId, axis: AxisId) -> Option<(i64, i64)>
     }
 }
 
+/// How far an expression is from an extent that it is written with.
+pub(crate) fn distance(form: &Form, e: ExprId, extent: ExprId) -> Option<i64> {
+    if same(form, e, extent) {
+        return Some(0);
+    }
+    match form.func.exprs[e].kind {
+        ExprKind::Const(_) => literal(form, e)?.checked_sub(literal(form, extent)?),
+        ExprKind::Binary(BinaryOp::Add, a, b) => distance(form, a, extent)?.checked_add(literal(form, b)?),
+        ExprKind::Binary(BinaryOp::Sub, a, b) => distance(form, a, extent)?.checked_sub(literal(form, b)?),
+        _ => None,
+    }
+}
+
 /// Whether an expression is `axis * c + d` with `c` a literal that is not zero and `d` free of axes.
 pub(crate) fn is_affine_in(form: &Form, e: ExprId, axis: AxisId) -> bool {
     let expr = &form.func.exprs[e];

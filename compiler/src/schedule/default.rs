@@ -22,7 +22,7 @@ use crate::hir::ir::{
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
 /// Extent up to which a constant axis is written out whole.
-const SMALL: i64 = 16;
+pub(super) const SMALL: i64 = 16;
 
 /// Rows and columns of a tile that is transposed: its lines of both tensors stay in the first-level cache, and its rows are
 /// long enough to be fetched ahead.
@@ -36,6 +36,12 @@ const BYTES_OF_A_DOT: i64 = 4;
 
 /// Rows that are summed along lanes at once: what they share is loaded once, and no sum waits for itself.
 const ROWS_OF_SUMS: i64 = 4;
+
+/// Vectors of a block, where several sums are made together.
+const MOST_VECTORS: i64 = 4;
+
+/// Blocks of rows that go through the steps of a sequence together.
+const ROWS_OF_STEPS: i64 = 8;
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -99,12 +105,21 @@ fn propose(
     chosen.extend(line);
     let unroll = rows.is_some();
     let most = rows.unwrap_or(1);
-    let contraction = if most > 1 { model.contraction(&chosen) } else { None };
+    let shifted = if most > 1 { model.shifted(&chosen) } else { None };
+    if let Some(s) = &shifted {
+        chosen.remove(&s.points);
+        chosen.insert(s.lanes);
+    }
+    let contraction = if most > 1 && shifted.is_none() { model.contraction(&chosen) } else { None };
     for a in &chosen {
-        specs[a.index()].lanes = Some(lane_count(form, target, *a, contraction.is_some()));
+        specs[a.index()].lanes =
+            Some(lane_count(form, target, *a, contraction.is_some() || shifted.is_some()));
     }
     if unroll {
-        model.write_out(&chosen, &mut specs);
+        let mut except = chosen.clone();
+        // Each of their points would have a block of its own in the registers.
+        except.extend(contraction.iter().filter(|c| c.panel.is_some()).flat_map(|c| c.apart.clone()));
+        model.write_out(&except, &mut specs);
     }
     if let (true, Some(line)) = (unroll && target.vector_bytes >= 32, line) {
         for (axis, element) in model.across(line) {
@@ -121,7 +136,14 @@ fn propose(
         specs[t.read.index()] = AxisSpec { lanes: Some(per), tiles: tiles.clone(), ..AxisSpec::default() };
         specs[t.written.index()] = AxisSpec { unroll: Some(2 * per), tiles, ..AxisSpec::default() };
     }
-    let shared = if parallel && target.threads > 1 { model.shared(&chosen) } else { Vec::new() };
+    let shared = match &shifted {
+        _ if !parallel || target.threads < 2 => Vec::new(),
+        Some(s) => s.shared(&model.apart()),
+        None => model.shared(&chosen),
+    };
+    if let Some(s) = &shifted {
+        s.block(&model, (target, allow), (&shared, most), &mut specs, &mut setup);
+    }
     if let Some(c) = &contraction {
         block_contraction(form, (target, allow), c, (&shared, most), &mut specs, &mut setup);
     }
@@ -177,6 +199,10 @@ pub(super) struct Contraction {
     panel: Option<TensorId>,
     /// Both factors are bytes, whose products are summed in 32 bits.
     bytes: bool,
+    /// Sums over the same axes, which are made together.
+    sums: i64,
+    /// What every step of a `seq` reads anew along columns and reduced axis.
+    repeated: Option<TensorId>,
 }
 
 /// Register blocks and cache tiles: `B` in panels that stay in the second-level cache, rows of `A` in the first.
@@ -196,7 +222,12 @@ fn block_contraction(
         specs[c.columns.index()].lanes = Some(lanes);
     }
     let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
-    let vectors = (lanes / per).max(1);
+    if c.sums > 1 {
+        // Side by side in registers, all of them.
+        lanes = lanes.min((MOST_VECTORS / c.sums).max(1) * per);
+        specs[c.columns.index()].lanes = Some(lanes);
+    }
+    let vectors = (lanes / per).max(1) * c.sums;
     // Four products of bytes are one instruction, of neighbours along the sum that lie side by side.
     let deep = (c.bytes && c.panel.is_some() && target.has_dots()).then_some(BYTES_OF_A_DOT);
     let rows = if deep.is_some() || kernel::contracts(allow, target) {
@@ -207,6 +238,18 @@ fn block_contraction(
         (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, most & !1)
     };
     specs[c.rows.index()].unroll = Some(rows);
+    let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
+    if let Some(tensor) = c.repeated {
+        // Made once for all steps. In a step each panel meets all rows while it is in the second-level cache.
+        if !shared.contains(&c.rows) {
+            specs[c.rows.index()].tiles = vec![ROWS_OF_STEPS * rows];
+        }
+        setup.order = vec![level(c.rows, 0), level(c.columns, 0), level(c.rows, 1), level(c.reduced, 0)];
+        let at = level(c.rows, 0);
+        let panel = Some(lanes);
+        setup.stages.push(Stage { tensor, at, place: Place::Local, panel, deep: None, window: None });
+        return;
+    }
     let Some(panel) = c.panel else { return };
     // Longer sums where blocks are wider, since the rows in the first-level cache are fewer: the results are read and written
     // less often.
@@ -230,7 +273,6 @@ fn block_contraction(
     specs[c.reduced.index()].tiles = vec![kc];
     // Two points a pass share the cost of counting and of addresses.
     specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
-    let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     let mut outer: Vec<AxisId> =
         shared.iter().copied().filter(|a| ![c.rows, c.columns].contains(a)).collect();
     for a in &c.apart {
@@ -255,6 +297,7 @@ fn block_contraction(
         place: Place::Local,
         panel: Some(lanes),
         deep,
+        window: None,
     });
 }
 
@@ -495,7 +538,7 @@ impl<'a> Model<'a> {
 
     /// A sum of products over a long axis, into a value with lanes and with another axis.
     pub(super) fn contraction(&self, lanes: &BTreeSet<AxisId>) -> Option<Contraction> {
-        for (_, stmt) in self.form.stmts.iter() {
+        for (id, stmt) in self.form.stmts.iter() {
             let Action::Accumulate { value, op: ReduceOp::Dot | ReduceOp::Sum, args, guard: None } =
                 &stmt.action
             else {
@@ -533,17 +576,20 @@ impl<'a> Model<'a> {
                 }
                 _ => None,
             });
-            let other =
-                |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a) && !self.writes_out(**a);
+            let other = |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a);
             let apart = self.form.order.iter().filter(other).copied().collect();
             let of_bits = |t: DType, n: u8| matches!(t, DType::Int { bits, .. } if bits == n);
             let bytes = of_bits(v.dtype, 32) && loads.iter().all(|e| of_bits(e.dtype, 8));
-            return Some(Contraction { rows, columns, reduced, apart, panel, bytes });
+            let (sums, repeated) = match panel {
+                Some(_) => (1, None),
+                None => self.in_steps(id, rows, (columns, reduced)),
+            };
+            return Some(Contraction { rows, columns, reduced, apart, panel, bytes, sums, repeated });
         }
         None
     }
 
-    fn without_casts(&self, e: ExprId) -> &Expr {
+    pub(super) fn without_casts(&self, e: ExprId) -> &Expr {
         let mut e = &self.form.func.exprs[e];
         while let ExprKind::Cast(inner) = e.kind {
             e = &self.form.func.exprs[inner];
@@ -573,7 +619,7 @@ impl<'a> Model<'a> {
     }
 
     /// The factors of a sum's terms.
-    fn factors(&self, args: &[ExprId]) -> Option<[ExprId; 2]> {
+    pub(super) fn factors(&self, args: &[ExprId]) -> Option<[ExprId; 2]> {
         match *args {
             [a, b] => Some([a, b]),
             [e] => match self.form.func.exprs[e].kind {

@@ -233,7 +233,7 @@ impl Emitter<'_> {
                         // An axis that goes on beyond its end may be further away.
                         let within = |a: &&AxisId| self.form.cuts.get(a).is_none_or(|c| c.wrapped.is_none());
                         let step =
-                            axes.iter().filter(within).find_map(|a| bounds::offset(self.form, *ix, *a));
+                            axes.iter().filter(within).find_map(|a| self.distance_from_inside(*ix, *a));
                         at.push(self.edge(edge, i, n, step));
                     }
                     None => at.push(i),
@@ -260,6 +260,13 @@ impl Emitter<'_> {
             };
         }
         Ok(v)
+    }
+
+    /// How far an index lies from the points of an axis; if that has a halo, of the one that it is around.
+    fn distance_from_inside(&self, index: ExprId, axis: AxisId) -> Option<(i64, i64)> {
+        let (lo, hi) = bounds::offset(self.form, index, axis)?;
+        let (before, after) = self.form.halos.get(&axis).map_or((0, 0), |h| (h.before, h.after));
+        Some((lo + before, hi + after))
     }
 
     /// An index that is in memory along a dimension of a window; `None` for other tensors, where 0 is.

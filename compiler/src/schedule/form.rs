@@ -13,6 +13,7 @@ use crate::hir::ir::{
 use crate::schedule::levels::LevelId;
 use crate::schedule::mma::Product;
 use crate::schedule::plan::Place;
+use crate::schedule::window::Halo;
 use rooftile_artifact::{DType, Scalar};
 
 /// Handle of a statement of the normal form.
@@ -45,6 +46,8 @@ pub(crate) struct Form {
     /// Tensors of which only elements near the points that the loops visit are in memory, with the axis that each
     /// dimension lies along.
     pub(crate) windows: BTreeMap<TensorId, Vec<Option<AxisId>>>,
+    /// Axes of copies that run over the points of other axes and those around them.
+    pub(crate) halos: BTreeMap<AxisId, Halo>,
 }
 
 /// The whole of an axis of which a part is run.

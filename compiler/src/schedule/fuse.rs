@@ -282,7 +282,7 @@ impl<'a> Fuser<'a> {
     }
 
     /// Whether a whole `seq`, `fold` or `if` may run inside a loop over the level.
-    fn wraps(&self, item: &Item, level: LevelId, bound: &[LevelId]) -> bool {
+    pub(crate) fn wraps(&self, item: &Item, level: LevelId, bound: &[LevelId]) -> bool {
         let axis = self.levels.all[level].axis;
         if self.levels.all[level].kind.is_block() || (self.policy == Policy::Naive && !self.is_for(level)) {
             return false;
@@ -294,6 +294,13 @@ impl<'a> Fuser<'a> {
         let inside: BTreeSet<StmtId> = stmts.iter().copied().collect();
         let has = |s: &StmtId| self.stmt_levels[s.index()].contains(&level);
         if !stmts.iter().any(has) {
+            return false;
+        }
+        // A loop that was asked to be outside of this one is inside the sequence, so this one is too.
+        let stays = |l: LevelId| {
+            !bound.contains(&l) && stmts.iter().any(|s| self.stmt_levels[s.index()].contains(&l))
+        };
+        if self.levels.asked_outside(level).any(stays) {
             return false;
         }
         let mut own = BTreeSet::new();

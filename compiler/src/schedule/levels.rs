@@ -107,6 +107,8 @@ pub(crate) struct Levels {
     pub(crate) order: Vec<LevelId>,
     /// Levels whose loops are shared out over the cores.
     pub(crate) parallel: Vec<LevelId>,
+    /// Levels whose place in the order was asked for.
+    asked: Vec<LevelId>,
     /// Axes whose last block may overlap its neighbour.
     shifted: Vec<AxisId>,
 }
@@ -175,6 +177,13 @@ impl Levels {
         self.order.iter().position(|l| *l == level).unwrap_or(usize::MAX)
     }
 
+    /// Levels that were asked to be outside another one, which was asked for too.
+    pub(crate) fn asked_outside(&self, level: LevelId) -> impl Iterator<Item = LevelId> {
+        let inside = self.asked.contains(&level);
+        let outer = self.order.iter().copied().take_while(move |l| *l != level);
+        outer.filter(move |l| inside && self.asked.contains(l))
+    }
+
     /// Cuts every axis of the kernel into levels and orders them.
     ///
     /// # Errors
@@ -211,7 +220,9 @@ impl Levels {
         let unit = (lanes.unwrap_or(1) * spec.unroll.unwrap_or(1).max(1)).clamp(1, 64);
         let count = threads * unit;
         let fold = matches!(form.func.axes[axis].kind, AxisKind::Fold(_));
-        let whole = !fold && spec.tiles.is_empty() && !spec.parallel && extent == Some(count) && count > 1;
+        let halo = form.halos.contains_key(&axis);
+        let whole =
+            !fold && !halo && spec.tiles.is_empty() && !spec.parallel && extent == Some(count) && count > 1;
         let mut steps = spec.steps();
         if fold && steps.is_empty() {
             steps.push(1);
@@ -269,6 +280,7 @@ impl Levels {
                 ranked.push((self.default_rank(form, l), l));
             }
         }
+        self.asked = ranked.iter().filter(|(rank, _)| rank.0 == 0).map(|(_, l)| *l).collect();
         ranked.sort();
         let mut left: Vec<(Rank, LevelId)> = ranked;
         while !left.is_empty() {

@@ -39,12 +39,15 @@ pub mod plan;
 mod program;
 mod say;
 mod scans;
+mod shifted;
 mod split;
 mod stage;
+mod steps;
 mod storage;
 mod table;
 mod time;
 pub mod verbs;
+mod window;
 
 #[cfg(test)]
 mod tests;

@@ -37,6 +37,7 @@ pub(crate) fn normalise(func: &Func, tables: &[Table]) -> Result<Form, Diagnosti
         products: Vec::new(),
         cuts: BTreeMap::new(),
         windows: BTreeMap::new(),
+        halos: BTreeMap::new(),
     };
     for v in func.values.handles() {
         let axes = func.values[v].axes.clone();

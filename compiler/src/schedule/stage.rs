@@ -11,9 +11,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object, bounded_by_data};
+use super::bounds;
 use super::form::{Action, Form, Item, Panel, StmtId, operands};
+use super::fuse::{Fuser, Policy};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
+use super::window::Window;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 use crate::schedule::plan::{AxisRef, Place};
@@ -32,6 +35,8 @@ pub(crate) struct Stage {
     pub(crate) panel: Option<i64>,
     /// So many neighbours along the axis of `at` side by side for each element of a panel.
     pub(crate) deep: Option<i64>,
+    /// The windows of reads that are not plain; those are copied then.
+    pub(crate) window: Option<Window>,
 }
 
 /// Makes the copy and lets the reads use it: one copy for all of them, or one for `each` statement that reads.
@@ -49,32 +54,45 @@ pub(crate) fn stage(form: &mut Form, levels: &Levels, stage: &Stage, each: bool)
         return Err(refuse("the kernel writes it".to_owned()));
     }
     let stmts: Vec<StmtId> = form.items.iter().flat_map(Item::stmts).collect();
-    let mut first = None;
+    let mut found: Vec<(StmtId, LevelId, ExprId)> = Vec::new();
     let mut copied = false;
     for s in &stmts {
         // Matrix units have copies of their own.
         if matches!(form.stmts[*s].action, Action::Matrix { .. }) {
-            copied |= plain_read(form, stage, *s).is_some();
+            copied |= plain_reads(form, stage, *s).next().is_some();
             continue;
         }
         let Some(level) = level_of(form, levels, *s, &stage.at) else { continue };
-        let Some(load) = plain_read(form, stage, *s) else { continue };
-        if let Some(ragged) = plain_axes(form, load).into_iter().flatten().find(|a| bounded_by_data(form, *a))
-        {
-            let name = &form.func.axes[ragged].name;
-            return Err(refuse(format!("it is read along `{name}`, whose bounds are data")));
-        }
-        first.get_or_insert((*s, level, load));
-        if each {
-            copy(form, levels, stage, (*s, level, load), &[*s]).map_err(refuse)?;
+        let loads: Vec<ExprId> = match &stage.window {
+            Some(window) => window_read(form, stage.tensor, window, *s).into_iter().collect(),
+            None => plain_reads(form, stage, *s).collect(),
+        };
+        for load in loads {
+            if let Some(ragged) = axes_of(form, stage, load).into_iter().find(|a| bounded_by_data(form, *a)) {
+                let name = &form.func.axes[ragged].name;
+                return Err(refuse(format!("it is read along `{name}`, whose bounds are data")));
+            }
+            // Reads along other axes stay as they are.
+            let first = found.first().map_or(load, |(.., first)| *first);
+            let known = !each && found.iter().any(|(.., l)| reads_alike(form, stage, *l, load));
+            if (each || axes_of(form, stage, first) == axes_of(form, stage, load)) && !known {
+                found.push((*s, level, load));
+            }
         }
     }
-    match first {
-        None if copied => Ok(()),
-        None => Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name))),
-        Some(_) if each => Ok(()),
-        Some(first) => copy(form, levels, stage, first, &stmts).map_err(refuse),
+    if found.is_empty() && !copied {
+        return Err(refuse(format!("no loop `{}` reads it by plain axes", stage.at.name)));
     }
+    for (s, level, load) in found {
+        let users = if each { vec![s] } else { stmts.clone() };
+        copy(form, levels, stage, (s, level, load), &users).map_err(refuse)?;
+    }
+    Ok(())
+}
+
+/// Whether one copy stands for two reads.
+fn reads_alike(form: &Form, stage: &Stage, a: ExprId, b: ExprId) -> bool {
+    stage.window.is_some() || same_load(form, &form.func.exprs[a].kind, b)
 }
 
 /// Copies what `user` reads by `load` inside the loop `at`, for those of `users` that run inside the same loops.
@@ -86,26 +104,36 @@ fn copy(
     users: &[StmtId],
 ) -> Result<(), String> {
     let tensor = form.func.tensors[stage.tensor].clone();
-    let axes = plain_axes(form, load).unwrap_or_default();
+    let axes = axes_of(form, stage, load);
     // With the loops of axes that bound those: a part of a split axis is copied by the loops of all its parts.
     let own: Vec<LevelId> =
         form.sorted(axes.clone()).iter().flat_map(|a| levels.chain(*a).to_vec()).collect();
-    let outer: Vec<LevelId> = levels_of(form, levels, user)
+    let mut outer: Vec<LevelId> = levels_of(form, levels, user)
         .into_iter()
         .filter(|l| levels.position(*l) <= levels.position(at) && !levels.all[*l].kind.is_block())
         .collect();
+    outer.sort_by_key(|l| levels.position(*l));
     // Half precision that is only read as f32 is converted by the copy, once.
     let half = matches!(tensor.dtype, DType::F16 | DType::Bf16);
     let wanted = form.func.exprs[load].kind.clone();
+    // Where a read finds its element in the copy, if it takes the copy: at the copy's own point, or at an index.
+    let place = |f: &Form, x: ExprId| match &stage.window {
+        Some(window) => window.index(f, stage.tensor, x).map(Some),
+        None => same_load(f, &wanted, x).then_some(None),
+    };
     let widened = |f: &Form, x: ExprId| match f.func.exprs[x].kind {
-        ExprKind::Cast(inner) => f.func.exprs[x].dtype == DType::F32 && same_load(f, &wanted, inner),
+        ExprKind::Cast(inner) => f.func.exprs[x].dtype == DType::F32 && place(f, inner).is_some(),
         _ => false,
     };
     let wide = half && form.stmts[user].action.exprs().iter().any(|e| widened(form, *e));
+    let element = match &stage.window {
+        Some(window) => window.content(form, load),
+        None => load,
+    };
     let (dtype, content) = if wide {
-        (DType::F32, form.expr(ExprKind::Cast(load), DType::F32, tensor.span))
+        (DType::F32, form.expr(ExprKind::Cast(element), DType::F32, tensor.span))
     } else {
-        (tensor.dtype, load)
+        (tensor.dtype, element)
     };
     let value = form.value(&tensor.name.to_lowercase(), dtype, axes.clone(), tensor.span);
     let info = &mut form.info[value.index()];
@@ -131,6 +159,7 @@ fn copy(
         }
         info.panels.insert(axis, Panel { elements, deep });
     }
+    let sequence = sequence_around(form, levels, user, (&outer, &axes));
     let mut set_levels = outer.clone();
     set_levels.extend(own.into_iter().filter(|l| !outer.contains(l)));
     let outside: Vec<AxisId> = outer.iter().map(|l| levels.all[*l].axis).collect();
@@ -144,14 +173,38 @@ fn copy(
         }
         let mut action = form.stmts[*s].action.clone();
         action.map_exprs(|e| {
-            form.rewrite(e, &mut memo, &mut |f: &mut Form, x: ExprId| {
-                same_load(f, &wanted, x).then_some(read)
+            form.rewrite(e, &mut memo, &mut |f: &mut Form, x: ExprId| match place(f, x)? {
+                None => Some(read),
+                Some(index) => Some(f.expr(ExprKind::ValueAt(value, index), dtype, tensor.span)),
             })
         });
         form.stmts[*s].action = action;
     }
-    form.replace_stmts(&mut |_, s| (s == user).then(|| vec![set, s]));
+    match sequence {
+        Some(at) => form.items.insert(at, Item::Stmt(set)),
+        None => form.replace_stmts(&mut |_, s| (s == user).then(|| vec![set, s])),
+    }
     Ok(())
+}
+
+/// The place of a `seq` around a statement that runs inside all loops in which a copy is made, so that one copy serves all its
+/// steps.
+fn sequence_around(
+    form: &Form,
+    levels: &Levels,
+    user: StmtId,
+    (outer, axes): (&[LevelId], &[AxisId]),
+) -> Option<usize> {
+    let is_around = |i: &Item| matches!(i, Item::Seq { fold: false, .. }) && i.stmts().contains(&user);
+    let at = form.items.iter().position(is_around)?;
+    let known = |a: &AxisId| {
+        bounds::is_host(form, form.func.axes[*a].lo) && bounds::is_host(form, form.func.axes[*a].hi)
+    };
+    let accesses = Accesses::new(form);
+    let stmt_levels: Vec<Vec<LevelId>> = form.stmts.handles().map(|s| levels_of(form, levels, s)).collect();
+    let fuser = Fuser::new(form, levels, &accesses, &stmt_levels, Policy::Greedy);
+    let wraps = |(n, level): (usize, &LevelId)| fuser.wraps(&form.items[at], *level, &outer[..n]);
+    (axes.iter().all(known) && outer.iter().enumerate().all(wraps)).then_some(at)
 }
 
 fn same_load(form: &Form, wanted: &ExprKind, e: ExprId) -> bool {
@@ -160,12 +213,13 @@ fn same_load(form: &Form, wanted: &ExprKind, e: ExprId) -> bool {
     else {
         return false;
     };
-    a == b && p.iter().zip(q).all(|(x, y)| super::bounds::same(form, *x, *y))
+    a == b && p.iter().zip(q).all(|(x, y)| bounds::same(form, *x, *y))
 }
 
-/// A read of the tensor by plain axes in a statement, by the axis of the loop if there is one.
-fn plain_read(form: &Form, stage: &Stage, s: StmtId) -> Option<ExprId> {
-    let mut best: Option<(bool, ExprId)> = None;
+/// The reads of the tensor by plain axes in a statement: one of them, by the axis of the loop if there is such a one, and
+/// those that differ from it in nothing but numbers.
+fn plain_reads(form: &Form, stage: &Stage, s: StmtId) -> impl Iterator<Item = ExprId> {
+    let mut all: Vec<(bool, ExprId, Vec<AxisId>)> = Vec::new();
     let mut work = form.stmts[s].action.exprs();
     let mut seen = BTreeSet::new();
     while let Some(e) = work.pop() {
@@ -176,16 +230,43 @@ fn plain_read(form: &Form, stage: &Stage, s: StmtId) -> Option<ExprId> {
             && let Some(axes) = plain_axes(form, e)
         {
             let near = axes.iter().any(|a| form.func.axes[*a].name == stage.at.name);
-            if best.is_none_or(|(b, _)| near && !b) {
-                best = Some((near, e));
+            let known = |(_, other, _): &(bool, ExprId, Vec<AxisId>)| {
+                same_load(form, &form.func.exprs[*other].kind, e)
+            };
+            if !all.iter().any(known) {
+                all.push((near, e, axes));
             }
         }
         work.extend(operands(&form.func.exprs[e].kind));
     }
-    best.map(|(_, e)| e)
+    let best = all.iter().position(|(near, ..)| *near).unwrap_or(0);
+    let axes = all.get(best).map(|(.., axes)| axes.clone()).unwrap_or_default();
+    all.into_iter().filter(move |(.., own)| *own == axes).map(|(_, e, _)| e)
 }
 
-/// The axes of a read whose index is a list of different axes and stays inside the tensor.
+/// A read of a statement that a copy with windows stands for; of several, one that may leave the tensor where any may.
+fn window_read(form: &Form, tensor: TensorId, window: &Window, s: StmtId) -> Option<ExprId> {
+    let mut reads = Vec::new();
+    let mut work = form.stmts[s].action.exprs();
+    let mut seen = BTreeSet::new();
+    while let Some(e) = work.pop() {
+        if seen.insert(e) {
+            reads.extend(window.index(form, tensor, e).is_some().then_some(e));
+            work.extend(operands(&form.func.exprs[e].kind));
+        }
+    }
+    reads.into_iter().next()
+}
+
+/// The axes of the copy that stands for a read.
+fn axes_of(form: &Form, stage: &Stage, load: ExprId) -> Vec<AxisId> {
+    match &stage.window {
+        Some(window) => window.axes(),
+        None => plain_axes(form, load).unwrap_or_default(),
+    }
+}
+
+/// The axes of a read whose index is a list of different axes and numbers, and stays inside the tensor.
 pub(crate) fn plain_axes(form: &Form, load: ExprId) -> Option<Vec<AxisId>> {
     let ExprKind::Load { index, leaves, .. } = &form.func.exprs[load].kind else { return None };
     if leaves.contains(&true) {
@@ -195,6 +276,7 @@ pub(crate) fn plain_axes(form: &Form, load: ExprId) -> Option<Vec<AxisId>> {
     for e in index {
         match form.func.exprs[*e].kind {
             ExprKind::Axis(a) if form.is_dimension(a) && !axes.contains(&a) => axes.push(a),
+            ExprKind::Const(_) => {}
             _ => return None,
         }
     }

@@ -8,6 +8,7 @@ use super::access::{Access, Accesses, Ix, Object, reads};
 use super::form::{Action, Form, Panel, StmtId};
 use super::fuse::{NodeId, Tree};
 use super::levels::{LevelId, LevelKind, Levels};
+use super::window::{self, Halo};
 use super::{bounds, mma};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ValueId};
@@ -67,6 +68,9 @@ pub(crate) enum Base {
     Level(LevelId, i64, Option<(ExprId, ExprId)>),
     /// The first value of the axis anywhere; also one past the last.
     Hull(ExprId, ExprId),
+    /// The first point around a pass of a loop with this step over another axis; also the ends of the halo and, if sizes
+    /// tell them, of the axis with it anywhere.
+    Around(LevelId, i64, Halo, Option<(ExprId, ExprId)>),
 }
 
 /// Where a statement stands.
@@ -145,6 +149,7 @@ fn constant_elements(form: &Form, levels: &Levels, dims: &[Dim]) -> Option<i64> 
             Base::Block => Some(levels.block_count(d.axis)),
             Base::Level(_, step, _) => Some(step),
             Base::Hull(..) => bounds::extent(form, d.axis),
+            Base::Around(_, step, halo, _) => Some(step + halo.after - halo.before),
         })
         .try_fold(1i64, |n, d| n.checked_mul(d?))
 }
@@ -222,7 +227,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
             // One block is one panel; blocks that start anywhere would lie across panels.
             let anywhere = !form.func.axes[*axis].parents.is_empty();
             let panel = panel.filter(|_| match base {
-                Base::Block => false,
+                Base::Block | Base::Around(..) => false,
                 Base::Level(..) => in_step(levels, *axis, &bound),
                 Base::Hull(..) => !anywhere && in_step(levels, *axis, &bound),
             });
@@ -317,6 +322,11 @@ fn base(
     let block_open = levels.blocks(axis).any(|b| !bound.contains(&b));
     if lanes_of {
         return Ok(block_open.then_some(Base::Block));
+    }
+    if let Some(halo) = form.halos.get(&axis).copied()
+        && let Some((level, step)) = window::innermost(levels, halo.of, |l| bound.contains(&l))
+    {
+        return Ok(Some(Base::Around(level, step, halo, bounds::hull(form, axis))));
     }
     let steps: Vec<LevelId> = levels.steps(axis).collect();
     let fixed = steps.iter().take_while(|l| bound.contains(l)).count();

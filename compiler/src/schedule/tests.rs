@@ -7,6 +7,7 @@ mod pairs;
 mod scans;
 mod tables;
 mod time;
+mod windows;
 
 use std::collections::BTreeMap;
 

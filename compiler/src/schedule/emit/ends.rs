@@ -75,30 +75,13 @@ pub(super) fn decided(form: &Form, e: ExprId, axis: AxisId) -> Option<Decided> {
     {
         return Some(Decided { value, between: Between::From(at.checked_add(beyond)?) });
     }
-    let from_end = distance(form, place, hi)?.checked_sub(offset).filter(|d| near(*d))?;
+    let from_end = bounds::distance(form, place, hi)?.checked_sub(offset).filter(|d| near(*d))?;
     let (value, beyond) = match op {
         B::Lt | B::Ge => (!value, 0),
         B::Le | B::Gt => (!value, 1),
         _ => (value, 0),
     };
     Some(Decided { value, between: Between::Below(hi, from_end + beyond) })
-}
-
-/// How far an expression is from an extent that it is written with.
-fn distance(form: &Form, e: ExprId, extent: ExprId) -> Option<i64> {
-    if bounds::same(form, e, extent) {
-        return Some(0);
-    }
-    match form.func.exprs[e].kind {
-        ExprKind::Const(_) => bounds::literal(form, e)?.checked_sub(bounds::literal(form, extent)?),
-        ExprKind::Binary(BinaryOp::Add, a, b) => {
-            distance(form, a, extent)?.checked_add(bounds::literal(form, b)?)
-        }
-        ExprKind::Binary(BinaryOp::Sub, a, b) => {
-            distance(form, a, extent)?.checked_sub(bounds::literal(form, b)?)
-        }
-        _ => None,
-    }
 }
 
 impl Emitter<'_> {

@@ -12,6 +12,7 @@ use crate::schedule::access::{self, Ix};
 use crate::schedule::form::{Action, StmtId, operands};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
+use crate::schedule::window::{self, Halo};
 
 /// Rows of a block at the end of a range: as many sums of two vectors as hide how long an addition takes.
 const FEW_ROWS: i64 = 4;
@@ -23,10 +24,38 @@ impl Emitter<'_> {
     /// The range of a step level where it stands.
     pub(super) fn bounds(&mut self, level: LevelId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
         let axis = self.levels.all[level].axis;
-        let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);
-        self.begin(&[lo, hi]);
         let outer: Vec<LevelId> =
             self.levels.chain(axis).iter().copied().take_while(|l| *l != level).collect();
+        match self.form.halos.get(&axis) {
+            Some(halo) => self.around(*halo),
+            None => self.inside(axis, &outer),
+        }
+    }
+
+    /// What an axis with a halo runs over: the points that the open loops of the other axis stand for, and those around.
+    fn around(&mut self, halo: Halo) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
+        let open = window::innermost(self.levels, halo.of, |l| self.level_base.contains_key(&l));
+        let outer: Vec<LevelId> =
+            self.levels.steps(halo.of).filter(|l| self.level_base.contains_key(l)).collect();
+        let (first, end) = self.inside(halo.of, &outer)?;
+        let lo = self.b.add_int(first, halo.before);
+        let hi = self.b.add_int(end, halo.after);
+        if open.is_some() {
+            return Ok((lo, hi));
+        }
+        // Nothing is around no points.
+        let any = self.b.lt(first, end);
+        Ok((lo, self.b.select(any, hi, lo)))
+    }
+
+    /// The points of an axis in a pass of its `outer` loops, or all.
+    fn inside(
+        &mut self,
+        axis: AxisId,
+        outer: &[LevelId],
+    ) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
+        let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);
+        self.begin(&[lo, hi]);
         let hi = self.real(hi)?;
         let Some(nearest) = outer.last() else { return Ok((self.real(lo)?, hi)) };
         let base = self.level_base[nearest];

@@ -42,6 +42,10 @@ impl Emitter<'_> {
             }
             Base::Level(level, ..) => self.level_base[&level],
             Base::Hull(lo, _) => self.pure(lo)?,
+            Base::Around(level, _, halo, _) => {
+                let first = self.level_base[&level];
+                self.b.add_int(first, halo.before)
+            }
         };
         let base = match state.base {
             Some(base) => base,
@@ -93,6 +97,16 @@ impl Emitter<'_> {
             }
             Base::Level(_, step, _) => self.b.int(step),
             Base::Hull(lo, hi) => self.hull_extent(lo, hi)?,
+            Base::Around(_, step, halo, hull) => {
+                let step = self.b.int(step + halo.after - halo.before);
+                match hull {
+                    Some((lo, hi)) if tight => {
+                        let whole = self.hull_extent(lo, hi)?;
+                        self.b.min(step, whole)
+                    }
+                    _ => step,
+                }
+            }
         };
         Ok(match dim.panel {
             None => vec![extent],
@@ -119,6 +133,7 @@ impl Emitter<'_> {
             Base::Block => self.levels.block_count(d.axis),
             Base::Level(_, step, _) => step,
             Base::Hull(..) => 1,
+            Base::Around(_, step, halo, _) => step + halo.after - halo.before,
         };
         let elements = dims.iter().map(points).fold(1, i64::saturating_mul);
         let large = elements.saturating_mul(dtype.size() as i64) > LARGE;
