@@ -94,7 +94,14 @@ fn products(model: &Model<'_>) -> Option<Products> {
         })
     };
     let load = |e: ExprId| match &model.without_casts(e).kind {
-        ExprKind::Load { tensor, index, .. } => Some((*tensor, model.along(index), &form.func.exprs[e].axes)),
+        ExprKind::Load { tensor, index, .. } => {
+            let axis = |e: &ExprId| match form.func.exprs[*e].kind {
+                ExprKind::Axis(a) => Some(a),
+                _ => None,
+            };
+            let axes: Vec<AxisId> = index.iter().filter_map(axis).collect();
+            (axes.len() == index.len()).then(|| (*tensor, model.along(index), axes))
+        }
         _ => None,
     };
     for (stmt, axes, factors) in sums() {
