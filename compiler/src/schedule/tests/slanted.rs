@@ -12,7 +12,7 @@ fn triangle(bounds: &str, body: &str) -> (File, FuncId) {
 }
 
 const SUMS: &str = "y[i] = sum[j](A[i,j] * x[j]) + max[j](A[j,i])";
-const STORES: &str = "C[i,j] = A[i,j] * x[i]";
+const STORES: &str = "y[i] = x[i]  C[i,j] = A[i,j] * x[i]";
 const BOTH: &str = "let s = A[i,j] + x[j]  y[i] = sum[j](s)  C[i,j] = s * s";
 
 #[test]
