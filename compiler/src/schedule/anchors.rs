@@ -8,7 +8,7 @@ use rooftile_artifact::{HostExpr, Target};
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId, operands};
 use super::verbs::FUNCTIONS;
-use super::{Allow, atomic, bounds, host, inline, mma, normal, split, stage, table, time};
+use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time};
 use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
@@ -70,7 +70,7 @@ pub struct AxisAnchor {
     pub apart: bool,
     /// Whether they meet at most where updates can be atomic.
     pub apart_by_atomics: bool,
-    /// Whether bounds of other axes depend on it: it cannot be blocked.
+    /// Whether bounds of other axes depend on it in a way that keeps it from being blocked.
     pub bounds_others: bool,
     /// The axes that its own bounds depend on.
     pub parents: Vec<String>,
@@ -188,7 +188,10 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
             atomic_merge: merged.is_ok_and(|m| m.is_ok()),
             apart: false,
             apart_by_atomics: false,
-            bounds_others: func.axes.iter().any(|(_, a)| a.parents.contains(&id)),
+            bounds_others: func
+                .axes
+                .iter()
+                .any(|(follower, a)| a.parents.contains(&id) && slant::of(form, follower).is_none()),
             parents: axis.parents.iter().map(|p| func.axes[*p].name.clone()).collect(),
             contiguous: false,
             extent,

@@ -13,7 +13,7 @@ use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::{Allow, bounds, default_gpu, split, table};
+use super::{Allow, bounds, default_fold, default_gpu, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
@@ -83,10 +83,12 @@ fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> impl Iterator<Ite
     // Each with less code than the one before.
     let written = MOST_ROWS.map(|rows| (true, true, Some(rows)));
     let others = [(true, true, None), (false, true, Some(MOST_ROWS[0])), (true, false, None)];
+    let folds = default_fold::MOST_ROWS.into_iter();
+    let folds = folds.filter_map(move |rows| default_fold::propose(form, allow, target, rows));
     let bold = written.into_iter().chain(others);
     let bold = bold.map(move |(parallel, lanes, rows)| propose(form, allow, target, parallel, lanes, rows));
     let plain = || Wishes { specs: tile_specs(form, &Assignment::new()), ..Wishes::default() };
-    bold.chain(std::iter::once_with(plain)).map(|wishes| plan_of(form, wishes))
+    folds.chain(bold).chain(std::iter::once_with(plain)).map(|wishes| plan_of(form, wishes))
 }
 
 fn propose(
@@ -230,13 +232,7 @@ fn block_contraction(
     let vectors = (lanes / per).max(1) * c.sums;
     // Four products of bytes are one instruction, of neighbours along the sum that lie side by side.
     let deep = (c.bytes && c.panel.is_some() && target.has_dots()).then_some(BYTES_OF_A_DOT);
-    let rows = if deep.is_some() || kernel::contracts(allow, target) {
-        // Room for the columns and a broadcast; products have no registers of their own.
-        ((registers - vectors - 1) / vectors).clamp(2, most)
-    } else {
-        // Room for the columns, as many products, and a broadcast.
-        (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, most & !1)
-    };
+    let rows = rows_of(target, lanes, deep.is_some() || kernel::contracts(allow, target), most);
     specs[c.rows.index()].unroll = Some(rows);
     let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     if let Some(tensor) = c.repeated {
@@ -339,7 +335,21 @@ pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wish
     setup.parts = legal.then_some(verb);
 }
 
-fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) -> i64 {
+/// Rows of a block of sums of that many lanes, at most so many, that the registers hold.
+pub(super) fn rows_of(target: &CpuTarget, lanes: i64, contracts: bool, most: i64) -> i64 {
+    let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
+    let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
+    let vectors = (lanes / per).max(1);
+    if contracts {
+        // Room for the columns and a broadcast; products have no registers of their own.
+        ((registers - vectors - 1) / vectors).clamp(2, most)
+    } else {
+        // Room for the columns, as many products, and a broadcast.
+        (((registers - 2 * vectors - 2) / vectors) & !1).clamp(2, most & !1)
+    }
+}
+
+pub(super) fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) -> i64 {
     let mut widest = 4;
     for (_, s) in form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)) {
         if let Action::Store { tensor, .. } = &s.action {
@@ -502,7 +512,7 @@ impl<'a> Model<'a> {
 
     /// Outputs that are only written, side by side along lanes, by one store a point: each store asks whether it goes past the
     /// caches, which many side by side feel where they do not.
-    fn written_once(&self, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
+    pub(super) fn written_once(&self, lanes: &BTreeSet<AxisId>) -> Vec<TensorId> {
         let form = self.form;
         let side_by_side = |index: &[ExprId]| self.along(index).is_some_and(|a| lanes.contains(&a));
         let stores = |tensor: TensorId| {

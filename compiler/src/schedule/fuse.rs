@@ -243,7 +243,7 @@ impl<'a> Fuser<'a> {
                 let level = if *fold { self.levels.steps(*axis).next() } else { None };
                 let axis_ref = &self.form.func.axes[*axis];
                 for p in axis_ref.parents.iter().filter(|p| self.form.is_dimension(**p)) {
-                    if !self.levels.chain(*p).iter().all(|l| bound.contains(l)) {
+                    if !self.levels.steps(*p).all(|l| bound.contains(&l)) {
                         let parent = &self.form.func.axes[*p].name;
                         return Err(Diagnostic::error(
                             Code::Illegal,
@@ -283,11 +283,10 @@ impl<'a> Fuser<'a> {
 
     /// Whether a whole `seq`, `fold` or `if` may run inside a loop over the level.
     pub(crate) fn wraps(&self, item: &Item, level: LevelId, bound: &[LevelId]) -> bool {
-        let axis = self.levels.all[level].axis;
         if self.levels.all[level].kind.is_block() || (self.policy == Policy::Naive && !self.is_for(level)) {
             return false;
         }
-        if !self.levels.chain(axis).iter().take_while(|l| **l != level).all(|l| bound.contains(l)) {
+        if !self.levels.outside(level).iter().all(|l| bound.contains(l)) {
             return false;
         }
         let stmts = item.stmts();

@@ -147,6 +147,11 @@ fn reduced(form: &Form, levels: &Levels, life: &Life, trees: &[Tree]) -> Option<
     if size > MOST_HELD || lanes > 1 || reduced.iter().any(|a| !form.func.axes[*a].parents.is_empty()) {
         return None;
     }
+    // Blocks may take in points beyond the bounds of an axis, whose elements the tensor does not have.
+    let beyond = |a: &AxisId| form.func.axes[*a].parents.iter().any(|p| levels.is_blocked(*p));
+    if own.iter().any(beyond) {
+        return None;
+    }
     let mut path = Vec::new();
     if !path_to(trees, life.sum, &mut path) {
         return None;

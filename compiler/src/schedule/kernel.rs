@@ -10,9 +10,9 @@ use super::form::{Action, Form, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::in_place::{self, InPlace};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
-use super::{Allow, bounds, code_size, hoist, mma, partial, scans, stage, storage};
+use super::{Allow, bounds, code_size, hoist, mma, partial, scans, slant, stage, storage};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{ExprId, Tensor, TensorId, ValueId};
+use crate::hir::ir::{AxisId, ExprId, Tensor, TensorId, ValueId};
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, Space};
 use crate::schedule::plan::AxisRef;
@@ -157,7 +157,10 @@ fn lower_copied(
     split_self_conflicts(&mut form);
     let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
     for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
-        if let Some(p) = form.func.axes[axis].parents.iter().find(|p| levels.is_blocked(**p)) {
+        let blocked = form.func.axes[axis].parents.iter().find(|p| levels.is_blocked(**p));
+        // The threads of a group share what they load.
+        let may_exceed = || setup.group.threads == 0 && slant::may_exceed(&form, &levels, axis);
+        if let Some(p) = blocked.filter(|_| !may_exceed()) {
             let (name, parent) = (&form.func.axes[axis].name, &form.func.axes[*p].name);
             return Err(Diagnostic::error(
                 Code::Illegal,
@@ -262,8 +265,24 @@ pub(crate) fn levels_of(form: &Form, levels: &Levels, stmt: StmtId) -> Vec<Level
     let s = &form.stmts[stmt];
     match &s.levels {
         Some(own) => own.clone(),
-        None => s.axes.iter().flat_map(|a| levels.chain(*a).to_vec()).collect(),
+        None => s
+            .axes
+            .iter()
+            .flat_map(|a| match levels.points(*a) {
+                Some(points) if sums_by_points(form, levels, &s.action, *a) => {
+                    [levels.outside(points), vec![points]].concat()
+                }
+                _ => levels.chain(*a).to_vec(),
+            })
+            .collect(),
     }
+}
+
+/// Whether a reduction has its lanes along another axis than the reduced one, which has lanes in other statements.
+fn sums_by_points(form: &Form, levels: &Levels, action: &Action, axis: AxisId) -> bool {
+    let Action::Accumulate { value, .. } = action else { return false };
+    let axes = &form.func.values[*value].axes;
+    !axes.contains(&axis) && axes.iter().any(|a| levels.has_lanes(*a))
 }
 
 /// A phase for every loop that is shared out over the cores, and one for what lies between two of them.

@@ -14,7 +14,19 @@ impl Emitter<'_> {
     pub(super) fn leaf(&mut self, id: StmtId) -> Result<(), Diagnostic> {
         let stmt = self.form.stmts[id].clone();
         let first = stmt.every.and_then(|(axis, n)| self.is_first_of(axis, n));
-        let Some(cond) = first else { return self.at_point(stmt) };
+        let only = self.only_where(&stmt)?;
+        let first = match (only, &stmt.action) {
+            (Some(cond), Action::Store { .. }) => Some(first.map_or(cond, |f| self.b.and(f, cond))),
+            (only, _) => {
+                self.only = only;
+                first
+            }
+        };
+        let Some(cond) = first else {
+            let result = self.at_point(stmt);
+            self.only = None;
+            return result;
+        };
         let then = self.collect(|e| e.at_point(stmt))?;
         self.out.push(nest::Stmt::If { cond, then, otherwise: Vec::new() });
         Ok(())
@@ -30,7 +42,11 @@ impl Emitter<'_> {
                     Some(index) => Some(self.value_at(value, &index)?),
                     None => None,
                 };
-                let v = self.fit(v, expr, value, span)?;
+                let mut v = self.fit(v, expr, value, span)?;
+                if let Some(only) = self.only {
+                    let old = self.read_value(value, at.as_deref())?;
+                    v = self.choose(only, v, old);
+                }
                 self.write_value(value, at.as_deref(), v)
             }
             Action::Accumulate { value, op, args, guard } => match guard {
@@ -152,7 +168,10 @@ impl Emitter<'_> {
             return self.atomic_accumulate(value, monoid(op), x);
         }
         let old = self.read_value(value, None)?;
-        let new = self.combine(monoid(op), old, x, dtype);
+        let mut new = self.combine(monoid(op), old, x, dtype);
+        if let Some(only) = self.only {
+            new = self.choose(only, new, old);
+        }
         self.write_value(value, None, new)
     }
 

@@ -111,12 +111,30 @@ pub(crate) struct Levels {
     asked: Vec<LevelId>,
     /// Axes whose last block may overlap its neighbour.
     shifted: Vec<AxisId>,
+    /// For each axis with lanes, by its position in the arena: its points one by one.
+    points: Vec<Option<LevelId>>,
 }
 
 impl Levels {
     /// The levels of an axis, from the outside in.
     pub(crate) fn chain(&self, axis: AxisId) -> &[LevelId] {
         self.chains.get(axis.index()).map_or(&[], Vec::as_slice)
+    }
+
+    /// The points of an axis one by one, in place of its innermost step and its lanes: where another axis has the lanes.
+    pub(crate) fn points(&self, axis: AxisId) -> Option<LevelId> {
+        self.points.get(axis.index()).copied().flatten()
+    }
+
+    /// The levels of a level's axis that its loop stands in.
+    pub(crate) fn outside(&self, level: LevelId) -> Vec<LevelId> {
+        let axis = self.all[level].axis;
+        if self.points(axis) == Some(level) {
+            let mut steps: Vec<LevelId> = self.steps(axis).collect();
+            steps.pop();
+            return steps;
+        }
+        self.chain(axis).iter().copied().take_while(|l| *l != level).collect()
     }
 
     /// The step levels of an axis.
@@ -194,7 +212,9 @@ impl Levels {
         wanted: &[AxisRef],
         span: Span,
     ) -> Result<Levels, Diagnostic> {
-        let mut levels = Levels { chains: vec![Vec::new(); form.func.axes.len()], ..Levels::default() };
+        let axes = form.func.axes.len();
+        let mut levels =
+            Levels { chains: vec![Vec::new(); axes], points: vec![None; axes], ..Levels::default() };
         for axis in form.func.axes.handles() {
             if form.is_dimension(axis) {
                 let spec = specs.get(axis.index()).cloned().unwrap_or_default();
@@ -252,6 +272,10 @@ impl Levels {
             let kind = LevelKind::Block { count: unit, lanes: lanes.is_some() };
             self.add(axis, format!("{name}.b"), kind);
         }
+        if lanes.is_some() && threads == 1 && !(whole || by_points) {
+            self.all.push(Level { axis, kind: LevelKind::Step(1), name: name.clone() });
+            self.points[axis.index()] = Some(self.all.len() - 1);
+        }
     }
 
     /// Sorts the levels: those asked for as asked, the rest by the default, threads and blocks last, lanes last of all.
@@ -267,7 +291,9 @@ impl Levels {
                 };
                 // The loop over the parts of a cut axis has no name of its own: it goes with the first of the axis.
                 let parts = form.partitions.get(&axis).map(|part| self.steps(*part).collect::<Vec<_>>());
-                for l in parts.into_iter().flatten().chain(picked) {
+                let last = picked.iter().any(|l| self.steps(axis).last() == Some(*l));
+                let points = self.points(axis).filter(|_| last);
+                for l in parts.into_iter().flatten().chain(picked).chain(points) {
                     if !ranked.iter().any(|(_, x)| *x == l) {
                         ranked.push((Rank(0, explicit, 0), l));
                         explicit += 1;
@@ -303,7 +329,7 @@ impl Levels {
     fn may_follow(&self, form: &Form, level: LevelId) -> bool {
         let axis = self.all[level].axis;
         let placed = |l: &LevelId| self.order.contains(l);
-        let outer = self.chain(axis).iter().take_while(|l| **l != level).all(placed);
+        let outer = self.outside(level).iter().all(placed);
         let block = self.all[level].kind.is_block();
         let parents = &form.func.axes[axis].parents;
         outer && (block || parents.iter().all(|p| self.steps(*p).all(|l| placed(&l))))
@@ -312,8 +338,8 @@ impl Levels {
     fn default_rank(&self, form: &Form, level: LevelId) -> Rank {
         let axis = self.all[level].axis;
         let nest = form.order.iter().position(|a| *a == axis).unwrap_or(form.order.len());
-        let depth = self.chain(axis).iter().position(|l| *l == level).unwrap_or(0);
-        let last = self.steps(axis).last() == Some(level);
+        let depth = self.outside(level).len();
+        let last = self.steps(axis).last() == Some(level) || self.points(axis) == Some(level);
         match self.all[level].kind {
             // Reduced points go outside the rest of a register block: each reads its operands once, for all sums.
             LevelKind::Block { lanes, .. } => {

@@ -16,6 +16,7 @@ use super::form::{Action, Form, Item, Panel, StmtId, operands};
 use super::fuse::{Fuser, Policy};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
+use super::slant;
 use super::window::Window;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
@@ -105,14 +106,17 @@ fn copy(
 ) -> Result<(), String> {
     let tensor = form.func.tensors[stage.tensor].clone();
     let axes = axes_of(form, stage, load);
-    // With the loops of axes that bound those: a part of a split axis is copied by the loops of all its parts.
-    let own: Vec<LevelId> =
-        form.sorted(axes.clone()).iter().flat_map(|a| levels.chain(*a).to_vec()).collect();
     let mut outer: Vec<LevelId> = levels_of(form, levels, user)
         .into_iter()
         .filter(|l| levels.position(*l) <= levels.position(at) && !levels.all[*l].kind.is_block())
         .collect();
     outer.sort_by_key(|l| levels.position(*l));
+    // With the loops of axes that bound those: a part of a split axis is copied by the loops of all its parts. What all points
+    // of such an axis ask for is copied once, where that is a range.
+    let followed: Vec<AxisId> =
+        axes.iter().filter_map(|a| slant::of(form, *a)).flat_map(|s| s.axes().collect::<Vec<_>>()).collect();
+    let needs = form.sorted(axes.clone()).into_iter().filter(|a| axes.contains(a) || !followed.contains(a));
+    let own: Vec<LevelId> = needs.flat_map(|a| levels.chain(a).to_vec()).collect();
     // Half precision that is only read as f32 is converted by the copy, once.
     let half = matches!(tensor.dtype, DType::F16 | DType::Bf16);
     let wanted = form.func.exprs[load].kind.clone();
@@ -180,9 +184,13 @@ fn copy(
         });
         form.stmts[*s].action = action;
     }
+    let inside = |fold: AxisId| levels.steps(fold).any(|l| outer.contains(&l));
     match sequence {
         Some(at) => form.items.insert(at, Item::Stmt(set)),
-        None => form.replace_stmts(&mut |_, s| (s == user).then(|| vec![set, s])),
+        None => {
+            let items = std::mem::take(&mut form.items);
+            form.items = put_before(items, user, set, &inside);
+        }
     }
     Ok(())
 }
@@ -205,6 +213,29 @@ fn sequence_around(
     let fuser = Fuser::new(form, levels, &accesses, &stmt_levels, Policy::Greedy);
     let wraps = |(n, level): (usize, &LevelId)| fuser.wraps(&form.items[at], *level, &outer[..n]);
     (axes.iter().all(known) && outer.iter().enumerate().all(wraps)).then_some(at)
+}
+
+/// Puts a copy before the statement that uses it, and before the folds around it that it is not made `inside` of.
+fn put_before(items: Vec<Item>, user: StmtId, copy: StmtId, inside: &dyn Fn(AxisId) -> bool) -> Vec<Item> {
+    let mut out = Vec::new();
+    for item in items {
+        if !item.stmts().contains(&user) {
+            out.push(item);
+            continue;
+        }
+        match item {
+            Item::Seq { axis, fold, body } if !fold || inside(axis) => {
+                out.push(Item::Seq { axis, fold, body: put_before(body, user, copy, inside) });
+            }
+            Item::If { cond, then, otherwise } => out.push(Item::If {
+                cond,
+                then: put_before(then, user, copy, inside),
+                otherwise: put_before(otherwise, user, copy, inside),
+            }),
+            item => out.extend([Item::Stmt(copy), item]),
+        }
+    }
+    out
 }
 
 fn same_load(form: &Form, wanted: &ExprKind, e: ExprId) -> bool {

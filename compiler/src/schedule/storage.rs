@@ -225,7 +225,7 @@ fn home(form: &mut Form, levels: &Levels, value: ValueId, uses: &[Use]) -> Resul
         let panel = info.panels.get(axis).copied();
         if let Some(base) = base(form, levels, *axis, &bound, info.lanes_of == Some(*axis), value)? {
             // One block is one panel; blocks that start anywhere would lie across panels.
-            let anywhere = !form.func.axes[*axis].parents.is_empty();
+            let anywhere = !bounds::is_host(form, form.func.axes[*axis].lo);
             let panel = panel.filter(|_| match base {
                 Base::Block | Base::Around(..) => false,
                 Base::Level(..) => in_step(levels, *axis, &bound),
@@ -319,6 +319,9 @@ fn base(
     lanes_of: bool,
     value: ValueId,
 ) -> Result<Option<Base>, Diagnostic> {
+    if levels.points(axis).is_some_and(|l| bound.contains(&l)) {
+        return Ok(None);
+    }
     let block_open = levels.blocks(axis).any(|b| !bound.contains(&b));
     if lanes_of {
         return Ok(block_open.then_some(Base::Block));

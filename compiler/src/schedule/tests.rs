@@ -5,6 +5,7 @@ mod in_place;
 mod mma;
 mod pairs;
 mod scans;
+mod slanted;
 mod tables;
 mod time;
 mod windows;

@@ -24,8 +24,7 @@ impl Emitter<'_> {
     /// The range of a step level where it stands.
     pub(super) fn bounds(&mut self, level: LevelId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
         let axis = self.levels.all[level].axis;
-        let outer: Vec<LevelId> =
-            self.levels.chain(axis).iter().copied().take_while(|l| *l != level).collect();
+        let outer = self.levels.outside(level);
         match self.form.halos.get(&axis) {
             Some(halo) => self.around(*halo),
             None => self.inside(axis, &outer),
@@ -55,9 +54,15 @@ impl Emitter<'_> {
         outer: &[LevelId],
     ) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
         let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);
-        self.begin(&[lo, hi]);
-        let hi = self.real(hi)?;
-        let Some(nearest) = outer.last() else { return Ok((self.real(lo)?, hi)) };
+        let (lo, hi) = if self.is_slanted(axis) {
+            self.hull(axis)?
+        } else {
+            self.begin(&[lo, hi]);
+            let hi = self.real(hi)?;
+            let lo = if outer.is_empty() { self.real(lo)? } else { hi };
+            (lo, hi)
+        };
+        let Some(nearest) = outer.last() else { return Ok((lo, hi)) };
         let base = self.level_base[nearest];
         let (mut end, mut inner) = (hi, 0);
         for level in outer.iter().rev() {
@@ -128,7 +133,10 @@ impl Emitter<'_> {
         let blocked = step > 1 && innermost && self.levels.is_blocked(axis);
         let few =
             || self.levels.threads(axis) == 1 && (self.streams(axis, body) || self.sums_at_an_end(axis));
-        let result = if blocked && few() {
+        let result = if self.exceeds(level, body) {
+            let blocked = blocked && !few();
+            self.exceeding(level, (lo, hi, step), blocked, body)
+        } else if blocked && few() {
             self.points(level, (lo, hi), body)
         } else if blocked && self.levels.threads(axis) > 1 && self.fills(level, step) {
             if self.levels.unit_count(axis) == 1 {
@@ -234,7 +242,7 @@ impl Emitter<'_> {
     /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
     /// another axis it is not. Of lanes, each has half as many as the one before; of rows that are written out and add up,
     /// there is one of few, which keep an adder busy where one would wait for it. Where they end.
-    fn narrower(
+    pub(super) fn narrower(
         &mut self,
         level: LevelId,
         (first, last, step): (nest::ExprId, nest::ExprId, i64),
@@ -246,7 +254,10 @@ impl Emitter<'_> {
             return Ok(rest);
         }
         let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
-        let narrow: Vec<i64> = if self.levels.has_lanes(axis) {
+        let narrow: Vec<i64> = if self.levels.has_lanes(axis) && self.axes[axis.index()].beyond {
+            // At the end of an axis that seldom has one: the code is that of all statements once more.
+            vec![step / 4].into_iter().filter(|n| *n >= FEWEST_LANES).collect()
+        } else if self.levels.has_lanes(axis) {
             let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
             halves.take_while(|n| *n >= FEWEST_LANES).collect()
         } else if self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds) {
@@ -269,7 +280,7 @@ impl Emitter<'_> {
     }
 
     /// A loop over `lo..hi` whose blocks have one point, or one for each thread.
-    fn points(
+    pub(super) fn points(
         &mut self,
         level: LevelId,
         (lo, hi): (nest::ExprId, nest::ExprId),

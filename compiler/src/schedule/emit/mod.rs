@@ -13,6 +13,7 @@ mod matrix;
 mod pairs;
 mod promote;
 mod scans;
+mod slanted;
 mod tails;
 mod values;
 
@@ -81,6 +82,10 @@ struct AxisState {
     end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis, and comparisons with its ends are decided.
     interior: bool,
+    /// Points may lie beyond the bounds of the axis, which follow another: statements ask.
+    beyond: bool,
+    /// Tiles of a fold may lie beyond its bounds.
+    late: bool,
 }
 
 /// A buffer of a value: two for complex values.
@@ -119,6 +124,8 @@ pub(crate) struct Emitter<'a> {
     pub(in crate::schedule) memo: crate::schedule::expr::Memo,
     pub(in crate::schedule) shared: BTreeSet<ExprId>,
     pub(in crate::schedule) guard: Option<nest::ExprId>,
+    /// Where the statement that is being written changes what it writes.
+    pub(in crate::schedule) only: Option<nest::ExprId>,
     pub(in crate::schedule) tables: BTreeMap<usize, BufferId>,
     next_slot: u32,
     /// Threads of the groups that run the phase; 0 where each chunk is one thread's.
@@ -153,6 +160,7 @@ impl<'a> Emitter<'a> {
             memo: BTreeMap::new(),
             shared: BTreeSet::new(),
             guard: None,
+            only: None,
             tables: BTreeMap::new(),
             next_slot,
             group: 0,
@@ -263,6 +271,10 @@ impl<'a> Emitter<'a> {
             let LevelKind::Step(step) = self.levels.all[level].kind else { return self.trees(body) };
             let (lo, hi) = self.bounds(level)?;
             let hi = self.named(hi);
+            if self.is_slanted(axis) {
+                let lo = self.named(lo);
+                return self.fold_beyond(level, (lo, hi, step), body);
+            }
             return self.serial(level, (lo, hi, step), body);
         }
         let (lo, hi) = (self.form.func.axes[axis].lo, self.form.func.axes[axis].hi);

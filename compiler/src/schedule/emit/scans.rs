@@ -116,7 +116,7 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    fn choose(&mut self, cond: nest::ExprId, a: Val, b: Val) -> Val {
+    pub(in crate::schedule) fn choose(&mut self, cond: nest::ExprId, a: Val, b: Val) -> Val {
         match (a, b) {
             (Val::Complex(a, b), Val::Complex(c, d)) => {
                 Val::Complex(self.b.select(cond, a, c), self.b.select(cond, b, d))

@@ -63,6 +63,7 @@ impl Emitter<'_> {
         let n = self.b.int(panel.elements);
         let outer = self.b.binary(BinaryOp::DivNonNeg, offset, n);
         let full = at.is_none()
+            && state.unit.is_some()
             && !state.single
             && state.narrow.is_none()
             && self.levels.block_count(dim.axis) == panel.elements;
