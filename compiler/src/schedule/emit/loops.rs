@@ -179,11 +179,22 @@ impl Emitter<'_> {
             }
             None => (lo, self.b.max(lo, hi)),
         };
-        let twice = self.may_run_twice(axis, body);
-        let start = first;
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
-        let first = if twice { self.first_block(level, (first, last), step, body)? } else { first };
+        // What full blocks do says how their ends may run.
+        let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+        let counter = self.b.var(var);
+        let full = self.collect(|e| e.pass(level, counter, body))?;
+        let masked = self.masked_ends(axis, step, body, &full);
+        let twice = masked.is_none() && self.may_run_twice(axis, body);
+        let (start, last) = (first, if masked.is_some() { self.named(last) } else { last });
+        let first = match &masked {
+            Some(ends) if inner.is_some() || self.levels.shifts(axis) => {
+                self.masked_first(level, (first, last), ends, body)?
+            }
+            None if twice => self.first_block(level, (first, last), step, body)?,
+            _ => first,
+        };
         let length = self.b.sub(last, first);
         let whole = {
             let n = self.b.int(step);
@@ -192,14 +203,31 @@ impl Emitter<'_> {
         };
         let middle = self.b.add(first, whole);
         let middle = self.named(middle);
-        self.serial(level, (first, middle, step), body)?;
-        let rest = if twice {
-            self.last_block(level, (start, middle, last), step, body)?
-        } else {
-            self.narrower(level, (middle, last, step), body)?
+        self.full_blocks((var, first, middle, step), full);
+        let rest = match &masked {
+            Some(ends) => {
+                self.masked_last(level, (middle, last), ends, body)?;
+                last
+            }
+            None if twice => self.last_block(level, (start, middle, last), step, body)?,
+            None => self.narrower(level, (middle, last, step), body)?,
         };
         self.axes[axis.index()] = saved;
+        if masked.is_some() && inner.is_none() {
+            return Ok(());
+        }
         self.points(level, (rest, hi), body)
+    }
+
+    fn full_blocks(
+        &mut self,
+        (var, lo, hi, step): (nest::VarId, nest::ExprId, nest::ExprId, i64),
+        body: Vec<nest::Stmt>,
+    ) {
+        let none = self.b.const_int(lo).zip(self.b.const_int(hi)).is_some_and(|(lo, hi)| lo >= hi);
+        if !none {
+            self.out.push(nest::Stmt::Loop { var, lo, hi, step, kind: LoopKind::Serial, body });
+        }
     }
 
     /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
@@ -287,6 +315,7 @@ impl Emitter<'_> {
             let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
             self.axes[axis.index()].unit = Some(self.b.var(var));
             let body = self.collect(f)?;
+            let body = self.guarded(axis, var, body)?;
             let count = saved.narrow.unwrap_or(count);
             let (lo, hi) = (self.b.int(0), self.b.int(count));
             let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
@@ -451,7 +480,7 @@ impl Emitter<'_> {
     }
 
     /// Whether neighbours along an axis lie side by side in a value's storage for each element of its panels.
-    fn is_deep(&self, value: ValueId, axis: AxisId) -> bool {
+    pub(super) fn is_deep(&self, value: ValueId, axis: AxisId) -> bool {
         self.form.info[value.index()].panels.get(&axis).is_some_and(|p| p.deep)
     }
 

@@ -9,6 +9,7 @@ mod atomic;
 mod copies;
 mod ends;
 mod loops;
+mod masked;
 mod matrix;
 mod pairs;
 mod promote;
@@ -77,6 +78,8 @@ struct AxisState {
     single: bool,
     /// Points of a block that has fewer than its level says, since the range ends before.
     narrow: Option<i64>,
+    /// Which points of a block run, where not all do.
+    mask: Option<masked::Mask>,
     /// Where single points end.
     end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis, and comparisons with its ends are decided.
@@ -123,6 +126,10 @@ pub(crate) struct Emitter<'a> {
     next_slot: u32,
     /// Threads of the groups that run the phase; 0 where each chunk is one thread's.
     group: i64,
+    /// Bytes of vectors that have masks; 0 where none have.
+    pub(in crate::schedule) masked_bytes: i64,
+    /// Registers that each pass of a block under a mask begins anew, so that nobody sees what lies beyond the mask.
+    begun: BTreeSet<BufferId>,
 }
 
 impl<'a> Emitter<'a> {
@@ -156,6 +163,8 @@ impl<'a> Emitter<'a> {
             tables: BTreeMap::new(),
             next_slot,
             group: 0,
+            masked_bytes: 0,
+            begun: BTreeSet::new(),
         }
     }
 
