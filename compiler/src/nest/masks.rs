@@ -21,11 +21,7 @@ pub struct Maskable {
 
 /// Whether statements in a `Lanes` loop, whose counter `lane` takes steps of one, can run in some of its lanes only.
 #[must_use]
-pub fn maskable(
-    nest: &Nest,
-    lane: VarId,
-    body: &[Stmt],
-) -> Option<Maskable> {
+pub fn maskable(nest: &Nest, lane: VarId, body: &[Stmt]) -> Option<Maskable> {
     let mut check = Check {
         nest,
         lane,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::DType;
 
+use super::ends::Between;
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
@@ -169,12 +170,12 @@ impl Emitter<'_> {
         let saved = self.axes[axis.index()];
         // Threads do not mind an edge rule, and less code is compiled sooner.
         let inner = if self.group > 0 { None } else { self.interior(axis, body, (lo, hi))? };
-        let (first, last) = match inner {
-            Some((a, z)) => {
-                let a = self.named(a);
+        let (first, last) = match &inner {
+            Some(inner) => {
+                let a = self.named(inner.first);
                 let head = self.b.min(a, hi);
-                self.points(level, (lo, head), body)?;
-                let z = self.b.max(a, z);
+                self.beyond(level, (lo, head), inner.beyond[0], body)?;
+                let z = self.b.max(a, inner.last);
                 (a, z)
             }
             None => (lo, self.b.max(lo, hi)),
@@ -206,17 +207,19 @@ impl Emitter<'_> {
         self.full_blocks((var, first, middle, step), full);
         let rest = match &masked {
             Some(ends) => {
-                self.masked_last(level, (middle, last), ends, body)?;
+                let rest = self.narrower(level, (middle, last, step), 2 * ends.points, body)?;
+                self.masked_last(level, (rest, last), ends, body)?;
                 last
             }
             None if twice => self.last_block(level, (start, middle, last), step, body)?,
-            None => self.narrower(level, (middle, last, step), body)?,
+            None => self.narrower(level, (middle, last, step), FEWEST_LANES, body)?,
         };
         self.axes[axis.index()] = saved;
-        if masked.is_some() && inner.is_none() {
-            return Ok(());
+        match (masked, inner) {
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(inner)) => self.beyond(level, (rest, hi), inner.beyond[1], body),
+            _ => self.points(level, (rest, hi), body),
         }
-        self.points(level, (rest, hi), body)
     }
 
     fn full_blocks(
@@ -231,12 +234,13 @@ impl Emitter<'_> {
     }
 
     /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
-    /// another axis it is not. Of lanes, each has half as many as the one before; of rows that are written out and add up,
-    /// there is one of few, which keep an adder busy where one would wait for it. Where they end.
+    /// another axis it is not. Of lanes, each has half as many as the one before, and at least `fewest`; of rows that are
+    /// written out and add up, there is one of few, which keep an adder busy where one would wait for it. Where they end.
     fn narrower(
         &mut self,
         level: LevelId,
         (first, last, step): (nest::ExprId, nest::ExprId, i64),
+        fewest: i64,
         body: &[Tree],
     ) -> Result<nest::ExprId, Diagnostic> {
         let axis = self.levels.all[level].axis;
@@ -247,7 +251,7 @@ impl Emitter<'_> {
         let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
         let narrow: Vec<i64> = if self.levels.has_lanes(axis) {
             let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
-            halves.take_while(|n| *n >= FEWEST_LANES).collect()
+            halves.take_while(|n| *n >= fewest).collect()
         } else if self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds) {
             vec![FEW_ROWS]
         } else {
@@ -276,6 +280,21 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let threads = self.levels.threads(self.levels.all[level].axis);
         self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
+    }
+
+    /// As [`Emitter::points`], where all points lie beyond a bound of the interior.
+    fn beyond(
+        &mut self,
+        level: LevelId,
+        range: (nest::ExprId, nest::ExprId),
+        bound: Option<Between>,
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let before = std::mem::replace(&mut self.axes[axis.index()].beyond, bound);
+        self.points(level, range, body)?;
+        self.axes[axis.index()].beyond = before;
+        Ok(())
     }
 
     pub(super) fn block(

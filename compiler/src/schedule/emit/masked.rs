@@ -4,7 +4,7 @@
 //! for j in mid..hi { 1 point }  =>  for j in mid..hi step 16 { lanes v in 0..16 { if j + v < hi { .. } } }
 //! ```
 //!
-//! Rows that are written, of which the first points run on their own, go on at a line of a cache:
+//! Rows that are written and do not begin with a tensor's, go on at a line of a cache:
 //!
 //! ```text
 //! for j in lo..mid step 16  =>  if lo % 16 != 0 && lo + 16 <= hi { lanes v: if lo <= j + v { .. } at j = lo & -16 }
@@ -19,6 +19,7 @@ use crate::diag::Diagnostic;
 use crate::hir::ir::AxisId;
 use crate::nest::ir::{self as nest, BufferId, LoopKind, Nest, Space, Stmt, VarId};
 use crate::nest::masks::maskable;
+use crate::nest::settle::settling;
 use crate::nest::walk::for_each_stmt;
 use crate::schedule::access::{self, Ix, Object};
 use crate::schedule::fuse::Tree;
@@ -36,20 +37,16 @@ pub(super) enum Mask {
 /// Blocks under masks.
 pub(super) struct Ends {
     /// Their points.
-    points: i64,
+    pub(super) points: i64,
+    /// Whether they take one pass over what they read: then accesses that lie in two lines are most of what is done.
+    streams: bool,
     /// Registers that each writes before it reads them, so that nobody sees what lies beyond a mask.
     begun: BTreeSet<BufferId>,
 }
 
 impl Emitter<'_> {
     /// What masks serve for the ends of an axis whose full blocks, of `step` points, are `full`; `None` where they do not.
-    pub(super) fn masked_ends(
-        &self,
-        axis: AxisId,
-        step: i64,
-        body: &[Tree],
-        full: &[Stmt],
-    ) -> Option<Ends> {
+    pub(super) fn masked_ends(&self, axis: AxisId, step: i64, body: &[Tree], full: &[Stmt]) -> Option<Ends> {
         let deep = self.form.func.values.handles().any(|v| self.is_deep(v, axis));
         let usable = self.masked_bytes > 0 && self.group == 0 && self.levels.has_lanes(axis) && !deep;
         if !usable || !self.runs_as_lanes(axis, body) || !serves(self.b.nest(), full) {
@@ -63,7 +60,9 @@ impl Emitter<'_> {
             dtype.real().size() as i64
         });
         let points = step.min(self.masked_bytes / widest.max().unwrap_or(1).max(1));
-        Some(Ends { points, begun: begun(self.b.nest(), full) })
+        let mut streams = true;
+        for_each_stmt(full, &mut |s| streams &= !matches!(s, Stmt::Loop { kind: LoopKind::Serial, .. }));
+        Some(Ends { points, streams, begun: begun(self.b.nest(), full) })
     }
 
     /// Whether all blocks of an axis are lanes.
@@ -99,7 +98,8 @@ impl Emitter<'_> {
         body: &[Tree],
     ) -> Result<nest::ExprId, Diagnostic> {
         let begins = self.b.const_int(first).is_some_and(|n| n % ALIGNED == 0);
-        if begins || ends.points != ALIGNED || !self.writes_rows(self.levels.all[level].axis, body) {
+        let fits = ends.points == ALIGNED && ends.streams;
+        if begins || !fits || !self.writes_rows(self.levels.all[level].axis, body) {
             return Ok(first);
         }
         let first = self.named(first);
@@ -173,13 +173,17 @@ impl Emitter<'_> {
     }
 }
 
-/// Whether all lanes of blocks can run under masks.
+/// Whether all lanes of blocks can run under masks. Loops that are left early are not, where only some lanes run.
 fn serves(nest: &Nest, full: &[Stmt]) -> bool {
     let mut serves = true;
-    for_each_stmt(full, &mut |s| {
-        if let Stmt::Loop { var, step, kind: LoopKind::Lanes, body, .. } = s {
+    for_each_stmt(full, &mut |s| match s {
+        Stmt::Loop { var, step, kind: LoopKind::Lanes, body, .. } => {
             serves &= *step == 1 && maskable(nest, *var, body).is_some();
         }
+        Stmt::Loop { var, kind: LoopKind::Serial, body, .. } => {
+            serves &= settling(nest, *var, body).is_none();
+        }
+        _ => {}
     });
     serves
 }

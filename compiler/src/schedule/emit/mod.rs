@@ -84,6 +84,8 @@ struct AxisState {
     end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis, and comparisons with its ends are decided.
     interior: bool,
+    /// All points lie beyond this bound of those.
+    beyond: Option<ends::Between>,
 }
 
 /// A buffer of a value: two for complex values.
@@ -320,9 +322,10 @@ impl<'a> Emitter<'a> {
 
     /// The result of a comparison that is the same at all points where its loops stand.
     pub(in crate::schedule) fn decided(&self, e: ExprId) -> Option<bool> {
-        let axes = &self.form.func.exprs[e].axes;
-        let inside = axes.iter().filter(|a| self.is_interior(**a) && self.levels.has_lanes(**a));
-        inside.filter_map(|a| ends::decided(self.form, e, *a)).map(|d| d.value).next()
+        let axes = || self.form.func.exprs[e].axes.iter();
+        let inside = axes().filter(|a| self.is_interior(**a) && self.levels.has_lanes(**a));
+        let inside = inside.filter_map(|a| ends::decided(self.form, e, *a)).map(|d| d.value).next();
+        inside.or_else(|| axes().find_map(|a| self.decided_beyond(e, *a)))
     }
 
     /// Whether no read leaves its tensor by an index near this axis.

@@ -113,7 +113,9 @@ impl<B: Ssa> Emitter<'_, B> {
         let first = self.lanes.as_ref().and_then(|l| l.values.first().copied()).unwrap_or(0);
         let distance = self.linear(a).plus(&self.linear(b), -1);
         let counter = |e: &ExprId| match self.nest.exprs[*e].kind {
-            ExprKind::Var(v) => self.loops_around.iter().find(|(var, _)| *var == v).map(|(_, end)| (*e, *end)),
+            ExprKind::Var(v) => {
+                self.loops_around.iter().find(|(var, _)| *var == v).map(|(_, end)| (*e, *end))
+            }
             _ => None,
         };
         distance.terms.keys().filter_map(counter).any(|(counter, end)| {

@@ -147,7 +147,8 @@ impl Select<'_> {
     /// A product that is added to a sum in the lanes whose bits are set.
     fn fma_by_lane(&mut self, v: Value, bits: VReg, fma: Value) {
         let [sum, ..] = codes::fma(self.f.ty(v));
-        let (mut a, mut b, c) = (self.f.inst(fma).args()[0], self.f.inst(fma).args()[1], self.f.inst(fma).args()[2]);
+        let (mut a, mut b, c) =
+            (self.f.inst(fma).args()[0], self.f.inst(fma).args()[1], self.f.inst(fma).args()[2]);
         if self.needs.inside[super::root(self.f, a).index()] {
             std::mem::swap(&mut a, &mut b);
         }
