@@ -157,6 +157,15 @@ pub struct CpuTarget {
 }
 
 impl CpuTarget {
+    /// Bytes of vectors of which some lanes may be loaded and stored alone, by masks; 0 without any.
+    #[must_use]
+    pub fn masked_bytes(&self) -> usize {
+        match self.vector_bytes.min(self.features.vector_bytes()) {
+            bytes @ 64.. => bytes,
+            _ => 0,
+        }
+    }
+
     /// Whether its vectors have dot products of bytes.
     #[must_use]
     pub fn has_dots(&self) -> bool {

@@ -2,6 +2,8 @@
 
 #[path = "nests/dots.rs"]
 mod dots;
+#[path = "nests/masked.rs"]
+mod masked;
 mod nests;
 #[path = "nests/packed.rs"]
 mod packed;
@@ -149,4 +151,9 @@ fn products_of_bytes_are_summed() {
 #[test]
 fn packed_elements_are_lanes() {
     with_subject(|subject| check_all("packed", 30, subject, packed::generate));
+}
+
+#[test]
+fn lanes_that_are_off_do_nothing() {
+    with_subject(|subject| check_all("masked", 100, subject, masked::generate));
 }

@@ -53,6 +53,7 @@ pub(crate) fn apply(
         allow,
         contract: target.cpu().is_some_and(|cpu| contracts(allow, cpu)),
         vector_lanes: target.cpu().map_or(4, |cpu| cpu.vector_bytes as u64 / 4),
+        masked_bytes: target.cpu().map_or(0, |cpu| cpu.masked_bytes() as i64),
         group: GroupLimits::of(target),
         spread: false,
     };

@@ -38,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) contract: bool,
     /// Lanes of 32 bits that one instruction serves.
     pub(crate) vector_lanes: u64,
+    /// Bytes of vectors that have masks; 0 where none have.
+    pub(crate) masked_bytes: i64,
     /// What a group of threads may have; nothing on a processor.
     pub(crate) group: GroupLimits,
     /// Every outermost loop whose passes are independent is shared out.
@@ -216,6 +218,7 @@ fn lower_copied(
     }
     let slots = u32::try_from(form.func.tensors.len()).unwrap_or(u32::MAX);
     let mut emitter = Emitter::new(&form, &levels, (&homes, &in_place), b, Vec::new(), slots);
+    emitter.masked_bytes = setup.masked_bytes;
     for (n, (_, tensor)) in form.func.tensors.iter().enumerate() {
         let view = views.get(n).and_then(Option::as_ref);
         let binding = bind_tensor(&mut emitter, n, tensor, view)?;

@@ -133,6 +133,7 @@ pub fn lower(
                 allow: Allow::default(),
                 contract: false,
                 vector_lanes: 1,
+                masked_bytes: 0,
                 group: GroupLimits::default(),
                 spread: target.gpu().is_some(),
             },

@@ -445,6 +445,18 @@ pub(super) trait Ssa {
     fn store(&mut self, v: Self::Value, at: At<Self::Value>);
     /// The first `n` lanes, fewer than all, of a vector; nothing past them is touched.
     fn store_part(&mut self, v: Self::Value, n: usize, at: At<Self::Value>);
+    /// Whether [`Ssa::load_masked`] and [`Ssa::store_masked`] have instructions.
+    fn has_masks(&self) -> bool {
+        false
+    }
+    /// The lanes of a vector whose masks are set; memory of others is not touched, and they are zero.
+    fn load_masked(&mut self, ty: Ty, _mask: Self::Value, at: At<Self::Value>) -> Self::Value {
+        self.load(ty, at)
+    }
+    /// The lanes of a vector whose masks are set; memory of others is not touched.
+    fn store_masked(&mut self, v: Self::Value, _mask: Self::Value, at: At<Self::Value>) {
+        self.store(v, at);
+    }
     /// Whether [`Ssa::store_past_caches`] has an instruction.
     fn can_pass_caches(&self) -> bool {
         false

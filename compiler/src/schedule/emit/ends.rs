@@ -23,8 +23,20 @@ const MARGIN: i64 = 8;
 pub(super) struct Decided {
     /// The result.
     pub(super) value: bool,
+    /// Whether it is the opposite beyond the bound.
+    pub(super) turns: bool,
     /// From where, or up to where.
     pub(super) between: Between,
+}
+
+/// The points of an axis between its ends.
+pub(super) struct Interior {
+    /// The first.
+    pub(super) first: nest::ExprId,
+    /// The first after them.
+    pub(super) last: nest::ExprId,
+    /// The bounds that all points before them, and all after them, lie beyond.
+    pub(super) beyond: [Option<Between>; 2],
 }
 
 /// One bound of the points where a comparison is decided.
@@ -34,6 +46,15 @@ pub(super) enum Between {
     From(i64),
     /// Below an extent plus a number.
     Below(ExprId, i64),
+}
+
+impl Between {
+    fn number(self) -> i64 {
+        match self {
+            Between::From(at) => at,
+            Between::Below(_, distance) => distance,
+        }
+    }
 }
 
 /// The result of a comparison of an axis with what is near one of its ends.
@@ -65,6 +86,7 @@ pub(super) fn decided(form: &Form, e: ExprId, axis: AxisId) -> Option<Decided> {
         B::Ne => (true, 1),
         _ => return None,
     };
+    let turns = !matches!(op, B::Eq | B::Ne);
     let (lo, hi) = match form.cuts.get(&axis) {
         Some(cut) => (cut.lo, cut.hi),
         None => (form.func.axes[axis].lo, form.func.axes[axis].hi),
@@ -73,7 +95,7 @@ pub(super) fn decided(form: &Form, e: ExprId, axis: AxisId) -> Option<Decided> {
     if let Some(at) = bounds::literal(form, place).and_then(|at| at.checked_sub(offset))
         && bounds::literal(form, lo).and_then(|lo| at.checked_sub(lo)).is_some_and(near)
     {
-        return Some(Decided { value, between: Between::From(at.checked_add(beyond)?) });
+        return Some(Decided { value, turns, between: Between::From(at.checked_add(beyond)?) });
     }
     let from_end = bounds::distance(form, place, hi)?.checked_sub(offset).filter(|d| near(*d))?;
     let (value, beyond) = match op {
@@ -81,7 +103,7 @@ pub(super) fn decided(form: &Form, e: ExprId, axis: AxisId) -> Option<Decided> {
         B::Le | B::Gt => (!value, 1),
         _ => (value, 0),
     };
-    Some(Decided { value, between: Between::Below(hi, from_end + beyond) })
+    Some(Decided { value, turns, between: Between::Below(hi, from_end + beyond) })
 }
 
 impl Emitter<'_> {
@@ -92,7 +114,7 @@ impl Emitter<'_> {
         axis: AxisId,
         body: &[Tree],
         (lo, hi): (nest::ExprId, nest::ExprId),
-    ) -> Result<Option<(nest::ExprId, nest::ExprId)>, Diagnostic> {
+    ) -> Result<Option<Interior>, Diagnostic> {
         let stmts = Tree::stmts(body);
         let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
         let mut seen = BTreeSet::new();
@@ -125,16 +147,14 @@ impl Emitter<'_> {
         if (edges.is_empty() && compared.is_empty()) || self.form.info.iter().any(cut) {
             return Ok(None);
         }
-        let (mut first, mut last) = (lo, hi);
+        let mut bounds: Vec<Between> = Vec::new();
         for (a, z, extent) in edges {
-            let least = self.b.int(-a);
-            first = self.b.max(first, least);
-            let extent = self.pure(extent)?;
-            let most = self.b.add_int(extent, -z);
-            last = self.b.min(last, most);
+            bounds.extend([Between::From(-a), Between::Below(extent, -z)]);
         }
-        for between in compared {
-            match between {
+        bounds.extend(compared);
+        let (mut first, mut last) = (lo, hi);
+        for bound in &bounds {
+            match *bound {
                 Between::From(at) => {
                     let at = self.b.int(at);
                     first = self.b.max(first, at);
@@ -146,6 +166,26 @@ impl Emitter<'_> {
                 }
             }
         }
-        Ok(Some((first, last)))
+        let from =
+            bounds.iter().filter(|b| matches!(b, Between::From(_))).copied().max_by_key(|b| b.number());
+        let below = bounds.iter().filter(|b| matches!(b, Between::Below(..))).copied();
+        let below = below.min_by_key(|b| b.number()).filter(|least| {
+            let Between::Below(extent, _) = least else { return false };
+            let same =
+                |b: &Between| !matches!(b, Between::Below(e, _) if !bounds::same(self.form, *e, *extent));
+            bounds.iter().all(same)
+        });
+        Ok(Some(Interior { first, last, beyond: [from, below] }))
+    }
+
+    /// The result of a comparison where all points lie beyond a bound.
+    pub(super) fn decided_beyond(&self, e: ExprId, axis: AxisId) -> Option<bool> {
+        let (beyond, found) = (self.axes[axis.index()].beyond?, decided(self.form, e, axis)?);
+        let same = match (beyond, found.between) {
+            (Between::From(a), Between::From(b)) => a == b,
+            (Between::Below(x, a), Between::Below(y, b)) => a == b && bounds::same(self.form, x, y),
+            _ => false,
+        };
+        (same && found.turns).then_some(!found.value)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use rooftile_artifact::DType;
 
+use super::ends::Between;
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
@@ -18,7 +19,7 @@ use crate::schedule::window::{self, Halo};
 const FEW_ROWS: i64 = 4;
 
 /// Lanes of the narrowest blocks at the end of a range.
-const FEWEST_LANES: i64 = 4;
+pub(super) const FEWEST_LANES: i64 = 4;
 
 impl Emitter<'_> {
     /// The range of a step level where it stands.
@@ -206,21 +207,32 @@ impl Emitter<'_> {
         let saved = self.axes[axis.index()];
         // Threads do not mind an edge rule, and less code is compiled sooner.
         let inner = if self.group > 0 { None } else { self.interior(axis, body, (lo, hi))? };
-        let (first, last) = match inner {
-            Some((a, z)) => {
-                let a = self.named(a);
+        let (first, last) = match &inner {
+            Some(inner) => {
+                let a = self.named(inner.first);
                 let head = self.b.min(a, hi);
-                self.points(level, (lo, head), body)?;
-                let z = self.b.max(a, z);
+                self.beyond(level, (lo, head), inner.beyond[0], body)?;
+                let z = self.b.max(a, inner.last);
                 (a, z)
             }
             None => (lo, self.b.max(lo, hi)),
         };
-        let twice = self.may_run_twice(axis, body);
-        let start = first;
         self.axes[axis.index()].single = false;
         self.axes[axis.index()].interior = inner.is_some();
-        let first = if twice { self.first_block(level, (first, last), step, body)? } else { first };
+        // What full blocks do says how their ends may run.
+        let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
+        let counter = self.b.var(var);
+        let full = self.collect(|e| e.pass(level, counter, body))?;
+        let masked = self.masked_ends(axis, step, body, &full);
+        let twice = masked.is_none() && self.may_run_twice(axis, body);
+        let (start, last) = (first, if masked.is_some() { self.named(last) } else { last });
+        let first = match &masked {
+            Some(ends) if inner.is_some() || self.levels.shifts(axis) => {
+                self.masked_first(level, (first, last), ends, body)?
+            }
+            None if twice => self.first_block(level, (first, last), step, body)?,
+            _ => first,
+        };
         let length = self.b.sub(last, first);
         let whole = {
             let n = self.b.int(step);
@@ -229,23 +241,43 @@ impl Emitter<'_> {
         };
         let middle = self.b.add(first, whole);
         let middle = self.named(middle);
-        self.serial(level, (first, middle, step), body)?;
-        let rest = if twice {
-            self.last_block(level, (start, middle, last), step, body)?
-        } else {
-            self.narrower(level, (middle, last, step), body)?
+        self.full_blocks((var, first, middle, step), full);
+        let rest = match &masked {
+            Some(ends) => {
+                let rest = self.narrower(level, (middle, last, step), 2 * ends.points, body)?;
+                self.masked_last(level, (rest, last), ends, body)?;
+                last
+            }
+            None if twice => self.last_block(level, (start, middle, last), step, body)?,
+            None => self.narrower(level, (middle, last, step), FEWEST_LANES, body)?,
         };
         self.axes[axis.index()] = saved;
-        self.points(level, (rest, hi), body)
+        match (masked, inner) {
+            (Some(_), None) => Ok(()),
+            (Some(_), Some(inner)) => self.beyond(level, (rest, hi), inner.beyond[1], body),
+            _ => self.points(level, (rest, hi), body),
+        }
+    }
+
+    fn full_blocks(
+        &mut self,
+        (var, lo, hi, step): (nest::VarId, nest::ExprId, nest::ExprId, i64),
+        body: Vec<nest::Stmt>,
+    ) {
+        let none = self.b.const_int(lo).zip(self.b.const_int(hi)).is_some_and(|(lo, hi)| lo >= hi);
+        if !none {
+            self.out.push(nest::Stmt::Loop { var, lo, hi, step, kind: LoopKind::Serial, body });
+        }
     }
 
     /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
-    /// another axis it is not. Of lanes, each has half as many as the one before; of rows that are written out and add up,
-    /// there is one of few, which keep an adder busy where one would wait for it. Where they end.
+    /// another axis it is not. Of lanes, each has half as many as the one before, and at least `fewest`; of rows that are
+    /// written out and add up, there is one of few, which keep an adder busy where one would wait for it. Where they end.
     pub(super) fn narrower(
         &mut self,
         level: LevelId,
         (first, last, step): (nest::ExprId, nest::ExprId, i64),
+        fewest: i64,
         body: &[Tree],
     ) -> Result<nest::ExprId, Diagnostic> {
         let axis = self.levels.all[level].axis;
@@ -254,12 +286,12 @@ impl Emitter<'_> {
             return Ok(rest);
         }
         let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
-        let narrow: Vec<i64> = if self.levels.has_lanes(axis) && self.axes[axis.index()].beyond {
+        let narrow: Vec<i64> = if self.levels.has_lanes(axis) && self.axes[axis.index()].asks {
             // At the end of an axis that seldom has one: the code is that of all statements once more.
             vec![step / 4].into_iter().filter(|n| *n >= FEWEST_LANES).collect()
         } else if self.levels.has_lanes(axis) {
             let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
-            halves.take_while(|n| *n >= FEWEST_LANES).collect()
+            halves.take_while(|n| *n >= fewest).collect()
         } else if self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds) {
             vec![FEW_ROWS]
         } else {
@@ -288,6 +320,21 @@ impl Emitter<'_> {
     ) -> Result<(), Diagnostic> {
         let threads = self.levels.threads(self.levels.all[level].axis);
         self.single(level, hi, |e| e.serial(level, (lo, hi, threads), body))
+    }
+
+    /// As [`Emitter::points`], where all points lie beyond a bound of the interior.
+    fn beyond(
+        &mut self,
+        level: LevelId,
+        range: (nest::ExprId, nest::ExprId),
+        bound: Option<Between>,
+        body: &[Tree],
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let before = std::mem::replace(&mut self.axes[axis.index()].beyond, bound);
+        self.points(level, range, body)?;
+        self.axes[axis.index()].beyond = before;
+        Ok(())
     }
 
     pub(super) fn block(
@@ -327,6 +374,7 @@ impl Emitter<'_> {
             let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
             self.axes[axis.index()].unit = Some(self.b.var(var));
             let body = self.collect(f)?;
+            let body = self.guarded(axis, var, body)?;
             let count = saved.narrow.unwrap_or(count);
             let (lo, hi) = (self.b.int(0), self.b.int(count));
             let kind = if lanes { LoopKind::Lanes } else { LoopKind::Unrolled };
@@ -491,7 +539,7 @@ impl Emitter<'_> {
     }
 
     /// Whether neighbours along an axis lie side by side in a value's storage for each element of its panels.
-    fn is_deep(&self, value: ValueId, axis: AxisId) -> bool {
+    pub(super) fn is_deep(&self, value: ValueId, axis: AxisId) -> bool {
         self.form.info[value.index()].panels.get(&axis).is_some_and(|p| p.deep)
     }
 

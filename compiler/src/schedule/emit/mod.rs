@@ -9,6 +9,7 @@ mod atomic;
 mod copies;
 mod ends;
 mod loops;
+mod masked;
 mod matrix;
 mod pairs;
 mod promote;
@@ -78,14 +79,18 @@ struct AxisState {
     single: bool,
     /// Points of a block that has fewer than its level says, since the range ends before.
     narrow: Option<i64>,
+    /// Which points of a block run, where not all do.
+    mask: Option<masked::Mask>,
     /// Where single points end.
     end: Option<nest::ExprId>,
     /// No read leaves its tensor along the axis, and comparisons with its ends are decided.
     interior: bool,
     /// Points may lie beyond the bounds of the axis, which follow another: statements ask.
-    beyond: bool,
+    asks: bool,
     /// Tiles of a fold may lie beyond its bounds.
     late: bool,
+    /// All points lie beyond this bound of those.
+    beyond: Option<ends::Between>,
 }
 
 /// A buffer of a value: two for complex values.
@@ -130,6 +135,10 @@ pub(crate) struct Emitter<'a> {
     next_slot: u32,
     /// Threads of the groups that run the phase; 0 where each chunk is one thread's.
     group: i64,
+    /// Bytes of vectors that have masks; 0 where none have.
+    pub(in crate::schedule) masked_bytes: i64,
+    /// Registers that each pass of a block under a mask begins anew, so that nobody sees what lies beyond the mask.
+    begun: BTreeSet<BufferId>,
 }
 
 impl<'a> Emitter<'a> {
@@ -164,6 +173,8 @@ impl<'a> Emitter<'a> {
             tables: BTreeMap::new(),
             next_slot,
             group: 0,
+            masked_bytes: 0,
+            begun: BTreeSet::new(),
         }
     }
 
@@ -323,9 +334,10 @@ impl<'a> Emitter<'a> {
 
     /// The result of a comparison that is the same at all points where its loops stand.
     pub(in crate::schedule) fn decided(&self, e: ExprId) -> Option<bool> {
-        let axes = &self.form.func.exprs[e].axes;
-        let inside = axes.iter().filter(|a| self.is_interior(**a) && self.levels.has_lanes(**a));
-        inside.filter_map(|a| ends::decided(self.form, e, *a)).map(|d| d.value).next()
+        let axes = || self.form.func.exprs[e].axes.iter();
+        let inside = axes().filter(|a| self.is_interior(**a) && self.levels.has_lanes(**a));
+        let inside = inside.filter_map(|a| ends::decided(self.form, e, *a)).map(|d| d.value).next();
+        inside.or_else(|| axes().find_map(|a| self.decided_beyond(e, *a)))
     }
 
     /// Whether no read leaves its tensor by an index near this axis.

@@ -3,6 +3,7 @@
 //! after it asks at each point.
 
 use super::Emitter;
+use super::loops::FEWEST_LANES;
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ValueKind};
 use crate::nest::ir::{self as nest, BinaryOp};
@@ -169,10 +170,10 @@ impl Emitter<'_> {
                 false => e.serial(level, (lo, hi, 1), body),
             };
             if head {
-                self.beyond(axis, |e| run(e, lo, begin))?;
+                self.asking(axis, |e| run(e, lo, begin))?;
             }
             run(self, begin, end)?;
-            self.beyond(axis, |e| run(e, end, hi))?;
+            self.asking(axis, |e| run(e, end, hi))?;
             self.axes[axis.index()] = saved;
             return Ok(());
         }
@@ -181,11 +182,11 @@ impl Emitter<'_> {
         if Tree::stmts(body).iter().any(stores) {
             let first = self.b.min(begin, hi);
             if head {
-                self.beyond(axis, |e| e.points(level, (lo, first), body))?;
+                self.asking(axis, |e| e.points(level, (lo, first), body))?;
             }
             self.serial(level, (begin, end, step), body)?;
             let tail = if head { self.b.max(first, end) } else { end };
-            self.beyond(axis, |e| e.points(level, (tail, hi), body))?;
+            self.asking(axis, |e| e.points(level, (tail, hi), body))?;
             self.axes[axis.index()] = saved;
             return Ok(());
         }
@@ -201,13 +202,13 @@ impl Emitter<'_> {
         let last = self.b.max(end, last);
         let last = self.named(last);
         if head {
-            self.beyond(axis, |e| e.serial(level, (lo, begin, step), body))?;
+            self.asking(axis, |e| e.serial(level, (lo, begin, step), body))?;
         }
         self.serial(level, (begin, end, step), body)?;
-        self.beyond(axis, |e| {
+        self.asking(axis, |e| {
             e.serial(level, (end, last, step), body)?;
             let stop = e.b.max(last, hi);
-            let rest = e.narrower(level, (last, stop, step), body)?;
+            let rest = e.narrower(level, (last, stop, step), FEWEST_LANES, body)?;
             e.axes[axis.index()].narrow = None;
             e.points(level, (rest, hi), body)
         })?;
@@ -229,13 +230,13 @@ impl Emitter<'_> {
     }
 
     /// What `f` writes, which asks at each point whether the axis has it.
-    fn beyond(
+    fn asking(
         &mut self,
         axis: AxisId,
         f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let saved = self.axes[axis.index()];
-        self.axes[axis.index()].beyond = true;
+        self.axes[axis.index()].asks = true;
         let result = f(self);
         self.axes[axis.index()] = saved;
         result
@@ -288,7 +289,7 @@ impl Emitter<'_> {
             let state = self.axes[axis.index()];
             let carries = |v| self.form.func.values[v].kind == ValueKind::Carry;
             let late = state.late && stmt.action.written_value().is_some_and(carries);
-            let beyond = state.beyond && slant::minds(self.form, stmt, axis);
+            let beyond = state.asks && slant::minds(self.form, stmt, axis);
             if !late && !beyond {
                 continue;
             }

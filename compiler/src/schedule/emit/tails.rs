@@ -25,7 +25,7 @@ use crate::schedule::fuse::Tree;
 use crate::schedule::levels::LevelId;
 
 /// Elements after which rows begin a line: those of 4 bytes in one, and those of two lines where they have 8.
-const ALIGNED: i64 = 16;
+pub(super) const ALIGNED: i64 = 16;
 
 impl Emitter<'_> {
     /// A block at `first` where that is no multiple of the elements of a line and a block fits; gives where the others begin.

@@ -141,14 +141,19 @@ impl<B: Ssa> Emitter<'_, B> {
         self.map1(&lanes, Lane::I8, |e, v| e.compare_const(Cmp::Ne, v, 0))
     }
 
-    /// Neighbouring elements, of which only the `n` wanted are touched.
+    /// Neighbouring elements, of which only the `n` wanted are touched, and only those of lanes that run.
     pub(super) fn load_lanes(&mut self, lane: Lane, n: usize, at: At<B::Value>) -> Lanes<B::Value> {
         let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
+        let running = self.running_lanes(lane, n);
         let chunks = (0..n.div_ceil(per))
             .map(|c| {
                 let at = chunk_at(at, ty, c);
                 let used = n - c * per;
-                if used < per { self.b.load_part(ty, used, at) } else { self.b.load(ty, at) }
+                match &running {
+                    Some(running) => self.b.load_masked(ty, running[c], at),
+                    None if used < per => self.b.load_part(ty, used, at),
+                    None => self.b.load(ty, at),
+                }
             })
             .collect();
         Lanes { ty: lane, chunks }
@@ -233,7 +238,7 @@ impl<B: Ssa> Emitter<'_, B> {
             return false;
         };
         let Buffer { dtype, space, .. } = self.nest.buffers[*buffer];
-        let (lane, Some(n)) = (lane_of(dtype), self.lane_count()) else { return false };
+        let (lane, Some(n), None) = (lane_of(dtype), self.lane_count(), &self.running) else { return false };
         let (Some((at, all)), Some((b, others))) = (index.split_last(), next.split_last()) else {
             return false;
         };
@@ -322,7 +327,7 @@ impl<B: Ssa> Emitter<'_, B> {
         self.map1(&lanes, Lane::I8, |e, v| e.op_const(Bin::And, v, 1))
     }
 
-    /// Neighbouring elements, past the caches where the buffer is for that.
+    /// Neighbouring elements, past the caches where the buffer is for that; only those of lanes that run.
     fn store_side_by_side(
         &mut self,
         buffer: BufferId,
@@ -331,6 +336,13 @@ impl<B: Ssa> Emitter<'_, B> {
         (base, displacement): (B::Value, i32),
     ) {
         let at = self.at(buffer, base, displacement);
+        if let Some(running) = self.running_lanes(lanes.ty, n) {
+            let ty = self.vector_of(lanes.ty);
+            for (c, (v, mask)) in lanes.chunks.iter().zip(running.iter()).enumerate() {
+                self.b.store_masked(*v, *mask, chunk_at(at, ty, c));
+            }
+            return;
+        }
         match self.small[buffer.index()] {
             Some(small) if n.is_multiple_of(self.per_chunk(lanes.ty)) => {
                 let ty = self.vector_of(lanes.ty);

@@ -14,6 +14,7 @@ mod convert;
 mod dots;
 mod expr;
 mod lanes;
+mod masked;
 mod math_ops;
 mod memory;
 mod ops;
@@ -33,7 +34,7 @@ use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
 use self::address::AddressKey;
 use self::assume::Assumed;
-use self::lanes::{Val, lane_of};
+use self::lanes::{Lanes, Val, lane_of};
 use self::packed::{MadeOf, power_of_two};
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
@@ -80,6 +81,10 @@ struct Emitter<'a, B: Ssa> {
     known: Vec<Option<Known<Val<B::Value>>>>,
     known_addresses: HashMap<AddressKey, Known<B::Value>>,
     lanes: Option<LaneLoop>,
+    /// The lanes that run, where not all do; then none is written out alone.
+    running: Option<Lanes<B::Value>>,
+    /// Counters of the loops around the current position, with their ends.
+    loops_around: Vec<(VarId, ExprId)>,
     /// Passes of loops that are written out, around the current position.
     passes_around: Vec<Pass>,
     /// The innermost loop, where it may be left early.
@@ -125,6 +130,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             known: vec![None; nest.exprs.len()],
             known_addresses: HashMap::new(),
             lanes: None,
+            running: None,
+            loops_around: Vec::new(),
             passes_around: Vec::new(),
             watch: None,
             small: vec![None; nest.buffers.len()],

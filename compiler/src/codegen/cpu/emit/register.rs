@@ -203,6 +203,7 @@ impl<B: Ssa> Emitter<'_, B> {
     pub(super) fn store_register(&mut self, buffer: BufferId, index: &[ExprId], value: &Val<B::Value>) {
         let dtype = self.nest.buffers[buffer].dtype;
         let Some((file, at, moves)) = self.register_place(buffer, index) else { return };
+        let value = &self.in_running(value, dtype, |e| e.load_register(buffer, index).0);
         let steps = self.lane_steps();
         match self.lane_count().filter(|_| moves) {
             None => {

@@ -62,6 +62,7 @@ impl<B: Ssa> Emitter<'_, B> {
             Stmt::Atomic { op, buffer, index, value, old } => self.atomic(*op, *buffer, index, *value, *old),
             Stmt::If { cond, then, otherwise } => match self.eval(*cond) {
                 Val::Uniform(c) => self.branch(c, then, otherwise),
+                Val::Lanes(mask) if self.masked(*cond, &mask, then, otherwise) => {}
                 Val::Lanes(mask) => self.lane_branch(&mask, then, otherwise),
             },
             Stmt::SetStatus(bits) => {
@@ -95,9 +96,10 @@ impl<B: Ssa> Emitter<'_, B> {
 
     fn unrolled(&mut self, var: VarId, range: (ExprId, ExprId, i64), body: &[Stmt]) {
         let values: Rc<[i64]> = self.constant_passes(range).unwrap_or_default().into();
-        let together = self.store_transposed(var, &values, body)
-            || self.store_words(var, &values, body)
-            || self.dots(var, &values, body);
+        let together = self.running.is_none()
+            && (self.store_transposed(var, &values, body)
+                || self.store_words(var, &values, body)
+                || self.dots(var, &values, body));
         if together {
             return;
         }
@@ -148,7 +150,9 @@ impl<B: Ssa> Emitter<'_, B> {
             }
             e.bind_counter(var, (lo, step), counter);
             let outer = std::mem::replace(&mut e.watch, settling(e.nest, var, body).map(Watch::new));
+            e.loops_around.push((var, hi));
             e.block(body);
+            e.loops_around.pop();
             let own = std::mem::replace(&mut e.watch, outer);
             own.and_then(|watch| e.watched(watch))
         });
@@ -227,7 +231,7 @@ impl<B: Ssa> Emitter<'_, B> {
         }
     }
 
-    fn branch(&mut self, cond: B::Value, then: &[Stmt], otherwise: &[Stmt]) {
+    pub(super) fn branch(&mut self, cond: B::Value, then: &[Stmt], otherwise: &[Stmt]) {
         let (yes, no, join) = (self.b.block(), self.b.block(), self.b.block());
         self.b.branch(cond, (yes, &[]), (no, &[]));
         self.arm(yes, join, |e| e.block(then));

@@ -640,6 +640,19 @@ impl Ssa for Builder {
     fn store_part(&mut self, v: Value, n: usize, at: At<Value>) {
         self.write_store_part(v, n, at);
     }
+    fn has_masks(&self) -> bool {
+        self.has_bits()
+    }
+    fn load_masked(&mut self, ty: Ty, mask: Value, at: At<Value>) -> Value {
+        let At { base, displacement, region } = at;
+        let bits = self.bits(mask);
+        self.inst(Op::LoadBits { displacement, region }, ty, &[base, bits])
+    }
+    fn store_masked(&mut self, v: Value, mask: Value, at: At<Value>) {
+        let At { base, displacement, region } = at;
+        let bits = self.bits(mask);
+        self.inst(Op::StoreBits { displacement, region }, self.f.ty(v), &[base, v, bits]);
+    }
     fn can_pass_caches(&self) -> bool {
         true
     }

@@ -97,11 +97,16 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
     }
 }
 
-/// Whether an instruction may be done in some lanes only, by bits. AVX-512.
-pub(super) fn is_by_lane(f: &Function, v: Value) -> bool {
+/// Whether an instruction may be done in some lanes only, by bits, where the others are those of `other`: for a product that
+/// is added to something, the sum so far. AVX-512.
+pub(super) fn is_by_lane(f: &Function, v: Value, other: Value) -> bool {
     let inst = f.inst(v);
-    let op = matches!(inst.op, Op::Bin(Bin::Add | Bin::Sub | Bin::Mul | Bin::Div));
-    op && inst.ty.is_vector()
+    inst.ty.is_vector()
+        && match inst.op {
+            Op::Bin(Bin::Add | Bin::Sub | Bin::Mul | Bin::Div) => true,
+            Op::Fma => inst.args()[2] == other,
+            _ => false,
+        }
 }
 
 impl Needs {
@@ -174,8 +179,8 @@ impl Needs {
             if let Some(v) = found {
                 self.inside[root(f, v).index()] = true;
             }
-            if let (Op::BlendBits, &[_, a, _]) = (f.inst(user).op, f.inst(user).args())
-                && is_by_lane(f, a)
+            if let (Op::BlendBits, &[_, a, other]) = (f.inst(user).op, f.inst(user).args())
+                && is_by_lane(f, a, other)
                 && self.uses[a.index()] == 1
                 && let Some(at) = position.get(&a)
                 && !data.insts[at + 1..n].iter().any(|w| f.inst(*w).op.writes())

@@ -101,10 +101,12 @@ impl Select<'_> {
     pub(super) fn blend_bits(&mut self, v: Value, bits: VReg, a: Value, b: Value) {
         let ty = self.f.ty(v);
         let form = Self::form(ty);
-        if self.needs.inside[a.index()]
-            && let Op::Bin(op) = self.f.inst(a).op
-        {
-            return self.by_lane(v, op, bits, (a, b));
+        if self.needs.inside[a.index()] {
+            match self.f.inst(a).op {
+                Op::Bin(op) => return self.by_lane(v, op, bits, (a, b)),
+                Op::Fma => return self.fma_by_lane(v, bits, a),
+                _ => {}
+            }
         }
         if ty.is_vector() && self.is_zero(b) {
             let to = self.define(v);
@@ -139,6 +141,21 @@ impl Select<'_> {
         };
         let draft = draft.masked(bits, zero).use_(x, Form::V);
         let draft = self.last(draft, y);
+        self.push(draft);
+    }
+
+    /// A product that is added to a sum in the lanes whose bits are set.
+    fn fma_by_lane(&mut self, v: Value, bits: VReg, fma: Value) {
+        let [sum, ..] = codes::fma(self.f.ty(v));
+        let (mut a, mut b, c) =
+            (self.f.inst(fma).args()[0], self.f.inst(fma).args()[1], self.f.inst(fma).args()[2]);
+        if self.needs.inside[super::root(self.f, a).index()] {
+            std::mem::swap(&mut a, &mut b);
+        }
+        let (before, factor) = (self.register(c), self.register(a));
+        let to = self.define(v);
+        let draft = Draft::new(sum).change(to, before, Form::V).masked(bits, false).use_(factor, Form::V);
+        let draft = self.last(draft, b);
         self.push(draft);
     }
 

@@ -28,8 +28,7 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
                 op if op.is_test() => {
                     hold(asked.contains(&v), Rule::Order, || format!("no block's end asks {}", name(f, v)))?;
                 }
-                _ if is_by_lane(f, v) => lanes(f, v, &insts[n + 1..])?,
-                _ => hold(false, Rule::Order, || format!("{} is part of another", name(f, v)))?,
+                _ => lanes(f, v, &insts[n + 1..])?,
             }
         }
     }
@@ -49,7 +48,8 @@ fn lanes(f: &Function, v: Value, after: &[Value]) -> Result<(), Broken> {
     let user = after.iter().position(|w| f.inst(*w).args().contains(&v));
     let chooses = user.is_some_and(|n| {
         let inst = f.inst(after[n]);
-        inst.op == Op::BlendBits && inst.args()[1] == v && inst.args()[2] != v
+        let by_lanes = || is_by_lane(f, v, inst.args()[2]);
+        inst.op == Op::BlendBits && inst.args()[1] == v && inst.args()[2] != v && by_lanes()
     });
     hold(chooses, Rule::Order, || format!("{} is part of no choice in its block", name(f, v)))?;
     let past = after[..user.unwrap_or(0)].iter().find(|w| f.inst(**w).op.writes());
