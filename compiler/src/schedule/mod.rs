@@ -33,6 +33,7 @@ mod lines;
 mod merge;
 mod mma;
 mod normal;
+mod pairwise;
 pub mod parse;
 mod partial;
 pub mod plan;
