@@ -11,9 +11,10 @@ use super::emit::MOST_SCANNED;
 use super::form::{Action, Form, StmtId, operands};
 use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
+use super::lines::CHAINS;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::{Allow, bounds, default_fold, default_gpu, split, table};
+use super::{Allow, bounds, default_fold, default_gpu, inline, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
@@ -42,6 +43,9 @@ const MOST_VECTORS: i64 = 4;
 
 /// Blocks of rows that go through the steps of a sequence together.
 const ROWS_OF_STEPS: i64 = 8;
+
+/// Points whose updates, each at an index of its own, share the cost of counting.
+const SCATTERED: i64 = 8;
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -103,6 +107,10 @@ fn propose(
     let mut setup = Wishes::default();
     let model = Model::new(form, allow);
     let mut chosen = if lanes { model.lanes() } else { BTreeSet::new() };
+    if let Some((summed, of_sums)) = model.pairwise(&chosen) {
+        chosen.remove(&summed);
+        chosen.insert(of_sums);
+    }
     let line = if lanes { model.line(&chosen) } else { None };
     chosen.extend(line);
     let unroll = rows.is_some();
@@ -127,6 +135,9 @@ fn propose(
         for (axis, element) in model.across(line) {
             specs[axis.index()].unroll = i64::try_from(target.vector_bytes / element).ok();
         }
+    }
+    if let (true, Some(axis)) = (unroll, model.scattered()) {
+        specs[axis.index()].unroll.get_or_insert(SCATTERED);
     }
     if let (true, None, Some(rows)) = (most > 1, &contraction, model.rows_of_sums(&chosen)) {
         specs[rows.index()].unroll.get_or_insert(ROWS_OF_SUMS);
@@ -159,6 +170,11 @@ fn propose(
             spec.tiles.push(16);
         }
     }
+    let vectors = chosen.iter().filter_map(|a| specs[a.index()].lanes).max().unwrap_or(1) * 4;
+    let vectors = usize::try_from(vectors).unwrap_or(1).div_ceil(target.vector_bytes.max(16));
+    if let (true, Some(axis)) = (unroll, model.chain(&chosen, registers(target), vectors)) {
+        specs[axis.index()].unroll.get_or_insert(CHAINS as i64);
+    }
     setup.specs = specs;
     let calls = table::Calls::of(&mut form.clone(), None);
     let is_long = |a| bounds::extent(form, a).is_none_or(|n| n > SMALL);
@@ -166,6 +182,7 @@ fn propose(
     if target.vector_bytes >= 32 {
         setup.past_caches = model.written_once(&chosen);
     }
+    setup.again = model.plain_reads(&chosen);
     if parallel && shared.is_empty() {
         in_parts(form, allow, i64::try_from(target.threads).unwrap_or(1), &mut setup);
     }
@@ -216,7 +233,7 @@ fn block_contraction(
     specs: &mut [AxisSpec],
     setup: &mut Wishes,
 ) {
-    let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
+    let registers = i64::try_from(registers(target)).unwrap_or(16);
     let mut lanes = specs[c.columns.index()].lanes.unwrap_or(8);
     if registers == 32 && c.panel.is_some() && c.apart.is_empty() {
         // Half as many rows by twice as many columns: fewer reads a product, and fewer rows to keep the addresses of.
@@ -349,6 +366,29 @@ pub(super) fn rows_of(target: &CpuTarget, lanes: i64, contracts: bool, most: i64
     }
 }
 
+/// Whether functions of many steps are called at each point of an axis.
+fn calls_functions(form: &Form, axis: AxisId) -> bool {
+    let own = form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis));
+    let (mut work, mut seen) = (Vec::new(), BTreeSet::new());
+    work.extend(own.flat_map(|(_, s)| s.action.exprs()));
+    while let Some(e) = work.pop() {
+        let expr = &form.func.exprs[e];
+        if matches!(expr.kind, ExprKind::Call(f, _) if table::DEAR.contains(&f)) && expr.axes.contains(&axis)
+        {
+            return true;
+        }
+        if seen.insert(e) {
+            work.extend(operands(&expr.kind));
+        }
+    }
+    false
+}
+
+/// Vector registers.
+fn registers(target: &CpuTarget) -> usize {
+    if target.vector_bytes >= 64 { 32 } else { 16 }
+}
+
 pub(super) fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contraction: bool) -> i64 {
     let mut widest = 4;
     for (_, s) in form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)) {
@@ -357,8 +397,10 @@ pub(super) fn lane_count(form: &Form, target: &CpuTarget, axis: AxisId, contract
         }
     }
     let per = target.vector_bytes.max(16) / widest;
-    // What does not fill a block runs point by point: wide vectors make shorter blocks.
-    let n = if contraction || target.vector_bytes >= 32 { 2 * per } else { 4 * per };
+    // What does not fill a block runs point by point: wide vectors make shorter blocks, unless there are functions, whose
+    // steps wait for each other.
+    let short = target.vector_bytes >= 32 && !calls_functions(form, axis);
+    let n = if contraction || short { 2 * per } else { 4 * per };
     let n = i64::try_from(n).unwrap_or(8).clamp(2, 64);
     let scans = |s: &StmtId| matches!(form.stmts[*s].action, Action::Scan { .. });
     let scanned = form.stmts.handles().filter(scans).any(|s| form.stmts[s].axes.contains(&axis));
@@ -485,6 +527,39 @@ impl<'a> Model<'a> {
             ExprKind::Axis(a) => Some(a),
             _ => None,
         }
+    }
+
+    /// Values that hold what a tensor holds side by side along lanes: reading it again costs less than writing it to scratch
+    /// memory and reading that.
+    fn plain_reads(&self, lanes: &BTreeSet<AxisId>) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        for (_, stmt) in self.form.stmts.iter() {
+            let Action::Set { value, index: None, expr } = &stmt.action else { continue };
+            let ExprKind::Load { index, .. } = &self.form.func.exprs[*expr].kind else { continue };
+            let name = &self.form.func.values[*value].name;
+            if self.along(index).is_some_and(|a| lanes.contains(&a))
+                && !out.contains(name)
+                && inline::recompute(&mut self.form.clone(), name).is_ok()
+            {
+                out.push(name.clone());
+            }
+        }
+        out
+    }
+
+    /// The axis of updates of a tensor at indices that data give, which run one after the other.
+    fn scattered(&self) -> Option<AxisId> {
+        self.deepest().into_iter().find_map(|s| {
+            let stmt = &self.form.stmts[s];
+            let update = matches!(
+                stmt.action,
+                Action::Store { kind: StoreKind::Scatter, op, .. } if op != AssignOp::Set
+            );
+            let axis = *stmt.axes.last()?;
+            let alone = self.form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis)).count() == 1;
+            let long = self.blockable(axis) && bounds::extent(self.form, axis).is_none();
+            (update && alone && long && !bounded_by_data(self.form, axis)).then_some(axis)
+        })
     }
 
     /// A store alone, along the lanes, of what is side by side along another axis.

@@ -34,6 +34,7 @@ mod lines;
 mod merge;
 mod mma;
 mod normal;
+mod pairwise;
 pub mod parse;
 mod partial;
 pub mod plan;

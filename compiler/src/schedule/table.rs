@@ -16,7 +16,7 @@ use crate::hir::print::function_name;
 use rooftile_artifact::DType;
 
 /// What takes much longer to compute than to read.
-const DEAR: [Function; 14] = [
+pub(crate) const DEAR: [Function; 17] = [
     Function::Exp,
     Function::Exp2,
     Function::Log,
@@ -29,7 +29,10 @@ const DEAR: [Function; 14] = [
     Function::Tanh,
     Function::Pow,
     Function::Cis,
+    Function::Sigmoid,
     Function::Erf,
+    Function::Erfc,
+    Function::Rsqrt,
     Function::Bitrev,
 ];
 

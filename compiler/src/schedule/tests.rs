@@ -2,6 +2,7 @@
 
 mod atomic;
 mod in_place;
+mod lanes;
 mod masked;
 mod mma;
 mod pairs;

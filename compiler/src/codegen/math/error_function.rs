@@ -74,10 +74,9 @@ fn near<M: Machine>(m: &mut M, x: M::F) -> M::F {
 /// `erfc(x)` for `x >= 1/2`.
 fn far<M: Machine>(m: &mut M, x: M::F) -> M::F {
     // Past these the result is zero.
-    let x = super::clamp(m, x, 0.0, if m.is_double() { 27.5 } else { 10.2 });
+    let x = super::at_most(m, x, if m.is_double() { 27.5 } else { 10.2 });
     let (square, lost) = two_product(m, x, x);
-    let argument = neg(m, square);
-    let e = exponential::exp(m, argument);
+    let e = exponential::exp_of_negative(m, square);
     let a = m.float(if m.is_double() { 3.0 } else { 2.5 });
     let (above, below) = (m.sub(x, a), m.add(x, a));
     let y = quotient(m, above, below);

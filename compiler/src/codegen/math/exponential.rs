@@ -2,7 +2,7 @@
 
 use std::f64::consts::{LN_2, LOG2_E};
 
-use super::{Machine, abs, clamp, copy_sign, format, neg, polynomial, quotient};
+use super::{Machine, abs, at_most, clamp, copy_sign, format, neg, polynomial, quotient};
 
 /// `1/n!` from `n = 2` up.
 const FACTORIALS: [f64; 12] = [
@@ -106,6 +106,19 @@ fn exp_range<M: Machine>(m: &M) -> (f64, f64) {
 pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, hi) = exp_range(m);
     let x = clamp(m, x, lo, hi);
+    exp_within(m, x)
+}
+
+/// `exp(-x)` of an `x` that is not negative.
+pub(super) fn exp_of_negative<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let (lo, _) = exp_range(m);
+    let x = at_most(m, x, -lo);
+    let x = neg(m, x);
+    exp_within(m, x)
+}
+
+/// `exp(x)` within the range.
+fn exp_within<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (k, r) = reduce(m, x);
     let (p, one) = (small_expm1(m, r), m.float(1.0));
     let p = m.add(p, one);
@@ -174,8 +187,7 @@ pub(super) fn tanh<M: Machine>(m: &mut M, x: M::F) -> M::F {
 pub(super) fn sigmoid<M: Machine>(m: &mut M, x: M::F) -> M::F {
     // With e = exp(-|x|): 1 / (1 + e), and e / (1 + e) for negative x, which keeps small results exact.
     let a = abs(m, x);
-    let a = neg(m, a);
-    let e = exp(m, a);
+    let e = exp_of_negative(m, a);
     let (one, zero) = (m.float(1.0), m.float(0.0));
     let below = m.add(one, e);
     let negative = m.lt(x, zero);

@@ -48,7 +48,9 @@ impl<B: Ssa> Emitter<'_, B> {
             Place::Strided { base, displacement, step: LaneStep::Const(step) }
                 if step == ty.bytes() as i64 =>
             {
-                let lanes = self.load_lanes(ty.lane, n, self.at(buffer, base, displacement));
+                let at = self.at(buffer, base, displacement);
+                self.note_stream(buffer, self.vector_of(ty.lane), n, at);
+                let lanes = self.load_lanes(ty.lane, n, at);
                 Val::Lanes(self.loaded(lanes, dtype))
             }
             Place::Strided { base, displacement, step: LaneStep::Const(step) }
@@ -381,8 +383,15 @@ impl<B: Ssa> Emitter<'_, B> {
         let odd = self.op_const(Bin::And, bits, self.b.vector_bytes() as i64 - 1);
         let passes = self.compare_const(Cmp::Eq, odd, 0);
         let (past, plain, join) = (self.b.block(), self.b.block(), self.b.block());
+        let streams = std::mem::take(&mut self.streams);
         self.b.branch(passes, (past, &[]), (plain, &[]));
-        self.arm(past, join, |e| stores.iter().for_each(|(v, at)| e.b.store_past_caches(*v, *at)));
+        self.arm(past, join, |e| {
+            stores.iter().for_each(|(v, at)| e.b.store_past_caches(*v, *at));
+            // Where there are more, it is not reads that such a loop waits for.
+            if streams.len() <= 2 * stores.len() {
+                e.ask_ahead(&streams);
+            }
+        });
         self.arm(plain, join, |e| stores.iter().for_each(|(v, at)| e.b.store(*v, *at)));
         self.go_on(join);
     }
@@ -395,6 +404,6 @@ impl<B: Ssa> Emitter<'_, B> {
 }
 
 /// The address of the chunk after `c` others.
-fn chunk_at<V>(at: At<V>, ty: Ty, c: usize) -> At<V> {
+pub(super) fn chunk_at<V>(at: At<V>, ty: Ty, c: usize) -> At<V> {
     At { displacement: at.displacement + (c * ty.bytes()) as i32, ..at }
 }

@@ -7,6 +7,7 @@
 //! Here is the function around the phases: arguments, buffers, chunks.
 
 mod address;
+mod ahead;
 mod arith;
 mod assume;
 mod bits;
@@ -33,6 +34,7 @@ use rooftile_artifact::DType;
 use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
 
 use self::address::AddressKey;
+use self::ahead::Stream;
 use self::assume::Assumed;
 use self::lanes::{Lanes, Val, lane_of};
 use self::packed::{MadeOf, power_of_two};
@@ -91,6 +93,10 @@ struct Emitter<'a, B: Ssa> {
     watch: Option<Watch<B::Value>>,
     /// Of buffers whose stores may go past the caches: 0 where they do, else a number.
     small: Vec<Option<B::Value>>,
+    /// What the pass at hand of the innermost loop has read, vector by vector.
+    streams: Vec<Stream<B::Value>>,
+    /// How many bytes ahead what is read of a buffer is asked for.
+    ahead: Vec<Option<B::Value>>,
     /// Address of the status word.
     status: Option<B::Value>,
 }
@@ -135,6 +141,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             passes_around: Vec::new(),
             watch: None,
             small: vec![None; nest.buffers.len()],
+            streams: Vec::new(),
+            ahead: vec![None; nest.buffers.len()],
             status: None,
         }
     }
@@ -220,6 +228,10 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                         value = Some((number as u32, symbol_values[number]));
                     }
                 }
+            }
+            if let (Space::Global(_), true) = (buffer.space, self.b.can_pass_caches()) {
+                let row = strides.get(1).copied();
+                self.ahead[id.index()] = Some(self.row_ahead(row, buffer.dtype.size()));
             }
             strides.reverse();
             let base = match buffer.space {

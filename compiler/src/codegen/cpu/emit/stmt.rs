@@ -177,7 +177,10 @@ impl<B: Ssa> Emitter<'_, B> {
         self.b.switch_to_loop(inside);
         self.scopes.push(true);
         self.scopes.level += 1;
-        if let Some(wanted) = f(self, counter) {
+        let outer = std::mem::take(&mut self.streams);
+        let wanted = f(self, counter);
+        self.streams = outer;
+        if let Some(wanted) = wanted {
             let on = self.b.block();
             self.b.branch(wanted, (on, &[]), (exit, &[]));
             self.go_on(on);
@@ -207,6 +210,10 @@ impl<B: Ssa> Emitter<'_, B> {
             return self.unrolled(var, range, body);
         }
         self.in_lanes(var, values, |e| e.block(body));
+        if self.calls_functions(body) {
+            let streams = std::mem::take(&mut self.streams);
+            self.ask_ahead(&streams);
+        }
     }
 
     /// Runs `f` as lane `l` alone: the lane counter is a constant, values per lane are taken apart.
@@ -249,7 +256,9 @@ impl<B: Ssa> Emitter<'_, B> {
     pub(super) fn arm(&mut self, block: B::Block, join: B::Block, f: impl FnOnce(&mut Self)) {
         self.go_on(block);
         self.scopes.push(true);
+        let streams = self.streams.len();
         f(self);
+        self.streams.truncate(streams);
         self.scopes.pop();
         self.b.jump(join, &[]);
     }

@@ -462,6 +462,11 @@ impl Ssa for Builder {
             let c = if signed || self.f.ty(v).lane == Lane::I64 { c } else { c & mask };
             return self.int(Ty::scalar(lane), c);
         }
+        // What was extended without a sign is not negative.
+        let inner = *self.f.inst(v);
+        if inner.op == (Op::Extend { signed: false }) {
+            return self.inst(inner.op, Ty::scalar(lane), inner.args());
+        }
         self.inst(Op::Extend { signed }, Ty::scalar(lane), &[v])
     }
     fn reduce(&mut self, lane: Lane, v: Value) -> Value {
@@ -659,6 +664,10 @@ impl Ssa for Builder {
     fn store_past_caches(&mut self, v: Value, at: At<Value>) {
         let At { base, displacement, region } = at;
         self.inst(Op::StorePast { displacement, region }, self.f.ty(v), &[base, v]);
+    }
+    fn prefetch(&mut self, at: At<Value>) {
+        let At { base, displacement, region } = at;
+        self.inst(Op::Prefetch { displacement, region }, Ty::scalar(Lane::I8), &[base]);
     }
     fn fence(&mut self) {
         self.inst(Op::Fence, Ty::scalar(Lane::I64), &[]);

@@ -178,6 +178,11 @@ pub(super) enum Op {
         displacement: i32,
         region: Region,
     },
+    /// What lies at an address, whether or not there is memory, is to be brought to the second-level cache.
+    Prefetch {
+        displacement: i32,
+        region: Region,
+    },
     /// Stores before it are seen by others before those after it.
     Fence,
     /// As `Store`, of the lanes whose bits, `args[2]`, are set.
@@ -215,6 +220,7 @@ impl Op {
             Op::Load { displacement, region }
             | Op::LoadMasked { displacement, region, .. }
             | Op::LoadBits { displacement, region }
+            | Op::Prefetch { displacement, region }
             | Op::LoadLow { displacement, region, .. } => {
                 Some(Access { displacement, region, writes: false })
             }
@@ -230,6 +236,11 @@ impl Op {
     /// Whether it changes memory, or when others see that.
     pub(super) fn writes(self) -> bool {
         self == Op::Fence || self.memory().is_some_and(|access| access.writes)
+    }
+
+    /// Whether it is done though nobody uses its value.
+    pub(super) fn acts(self) -> bool {
+        self.writes() || matches!(self, Op::Prefetch { .. })
     }
 
     /// Whether it may be done anywhere, any number of times.

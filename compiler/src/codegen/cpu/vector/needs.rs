@@ -68,6 +68,11 @@ pub(super) fn is_alias(f: &Function, v: Value) -> bool {
         Op::Reduce => true,
         Op::Bitcast => inst.ty.is_vector() || inst.ty.lane.is_float() == f.ty(inst.args()[0]).lane.is_float(),
         Op::LaneZero => inst.ty.lane.is_float(),
+        // Loads of bytes and of 16 bits clear the rest of the register.
+        Op::Extend { signed: false } => {
+            let from = f.inst(inst.args()[0]);
+            matches!(from.op, Op::Load { .. }) && from.ty.bytes() < 4
+        }
         Op::Extract(0) => inst.ty.lane.is_float(),
         _ => false,
     }
@@ -93,6 +98,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
         Op::Cmp(_) | Op::CmpBits(_) if f.ty(args[0]).is_vector() => vec![args[1]],
         Op::BlendBits => vec![args[1]],
         Op::Permute | Op::Dot => vec![args[2]],
+        Op::Extend { signed: true } if f.ty(args[0]).lane == Lane::I32 => vec![args[0]],
         _ => Vec::new(),
     }
 }
@@ -131,7 +137,7 @@ impl Needs {
         }
         for &v in data.insts.iter().rev() {
             let inst = f.inst(v);
-            if self.uses[v.index()] == 0 && !inst.op.writes() && !matches!(inst.op, Op::Arg(_)) {
+            if self.uses[v.index()] == 0 && !inst.op.acts() && !matches!(inst.op, Op::Arg(_)) {
                 continue;
             }
             match access(f, block, v) {

@@ -64,8 +64,15 @@ impl Select<'_> {
                 self.push(Draft::new(conditional_move(cc, wide)).change(to, b, form).use_(a, form));
             }
             Op::Extend { signed } => {
+                let lane = self.f.ty(args[0]).lane;
+                let (code, to_form, from_form) = extension(lane, wide, signed);
+                if signed && lane == Lane::I32 {
+                    let to = self.define(v);
+                    let draft = self.last(Draft::new(code).def(to, to_form), args[0]);
+                    self.push(draft);
+                    return;
+                }
                 let from = self.register(args[0]);
-                let (code, to_form, from_form) = extension(self.f.ty(args[0]).lane, wide, signed);
                 let to = self.define(v);
                 self.push(Draft::new(code).def(to, to_form).use_(from, from_form));
             }

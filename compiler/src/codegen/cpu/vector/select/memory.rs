@@ -47,6 +47,11 @@ impl Select<'_> {
                 let register = self.loaded(v);
                 self.registers[v.index()] = Some(register);
             }
+            Op::Prefetch { .. } => {
+                let mut draft = Draft::new(Code::Prefetcht1_m8);
+                let place = self.place(&mut draft, v, Operand::reg_use);
+                self.push(draft.part(Part::Mem(place)));
+            }
             Op::LoadLow { bytes, .. } => {
                 let to = self.define(v);
                 let (code, form) = match bytes {

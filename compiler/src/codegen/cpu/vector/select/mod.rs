@@ -237,7 +237,7 @@ impl Select<'_> {
     /// Whether an instruction is written where it stands.
     fn is_made(&self, v: Value) -> bool {
         let op = self.f.inst(v).op;
-        let unused = self.needs.uses[v.index()] == 0 && !op.writes();
+        let unused = self.needs.uses[v.index()] == 0 && !op.acts();
         !(unused || self.needs.inside[v.index()] || is_alias(self.f, v))
     }
 
@@ -371,8 +371,8 @@ impl Select<'_> {
         Part::Mem(Mem { base: Base::Pool(n as u32), index: None, displacement: 0, bytes: size })
     }
 
-    /// Reads a float or a vector as the last of an instruction's operands, from memory where it is there.
-    fn last(&mut self, mut draft: Draft, v: Value) -> Draft {
+    /// Reads an operand as the last one of an instruction, from memory where it is there.
+    pub(super) fn last(&mut self, mut draft: Draft, v: Value) -> Draft {
         let (source, form) = (root(self.f, v), Self::form(self.f.ty(v)));
         if self.f.inst(source).op.is_constant() {
             let bytes = self.constant_bytes(source);

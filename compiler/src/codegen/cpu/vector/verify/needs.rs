@@ -61,7 +61,7 @@ fn lanes(f: &Function, v: Value, after: &[Value]) -> Result<(), Broken> {
 /// A load of a region that is done by one of the instructions after it in its block.
 fn load(f: &Function, needs: &Needs, v: Value, region: Region, after: &[Value]) -> Result<(), Broken> {
     let uses = |w: &Value| {
-        let is_made = needs.uses[w.index()] > 0 || f.inst(*w).op.writes();
+        let is_made = needs.uses[w.index()] > 0 || f.inst(*w).op.acts();
         is_made && root(f, *w) != v && f.inst(*w).args().iter().any(|a| root(f, *a) == v)
     };
     let user = after.iter().position(uses);

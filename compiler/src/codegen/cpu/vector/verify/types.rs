@@ -227,6 +227,7 @@ impl Operation<'_> {
             | Op::LoadMasked { .. }
             | Op::LoadLow { .. }
             | Op::LoadBits { .. }
+            | Op::Prefetch { .. }
             | Op::Store { .. }
             | Op::StorePast { .. }
             | Op::StoreBits { .. }
@@ -358,6 +359,7 @@ impl Operation<'_> {
                 self.wide_set(true)
             }
             Op::StorePast { .. } => self.types(vector && stored),
+            Op::Prefetch { .. } => self.types(ty == TRUTH),
             Op::StoreLow { bytes, .. } => {
                 self.types(vector && stored)?;
                 let known = matches!(bytes, 1 | 2 | 4 | 8 | 16) || bytes == 32 && wide;
@@ -408,6 +410,7 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::Spread
         | Op::Load { .. }
         | Op::LoadMasked { .. }
+        | Op::Prefetch { .. }
         | Op::LoadLow { .. } => (1, 1),
         Op::NarrowF64 | Op::NarrowF16 => (1, 2),
         Op::Bin(_)

@@ -143,6 +143,8 @@ fn operations_take_what_they_are_made_for() {
                 Some(Rule::Memory),
             ),
             (Op::StorePast { displacement: 0, region }, F32, vec![Of(I64), Of(F32)], Some(Rule::Types)),
+            (Op::Prefetch { displacement: 0, region }, I8, vec![Of(I64)], None),
+            (Op::Prefetch { displacement: 0, region }, F32, vec![Of(I64)], Some(Rule::Types)),
             (Op::StoreLow { displacement: 0, region, bytes: 8 }, b, vec![Of(I64), Of(b)], None),
             (Op::StoreLow { displacement: 0, region, bytes: 3 }, b, vec![Of(I64), Of(b)], Some(Rule::Range)),
             (Op::LoadLow { displacement: 0, region, bytes: 16 }, f, vec![Of(I64)], None),
