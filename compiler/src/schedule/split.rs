@@ -248,7 +248,12 @@ pub(crate) fn scan(form: &mut Form, target: &str, n: i64, allow: Allow) -> Resul
     let mut elsewhere = form.stmts.handles().filter(|u| {
         *u != s && !users.contains(u) && form.stmts[*u].action.exprs().iter().any(|e| uses(form, *e, value))
     });
-    if holds_values_along(form, expr, axis) || elsewhere.next().is_some() {
+    // A value along the axis is read at the points of all parts.
+    let keeps = |u: &StmtId| {
+        let kept = form.stmts[*u].action.written_value();
+        kept.is_some_and(|v| form.func.values[v].axes.contains(&axis))
+    };
+    if holds_values_along(form, expr, axis) || elsewhere.next().is_some() || users.iter().any(keeps) {
         return Err(refuse(stmt.span, "this scan cannot be taken apart: its values are kept".to_owned()));
     }
     let span = stmt.span;

@@ -215,3 +215,24 @@ fn the_default_scans_by_subgroups() {
         }
     }
 }
+
+/// A running sum that is a value, read at all points by another scan, is in no part.
+#[test]
+fn scans_whose_values_are_kept_stay_whole() {
+    let (file, id) = kernel(
+        "kernel drift(x: in f32[R,N], y: out f32[R,N], top: out f32[R,N]) {
+          for r in tiles(R; 4) with i in N {
+            let s = scan[i](x[r,i], add)
+            y[r,i] = s - x[r,i]
+            top[r,i] = scan[i](s, max)
+          }
+        }",
+    );
+    let refused = lower(&file, id, &written("scan(s, via = two_pass, items = 4)", &cpu()), &cpu());
+    let said = format!("{:?}", refused.expect_err("it is kept"));
+    assert!(said.contains("its values are kept"), "{said}");
+    let whole = written("scan(top, via = two_pass, items = 4)", &cpu());
+    if lower(&file, id, &whole, &cpu()).is_ok() {
+        agrees(&cpu(), (&file, id), &whole, &[3, 9, 40]);
+    }
+}
