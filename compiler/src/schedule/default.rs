@@ -149,7 +149,7 @@ fn propose(
         specs[t.read.index()] = AxisSpec { lanes: Some(per), tiles: tiles.clone(), ..AxisSpec::default() };
         specs[t.written.index()] = AxisSpec { unroll: Some(2 * per), tiles, ..AxisSpec::default() };
     }
-    let shared = match &shifted {
+    let mut shared = match &shifted {
         _ if !parallel || target.threads < 2 => Vec::new(),
         Some(s) => s.shared(&model.apart()),
         None => model.shared(&chosen),
@@ -159,6 +159,11 @@ fn propose(
     }
     if let Some(c) = &contraction {
         block_contraction(form, (target, allow), c, (&shared, most), &mut specs, &mut setup);
+        // Blocks of columns are packed for each block of rows anyway; in more parts no core waits long for another's last.
+        let cut = !specs[c.columns.index()].tiles.is_empty();
+        if shared == [c.rows] && cut && model.apart().contains(&c.columns) {
+            shared.push(c.columns);
+        }
     }
     for a in &shared {
         let spec = &mut specs[a.index()];

@@ -105,6 +105,11 @@ fn blocks(file: &File, step: &Step, plan: &Plan, target: (&CpuTarget, i64)) -> O
     if !vector || ordered || between.len() > 1 {
         return None;
     }
+    // In three dimensions blocks have short rows and much around them. Where masks serve the ends of whole rows, plain steps
+    // took 0.8 of the time at 128^3, and half of it at 192^3.
+    if !between.is_empty() && target.0.masked_bytes() > 0 {
+        return None;
+    }
     let (bytes, widest) = bytes_written(file, step)?;
     let (cpu, _) = target;
     let (steps, columns) = size(step, bytes, between.len(), target)?;
