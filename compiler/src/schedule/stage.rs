@@ -111,6 +111,11 @@ fn copy(
         .filter(|l| levels.position(*l) <= levels.position(at) && !levels.all[*l].kind.is_block())
         .collect();
     outer.sort_by_key(|l| levels.position(*l));
+    // A copy has blocks of its axes, which the passes of such a loop, of one point each, would make over and over.
+    if let Some(a) = axes.iter().find(|a| levels.points(**a).is_some_and(|l| outer.contains(&l))) {
+        let name = &form.func.axes[*a].name;
+        return Err(format!("it would be copied inside the loop over the single points of `{name}`"));
+    }
     // With the loops of axes that bound those: a part of a split axis is copied by the loops of all its parts. What all points
     // of such an axis ask for is copied once, where that is a range.
     let followed: Vec<AxisId> =

@@ -117,3 +117,25 @@ fn attention_has_rows_of_vectors_by_default() {
         agrees(&target, (&file, id), &choice, &[1, 5, 9, 40]);
     }
 }
+
+/// A copy inside the loop over single points of an axis that has lanes elsewhere would write beyond itself.
+#[test]
+fn nothing_is_copied_inside_single_points() {
+    let (file, id) = kernel(
+        "kernel product(A: in f32[M,K], B: in f32[K,N], C: out f32[M,N]) {
+          for (i, j) in tiles(M, N; bi, bj) {
+            var acc: f32[i,j] = 0.0
+            for k in tiles(K; 4) { acc += dot[k](A[i,k], B[k,j]) }
+            C[i,j] = acc
+          }
+        }",
+    );
+    let verbs = "tile(k, 32, 4) split(k, 3, merge = two_pass) order(k.0, k.1, k.2) stage(A, at = j, in = local) vector(j, 4) vector(k, 8)";
+    let choice = written(verbs, &cpu());
+    // Where it is not refused, it has to be right.
+    if let Err(errors) = lower(&file, id, &choice, &cpu()) {
+        assert!(format!("{errors:?}").contains("single points"), "{errors:?}");
+        return;
+    }
+    agrees(&cpu(), (&file, id), &choice, &[9, 33, 40]);
+}
