@@ -175,10 +175,10 @@ fn propose(
             spec.tiles.push(16);
         }
     }
-    let vectors = chosen.iter().filter_map(|a| specs[a.index()].lanes).max().unwrap_or(1) * 4;
-    let vectors = usize::try_from(vectors).unwrap_or(1).div_ceil(target.vector_bytes.max(16));
+    let lanes = chosen.iter().filter_map(|a| specs[a.index()].lanes).max().unwrap_or(1);
+    let vectors = vectors_of(target, lanes);
     if let (true, Some(axis)) = (unroll, model.chain(&chosen, registers(target), vectors)) {
-        specs[axis.index()].unroll.get_or_insert(CHAINS as i64);
+        specs[axis.index()].unroll.get_or_insert(CHAINS);
     }
     setup.specs = specs;
     let calls = table::Calls::of(&mut form.clone(), None);
@@ -238,23 +238,22 @@ fn block_contraction(
     specs: &mut [AxisSpec],
     setup: &mut Wishes,
 ) {
-    let registers = i64::try_from(registers(target)).unwrap_or(16);
     let mut lanes = specs[c.columns.index()].lanes.unwrap_or(8);
-    if registers == 32 && c.panel.is_some() && c.apart.is_empty() {
+    if registers(target) == 32 && c.panel.is_some() && c.apart.is_empty() {
         // Half as many rows by twice as many columns: fewer reads a product, and fewer rows to keep the addresses of.
         lanes *= 2;
         specs[c.columns.index()].lanes = Some(lanes);
     }
-    let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
     if c.sums > 1 {
         // Side by side in registers, all of them.
+        let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
         lanes = lanes.min((MOST_VECTORS / c.sums).max(1) * per);
         specs[c.columns.index()].lanes = Some(lanes);
     }
-    let vectors = (lanes / per).max(1) * c.sums;
+    let vectors = vectors_of(target, lanes) * c.sums;
     // Four products of bytes are one instruction, of neighbours along the sum that lie side by side.
     let deep = (c.bytes && c.panel.is_some() && target.has_dots()).then_some(BYTES_OF_A_DOT);
-    let rows = rows_of(target, lanes, deep.is_some() || kernel::contracts(allow, target), most);
+    let rows = rows_of(target, vectors, deep.is_some() || kernel::contracts(allow, target), most);
     specs[c.rows.index()].unroll = Some(rows);
     let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     if let Some(tensor) = c.repeated {
@@ -357,11 +356,15 @@ pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wish
     setup.parts = legal.then_some(verb);
 }
 
-/// Rows of a block of sums of that many lanes, at most so many, that the registers hold.
-pub(super) fn rows_of(target: &CpuTarget, lanes: i64, contracts: bool, most: i64) -> i64 {
-    let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
+/// Vectors that hold so many elements of 32 bits.
+pub(super) fn vectors_of(target: &CpuTarget, lanes: i64) -> i64 {
     let per = i64::try_from(target.vector_bytes / 4).unwrap_or(4).max(1);
-    let vectors = (lanes / per).max(1);
+    (lanes / per).max(1)
+}
+
+/// Rows of a block of sums, of that many vectors each, that the registers hold; at most so many.
+pub(super) fn rows_of(target: &CpuTarget, vectors: i64, contracts: bool, most: i64) -> i64 {
+    let registers = registers(target);
     if contracts {
         // Room for the columns and a broadcast; products have no registers of their own.
         ((registers - vectors - 1) / vectors).clamp(2, most)
@@ -390,7 +393,7 @@ fn calls_functions(form: &Form, axis: AxisId) -> bool {
 }
 
 /// Vector registers.
-fn registers(target: &CpuTarget) -> usize {
+pub(super) fn registers(target: &CpuTarget) -> i64 {
     if target.vector_bytes >= 64 { 32 } else { 16 }
 }
 

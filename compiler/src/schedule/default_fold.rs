@@ -8,7 +8,7 @@
 
 use rooftile_artifact::CpuTarget;
 
-use super::default::{Model, lane_count, rows_of};
+use super::default::{Model, lane_count, rows_of, vectors_of};
 use super::form::{Action, Form};
 use super::say::Wishes;
 use super::stage::Stage;
@@ -48,7 +48,7 @@ pub(super) fn propose(form: &Form, allow: Allow, target: &CpuTarget, most: i64) 
     let chosen = [p.keys, p.columns].into_iter().collect();
     model.write_out(&chosen, &mut setup.specs);
     let lanes = lane_count(form, target, p.columns, true);
-    let rows = rows_of(target, lanes, kernel::contracts(allow, target), most);
+    let rows = rows_of(target, vectors_of(target, lanes), kernel::contracts(allow, target), most);
     let cores = target.threads > 1;
     let keys = match form.func.axes[p.keys].kind {
         AxisKind::Fold(TileSize::Int(n)) if n > 1 => n,

@@ -13,7 +13,7 @@ use super::form::{Action, Item, StmtId};
 use crate::hir::ir::{AxisId, ValueKind};
 
 /// Points whose steps run side by side.
-pub(super) const CHAINS: usize = 2;
+pub(super) const CHAINS: i64 = 2;
 
 impl Model<'_> {
     /// Where what is done most often is steps of a `seq` that have no lanes: an axis along which all of them are
@@ -36,7 +36,7 @@ impl Model<'_> {
     /// Where what is done most often is steps of a `seq` as lanes, on a few values that they hand on in registers: an axis
     /// of which [`CHAINS`] points are written out. Each step waits for the one before, so those of one point leave most of the
     /// processor idle.
-    pub(super) fn chain(&self, lanes: &BTreeSet<AxisId>, registers: usize, vectors: usize) -> Option<AxisId> {
+    pub(super) fn chain(&self, lanes: &BTreeSet<AxisId>, registers: i64, vectors: i64) -> Option<AxisId> {
         let steps: Vec<StmtId> = self.form.items.iter().flat_map(|item| item_steps(item, false)).collect();
         let mut deepest = self.deepest();
         deepest.retain(|s| steps.contains(s));
@@ -51,7 +51,7 @@ impl Model<'_> {
                 carried.insert(value);
             }
         }
-        if carried.is_empty() || carried.len() * vectors * CHAINS > registers {
+        if carried.is_empty() || carried.len() as i64 * vectors * CHAINS > registers {
             return None;
         }
         let is_of_all = |a: &AxisId| deepest.iter().all(|s| self.form.stmts[*s].axes.contains(a));

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use rooftile_artifact::CpuTarget;
 
 use super::access::bounded_by_data;
-use super::default::{Model, SMALL};
+use super::default::{Model, SMALL, registers};
 use super::form::Action;
 use super::levels::AxisSpec;
 use super::say::Wishes;
@@ -141,10 +141,9 @@ impl Shifted {
         specs: &mut [AxisSpec],
         setup: &mut Wishes,
     ) {
-        let registers: i64 = if target.vector_bytes >= 64 { 32 } else { 16 };
         // Besides the sums, what all shifts use of the image, and a row of the panel; products where they are not fused.
         let products = if kernel::contracts(allow, target) { 0 } else { VECTORS };
-        let room = (registers - VECTORS - products - self.span) / (VECTORS + 1);
+        let room = (registers(target) - VECTORS - products - self.span) / (VECTORS + 1);
         // Results are put together four at a time.
         let points = if room >= 4 { room & !3 } else { room }.clamp(1, most);
         let form = model.form;
