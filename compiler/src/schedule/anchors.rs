@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use rooftile_artifact::{HostExpr, Target};
 
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
-use super::form::{Action, Form, Item, StmtId, operands};
+use super::form::{Action, Form, Item, StmtId};
 use super::verbs::FUNCTIONS;
 use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time};
-use crate::hir::ir::{AxisId, AxisKind, ExprId, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
+use crate::hir::ir::{AxisId, AxisKind, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
 /// What a task may allow at most: anchors say what is possible, tasks what is permitted.
@@ -295,13 +295,7 @@ fn apart(form: &Form, accesses: &Accesses, s: StmtId, out: &mut Anchors) {
 fn reads(form: &Form, s: StmtId, out: &mut Anchors) {
     let func = &form.func;
     let name = |a: &AxisId| func.axes[*a].name.clone();
-    let mut seen = BTreeSet::new();
-    let mut work: Vec<ExprId> = form.stmts[s].action.exprs();
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        work.extend(operands(&func.exprs[e].kind));
+    for e in form.below(form.stmts[s].action.exprs()) {
         let ExprKind::Load { tensor, index, .. } = &func.exprs[e].kind else { continue };
         if let Some(last) = index.last() {
             for a in &func.exprs[*last].axes {

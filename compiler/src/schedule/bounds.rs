@@ -1,7 +1,5 @@
 //! Facts about index expressions: equality, signs, ranges.
 
-use std::collections::BTreeSet;
-
 use rooftile_artifact::{DType, Scalar};
 
 use super::form::{Form, operands};
@@ -39,24 +37,19 @@ fn same_within(form: &Form, a: ExprId, b: ExprId, budget: &mut u32) -> bool {
 
 /// Whether the host can compute an expression: sizes, scalars and literals only.
 pub(crate) fn is_host(form: &Form, e: ExprId) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut work = vec![e];
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        match &form.func.exprs[e].kind {
+    let varies = |e: ExprId| {
+        matches!(
+            form.func.exprs[e].kind,
             ExprKind::Axis(_)
-            | ExprKind::Value(_)
-            | ExprKind::ValueAt(..)
-            | ExprKind::Load { .. }
-            | ExprKind::Table { .. }
-            | ExprKind::Reduce { .. }
-            | ExprKind::Scan { .. } => return false,
-            kind => work.extend(operands(kind)),
-        }
-    }
-    true
+                | ExprKind::Value(_)
+                | ExprKind::ValueAt(..)
+                | ExprKind::Load { .. }
+                | ExprKind::Table { .. }
+                | ExprKind::Reduce { .. }
+                | ExprKind::Scan { .. }
+        )
+    };
+    !form.below(vec![e]).any(varies)
 }
 
 /// The value of an integer literal.

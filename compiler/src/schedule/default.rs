@@ -8,7 +8,7 @@ use rooftile_artifact::{CpuTarget, DType, Target};
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
 use super::emit::MOST_SCANNED;
-use super::form::{Action, Form, StmtId, operands};
+use super::form::{Action, Form, StmtId};
 use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::lines::CHAINS;
@@ -255,14 +255,18 @@ fn block_contraction(
     let deep = (c.bytes && c.panel.is_some() && target.has_dots()).then_some(BYTES_OF_A_DOT);
     let rows = rows_of(target, vectors, deep.is_some() || kernel::contracts(allow, target), most);
     specs[c.rows.index()].unroll = Some(rows);
-    let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
     if let Some(tensor) = c.repeated {
         // Made once for all steps. In a step each panel meets all rows while it is in the second-level cache.
         if !shared.contains(&c.rows) {
             specs[c.rows.index()].tiles = vec![ROWS_OF_STEPS * rows];
         }
-        setup.order = vec![level(c.rows, 0), level(c.columns, 0), level(c.rows, 1), level(c.reduced, 0)];
-        let at = level(c.rows, 0);
+        setup.order = vec![
+            form.level(c.rows, 0),
+            form.level(c.columns, 0),
+            form.level(c.rows, 1),
+            form.level(c.reduced, 0),
+        ];
+        let at = form.level(c.rows, 0);
         let panel = Some(lanes);
         setup.stages.push(Stage { tensor, at, place: Place::Local, panel, deep: None, window: None });
         return;
@@ -297,20 +301,20 @@ fn block_contraction(
             outer.push(*a);
         }
     }
-    let mut order: Vec<AxisRef> = outer.into_iter().map(|a| level(a, 0)).collect();
+    let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
     order.extend([
-        level(c.rows, 0),
-        level(c.columns, 0),
-        level(c.reduced, 0),
+        form.level(c.rows, 0),
+        form.level(c.columns, 0),
+        form.level(c.reduced, 0),
         // The rows stay in the first-level cache, and panels, which lie in one piece, come in from the second.
-        level(c.rows, 1),
-        level(c.columns, 1),
-        level(c.reduced, 1),
+        form.level(c.rows, 1),
+        form.level(c.columns, 1),
+        form.level(c.reduced, 1),
     ]);
     setup.order = order;
     setup.stages.push(Stage {
         tensor: panel,
-        at: level(c.reduced, 0),
+        at: form.level(c.reduced, 0),
         place: Place::Local,
         panel: Some(lanes),
         deep,
@@ -377,19 +381,10 @@ pub(super) fn rows_of(target: &CpuTarget, vectors: i64, contracts: bool, most: i
 /// Whether functions of many steps are called at each point of an axis.
 fn calls_functions(form: &Form, axis: AxisId) -> bool {
     let own = form.stmts.iter().filter(|(_, s)| s.axes.contains(&axis));
-    let (mut work, mut seen) = (Vec::new(), BTreeSet::new());
-    work.extend(own.flat_map(|(_, s)| s.action.exprs()));
-    while let Some(e) = work.pop() {
+    form.below(own.flat_map(|(_, s)| s.action.exprs()).collect()).any(|e| {
         let expr = &form.func.exprs[e];
-        if matches!(expr.kind, ExprKind::Call(f, _) if table::DEAR.contains(&f)) && expr.axes.contains(&axis)
-        {
-            return true;
-        }
-        if seen.insert(e) {
-            work.extend(operands(&expr.kind));
-        }
-    }
-    false
+        matches!(expr.kind, ExprKind::Call(f, _) if table::DEAR.contains(&f)) && expr.axes.contains(&axis)
+    })
 }
 
 /// Vector registers.
@@ -442,17 +437,10 @@ impl<'a> Model<'a> {
         stmts.sort_by_key(|(depth, _)| std::cmp::Reverse(*depth));
         for (depth, stmt) in stmts {
             let mut scores: BTreeMap<AxisId, i64> = BTreeMap::new();
-            let mut seen = BTreeSet::new();
-            let mut work = stmt.action.exprs();
-            while let Some(e) = work.pop() {
-                if !seen.insert(e) {
-                    continue;
-                }
-                let kind = &self.form.func.exprs[e].kind;
-                if let ExprKind::Load { tensor, index, .. } = kind {
+            for e in self.form.below(stmt.action.exprs()) {
+                if let ExprKind::Load { tensor, index, .. } = &self.form.func.exprs[e].kind {
                     self.score(*tensor, index, 2, &mut scores);
                 }
-                work.extend(operands(kind));
             }
             match &stmt.action {
                 Action::Store { tensor, index, .. } => self.score(*tensor, index, 3, &mut scores),

@@ -68,12 +68,16 @@ pub(super) fn propose(form: &Form, allow: Allow, target: &CpuTarget, most: i64) 
         let shared = p.apart.iter().take(1).chain([&p.rows]);
         shared.for_each(|a| setup.specs[a.index()].parallel = true);
     }
-    let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
-    let mut order: Vec<AxisRef> = p.apart.iter().map(|a| level(*a, 0)).collect();
-    order.extend([level(p.rows, 0), level(p.rows, 1), level(p.keys, 0), level(p.columns, 0)]);
-    order.extend([level(p.keys, 1), level(p.inner, 0)]);
+    let mut order: Vec<AxisRef> = p.apart.iter().map(|a| form.level(*a, 0)).collect();
+    order.extend([
+        form.level(p.rows, 0),
+        form.level(p.rows, 1),
+        form.level(p.keys, 0),
+        form.level(p.columns, 0),
+    ]);
+    order.extend([form.level(p.keys, 1), form.level(p.inner, 0)]);
     setup.order = order;
-    let at = level(p.rows, 0);
+    let at = form.level(p.rows, 0);
     let (place, panel) = (Place::Local, Some(lanes));
     setup.stages.push(Stage { tensor: p.panel, at, place, panel, deep: None, window: None });
     if target.vector_bytes >= 32 {

@@ -7,7 +7,7 @@ use rooftile_artifact::{DType, GpuTarget};
 
 use super::apply::{in_flight, tile_specs};
 use super::default::{Model, fold_specs, in_parts};
-use super::form::{Action, Form, StmtId, operands};
+use super::form::{Action, Form, StmtId};
 use super::levels::is_reduced;
 use super::say::{Wishes, plan_of};
 use super::split::reassociates;
@@ -160,18 +160,9 @@ fn shared_reads(model: &Model<'_>, apart: &[AxisId]) -> Option<AxisId> {
 
 /// The reads of tensors below expressions, each with the axes that it depends on.
 fn loads<'a>(form: &'a Form, roots: &[ExprId]) -> Vec<(ExprId, &'a [AxisId])> {
-    let (mut seen, mut work, mut out) = (BTreeSet::new(), roots.to_vec(), Vec::new());
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        let expr = &form.func.exprs[e];
-        if matches!(expr.kind, ExprKind::Load { .. } | ExprKind::Value(_)) {
-            out.push((e, &expr.axes[..]));
-        }
-        work.extend(operands(&expr.kind));
-    }
-    out
+    let is_read = |e: &ExprId| matches!(form.func.exprs[*e].kind, ExprKind::Load { .. } | ExprKind::Value(_));
+    let reads = form.below(roots.to_vec()).filter(is_read);
+    reads.map(|e| (e, &form.func.exprs[e].axes[..])).collect()
 }
 
 /// Threads of a group along the axis that lies side by side in memory.

@@ -2,7 +2,7 @@
 //! reduction inside an expression. Tiles are gone: the rules of the language make a statement's meaning that of one
 //! tile as large as the axis, and loops come back when statements are fused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arena::{Arena, Handle};
 use crate::diag::Span;
@@ -12,7 +12,7 @@ use crate::hir::ir::{
 };
 use crate::schedule::levels::LevelId;
 use crate::schedule::mma::Product;
-use crate::schedule::plan::Place;
+use crate::schedule::plan::{AxisRef, Place};
 use crate::schedule::window::Halo;
 use rooftile_artifact::{DType, Scalar};
 
@@ -641,6 +641,39 @@ pub(crate) fn operands(kind: &ExprKind) -> Vec<ExprId> {
         e
     });
     out
+}
+
+/// Expressions and all that they are made of, each once.
+pub(crate) struct Below<'a> {
+    form: &'a Form,
+    work: Vec<ExprId>,
+    seen: BTreeSet<ExprId>,
+}
+
+impl Form {
+    /// How a plan names a loop over an axis: the `n`th from the outside in.
+    pub(crate) fn level(&self, axis: AxisId, n: u32) -> AxisRef {
+        AxisRef { name: self.func.axes[axis].name.clone(), level: Some(n) }
+    }
+
+    /// Expressions and all that they are made of, each once.
+    pub(crate) fn below(&self, roots: Vec<ExprId>) -> Below<'_> {
+        Below { form: self, work: roots, seen: BTreeSet::new() }
+    }
+}
+
+impl Iterator for Below<'_> {
+    type Item = ExprId;
+
+    fn next(&mut self) -> Option<ExprId> {
+        loop {
+            let e = self.work.pop()?;
+            if self.seen.insert(e) {
+                self.work.extend(operands(&self.form.func.exprs[e].kind));
+                return Some(e);
+            }
+        }
+    }
 }
 
 /// Replaces each operand by what `f` makes of it.

@@ -114,14 +114,8 @@ fn find(
 /// Whether an expression reads tensors that nothing writes, and nothing else that varies.
 fn reads_only(form: &Form, written: &BTreeSet<TensorId>, e: ExprId) -> bool {
     let mut loads = false;
-    let mut seen = BTreeSet::new();
-    let mut work = vec![e];
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        let kind = &form.func.exprs[e].kind;
-        match kind {
+    for e in form.below(vec![e]) {
+        match &form.func.exprs[e].kind {
             ExprKind::Load { tensor, leaves, .. } => {
                 loads = true;
                 if written.contains(tensor) || leaves.contains(&true) {
@@ -132,7 +126,6 @@ fn reads_only(form: &Form, written: &BTreeSet<TensorId>, e: ExprId) -> bool {
             ExprKind::Reduce { .. } | ExprKind::Scan { .. } => return false,
             _ => {}
         }
-        work.extend(operands(kind));
     }
     loads
 }

@@ -285,19 +285,10 @@ impl Lower<'_> {
     }
 
     fn has_reduce(&self, e: ExprId) -> bool {
-        let mut seen = std::collections::BTreeSet::new();
-        let mut work = vec![e];
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
-            let kind = &self.form.func.exprs[e].kind;
-            if matches!(kind, ExprKind::Reduce { .. } | ExprKind::Scan { .. }) {
-                return true;
-            }
-            work.extend(super::form::operands(kind));
-        }
-        false
+        let reduces = |e: ExprId| {
+            matches!(self.form.func.exprs[e].kind, ExprKind::Reduce { .. } | ExprKind::Scan { .. })
+        };
+        self.form.below(vec![e]).any(reduces)
     }
 
     /// `e`, an arm of a select, whose reductions run only where the arm is chosen.

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use super::access::bounded_by_data;
 use super::bounds;
 use super::default::Model;
-use super::form::{Action, Stmt, operands};
+use super::form::{Action, Stmt};
 use crate::hir::ir::{AxisId, Expr, ExprKind, ReduceOp};
 
 impl Model<'_> {
@@ -49,17 +49,8 @@ impl Model<'_> {
 
     /// What the statements read from tensors.
     fn loads(&self, stmts: &[&Stmt]) -> Vec<&Expr> {
-        let (mut out, mut seen) = (Vec::new(), BTreeSet::new());
-        let mut work: Vec<_> = stmts.iter().flat_map(|s| s.action.exprs()).collect();
-        while let Some(e) = work.pop() {
-            if seen.insert(e) {
-                let expr = &self.form.func.exprs[e];
-                if matches!(expr.kind, ExprKind::Load { .. }) {
-                    out.push(expr);
-                }
-                work.extend(operands(&expr.kind));
-            }
-        }
-        out
+        let all = self.form.below(stmts.iter().flat_map(|s| s.action.exprs()).collect());
+        let is_load = |e: &&Expr| matches!(e.kind, ExprKind::Load { .. });
+        all.map(|e| &self.form.func.exprs[e]).filter(is_load).collect()
     }
 }

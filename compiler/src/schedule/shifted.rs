@@ -163,20 +163,19 @@ impl Shifted {
         for line in &self.lines {
             specs[line.index()].tiles = vec![IMAGE_ROWS];
         }
-        let level = |a: AxisId, n: u32| AxisRef { name: form.func.axes[a].name.clone(), level: Some(n) };
         let inside = |n: u32| {
-            let lines = self.lines.iter().map(move |a| level(*a, n));
-            lines.chain([level(self.points, n)])
+            let lines = self.lines.iter().map(move |a| form.level(*a, n));
+            lines.chain([form.level(self.points, n)])
         };
-        let mut order: Vec<AxisRef> = self.apart.iter().map(|a| level(*a, 0)).collect();
-        order.push(level(self.lanes, 0));
+        let mut order: Vec<AxisRef> = self.apart.iter().map(|a| form.level(*a, 0)).collect();
+        order.push(form.level(self.lanes, 0));
         order.extend(inside(0));
-        order.push(level(self.lanes, 1));
+        order.push(form.level(self.lanes, 1));
         order.extend(inside(1));
         setup.order = order;
         let stage =
             |tensor, at, panel| Stage { tensor, at, place: Place::Local, panel, deep: None, window: None };
-        setup.stages.push(stage(self.panel, level(self.lanes, 0), Some(lanes)));
-        setup.stages.extend(self.image.map(|image| stage(image, level(self.points, 0), None)));
+        setup.stages.push(stage(self.panel, form.level(self.lanes, 0), Some(lanes)));
+        setup.stages.extend(self.image.map(|image| stage(image, form.level(self.points, 0), None)));
     }
 }

@@ -12,7 +12,7 @@
 use std::collections::BTreeSet;
 
 use super::bounds;
-use super::form::{Action, Form, Item, Stmt, StmtId, operands};
+use super::form::{Action, Form, Item, Stmt, StmtId};
 use super::levels::Levels;
 use crate::hir::ir::{AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Function, UnaryOp, ValueKind};
 
@@ -166,18 +166,13 @@ fn folds(items: &[Item], axis: AxisId, inside: bool, out: &mut BTreeSet<StmtId>)
 /// Whether an expression may be computed where the axis is beyond its bounds, since those follow other axes: no index leaves
 /// a tensor there, and nothing is divided by what may then be 0.
 fn is_safe(form: &Form, e: ExprId, axis: AxisId, slant: &Slant) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut work = vec![e];
     let moves = |e: ExprId| {
         let axes = &form.func.exprs[e].axes;
         axes.contains(&axis) || slant.axes().any(|a| axes.contains(&a))
     };
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
+    form.below(vec![e]).all(|e| {
         let expr = &form.func.exprs[e];
-        let safe = match &expr.kind {
+        match &expr.kind {
             ExprKind::Load { tensor, index, leaves } => {
                 index.iter().zip(leaves).enumerate().all(|(d, (ix, leaves))| {
                     let plain = matches!(form.func.exprs[*ix].kind, ExprKind::Axis(a) if a == axis);
@@ -189,11 +184,6 @@ fn is_safe(form: &Form, e: ExprId, axis: AxisId, slant: &Slant) -> bool {
                 !expr.dtype.is_int() || bounds::literal(form, *b).is_some_and(|n| n > 0)
             }
             _ => true,
-        };
-        if !safe {
-            return false;
         }
-        work.extend(operands(&expr.kind));
-    }
-    true
+    })
 }

@@ -107,20 +107,10 @@ fn rename(form: &mut Form, e: ExprId, from: AxisId, to: AxisId) -> ExprId {
 
 /// Whether an expression reads a value that varies along the axis: it cannot be renamed.
 fn holds_values_along(form: &Form, e: ExprId, axis: AxisId) -> bool {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut work = vec![e];
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        match &form.func.exprs[e].kind {
-            ExprKind::Value(v) | ExprKind::ValueAt(v, _) if form.func.values[*v].axes.contains(&axis) => {
-                return true;
-            }
-            kind => work.extend(super::form::operands(kind)),
-        }
-    }
-    false
+    form.below(vec![e]).any(|e| match &form.func.exprs[e].kind {
+        ExprKind::Value(v) | ExprKind::ValueAt(v, _) => form.func.values[*v].axes.contains(&axis),
+        _ => false,
+    })
 }
 
 /// Values along the axis that are computed once from tensors are written into the expression instead.
@@ -337,18 +327,8 @@ pub(crate) fn scan_of(form: &Form, target: &str) -> Option<(StmtId, AxisId)> {
 }
 
 fn uses(form: &Form, e: ExprId, value: ValueId) -> bool {
-    let mut seen = std::collections::BTreeSet::new();
-    let mut work = vec![e];
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
-        match &form.func.exprs[e].kind {
-            ExprKind::Value(v) | ExprKind::ValueAt(v, _) if *v == value => return true,
-            kind => work.extend(super::form::operands(kind)),
-        }
-    }
-    false
+    let is_value = |e: ExprId| matches!(&form.func.exprs[e].kind, ExprKind::Value(v) | ExprKind::ValueAt(v, _) if *v == value);
+    form.below(vec![e]).any(is_value)
 }
 
 /// Whether a scan's value ends up in the named tensor or value.

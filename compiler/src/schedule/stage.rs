@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::access::{Accesses, Object, bounded_by_data};
 use super::bounds;
-use super::form::{Action, Form, Item, Panel, StmtId, operands};
+use super::form::{Action, Form, Item, Panel, StmtId};
 use super::fuse::{Fuser, Policy};
 use super::kernel::levels_of;
 use super::levels::{LevelId, Levels};
@@ -256,12 +256,7 @@ fn same_load(form: &Form, wanted: &ExprKind, e: ExprId) -> bool {
 /// those that differ from it in nothing but numbers.
 fn plain_reads(form: &Form, stage: &Stage, s: StmtId) -> impl Iterator<Item = ExprId> {
     let mut all: Vec<(bool, ExprId, Vec<AxisId>)> = Vec::new();
-    let mut work = form.stmts[s].action.exprs();
-    let mut seen = BTreeSet::new();
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
-        }
+    for e in form.below(form.stmts[s].action.exprs()) {
         if matches!(form.func.exprs[e].kind, ExprKind::Load { tensor, .. } if tensor == stage.tensor)
             && let Some(axes) = plain_axes(form, e)
         {
@@ -273,7 +268,6 @@ fn plain_reads(form: &Form, stage: &Stage, s: StmtId) -> impl Iterator<Item = Ex
                 all.push((near, e, axes));
             }
         }
-        work.extend(operands(&form.func.exprs[e].kind));
     }
     let best = all.iter().position(|(near, ..)| *near).unwrap_or(0);
     let axes = all.get(best).map(|(.., axes)| axes.clone()).unwrap_or_default();
@@ -282,16 +276,7 @@ fn plain_reads(form: &Form, stage: &Stage, s: StmtId) -> impl Iterator<Item = Ex
 
 /// A read of a statement that a copy with windows stands for; of several, one that may leave the tensor where any may.
 fn window_read(form: &Form, tensor: TensorId, window: &Window, s: StmtId) -> Option<ExprId> {
-    let mut reads = Vec::new();
-    let mut work = form.stmts[s].action.exprs();
-    let mut seen = BTreeSet::new();
-    while let Some(e) = work.pop() {
-        if seen.insert(e) {
-            reads.extend(window.index(form, tensor, e).is_some().then_some(e));
-            work.extend(operands(&form.func.exprs[e].kind));
-        }
-    }
-    reads.into_iter().next()
+    form.below(form.stmts[s].action.exprs()).find(|e| window.index(form, tensor, *e).is_some())
 }
 
 /// The axes of the copy that stands for a read.

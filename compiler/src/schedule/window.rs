@@ -9,10 +9,8 @@
 //!   =>  for y.0 step 8 { for c { for y' in y.0 - 1 .. y.0 + 9 { x[c, y' - y.0 + 1] = X[c, y'] } }  .. x[c, y + r - y.0] .. }
 //! ```
 
-use std::collections::BTreeSet;
-
 use super::bounds;
-use super::form::{Form, Item, operands};
+use super::form::{Form, Item};
 use super::levels::{LevelId, LevelKind, Levels};
 use crate::hir::ir::{Axis, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, TensorId};
 use rooftile_artifact::DType;
@@ -181,24 +179,14 @@ struct Read {
 
 /// The reads of a tensor that a copy could stand for.
 fn reads(form: &Form, tensor: TensorId) -> Vec<Read> {
-    let mut out = Vec::new();
-    let mut seen = BTreeSet::new();
-    let mut work: Vec<ExprId> =
-        form.items.iter().flat_map(Item::stmts).flat_map(|s| form.stmts[s].action.exprs()).collect();
-    while let Some(e) = work.pop() {
-        if !seen.insert(e) {
-            continue;
+    let roots = form.items.iter().flat_map(Item::stmts).flat_map(|s| form.stmts[s].action.exprs()).collect();
+    let read = |e: ExprId| match &form.func.exprs[e].kind {
+        ExprKind::Load { tensor: t, leaves, .. } if *t == tensor => {
+            Some(Read { index: indices(form, e)?, leaves: leaves.clone() })
         }
-        let kind = &form.func.exprs[e].kind;
-        if let ExprKind::Load { tensor: t, leaves, .. } = kind
-            && *t == tensor
-            && let Some(index) = indices(form, e)
-        {
-            out.push(Read { index, leaves: leaves.clone() });
-        }
-        work.extend(operands(kind));
-    }
-    out
+        _ => None,
+    };
+    form.below(roots).filter_map(read).collect()
 }
 
 /// A new axis with the points of another and a halo.

@@ -5,14 +5,12 @@
 //! for x in 0..W { v[x] = select(0 < x && x < W - 1, e, f) }  =>  for x in 1..W - 1 { v[x] = e }, and the ends as before
 //! ```
 
-use std::collections::BTreeSet;
-
 use super::Emitter;
 use crate::diag::Diagnostic;
 use crate::hir::ir::{AxisId, BinaryOp, ExprId, ExprKind};
 use crate::nest::ir as nest;
 use crate::schedule::bounds;
-use crate::schedule::form::{Form, ValueInfo, operands};
+use crate::schedule::form::{Form, ValueInfo};
 use crate::schedule::fuse::Tree;
 
 /// Points at an end of an axis that are worth loops of their own.
@@ -117,14 +115,10 @@ impl Emitter<'_> {
     ) -> Result<Option<Interior>, Diagnostic> {
         let stmts = Tree::stmts(body);
         let mut edges: Vec<(i64, i64, ExprId)> = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
-        work.extend(Tree::conditions(body));
+        let mut roots: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        roots.extend(Tree::conditions(body));
         let mut compared = Vec::new();
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
+        for e in self.form.below(roots) {
             if self.levels.has_lanes(axis) {
                 compared.extend(decided(self.form, e, axis).map(|d| d.between));
             }
@@ -141,7 +135,6 @@ impl Emitter<'_> {
             {
                 edges.push((0, 0, cut.hi));
             }
-            work.extend(operands(kind));
         }
         let cut = |i: &ValueInfo| i.panels.contains_key(&axis);
         if (edges.is_empty() && compared.is_empty()) || self.form.info.iter().any(cut) {

@@ -7,10 +7,10 @@ use rooftile_artifact::DType;
 use super::ends::Between;
 use super::{AxisState, Emitter};
 use crate::diag::Diagnostic;
-use crate::hir::ir::{AxisId, ExprId, ExprKind, ValueId};
+use crate::hir::ir::{AxisId, ExprKind, ValueId};
 use crate::nest::ir::{self as nest, BinaryOp, LoopKind};
 use crate::schedule::access::{self, Ix};
-use crate::schedule::form::{Action, StmtId, operands};
+use crate::schedule::form::{Action, StmtId};
 use crate::schedule::fuse::Tree;
 use crate::schedule::levels::{LevelId, LevelKind, is_reduced};
 use crate::schedule::window::{self, Halo};
@@ -557,18 +557,10 @@ impl Emitter<'_> {
     /// Whether an axis picks elements of constant tables, so that writing its points out makes them literals.
     fn selects_table(&self, axis: AxisId, body: &[Tree]) -> bool {
         let stmts = Tree::stmts(body);
-        let mut seen = BTreeSet::new();
-        let mut work: Vec<ExprId> = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
-        while let Some(e) = work.pop() {
-            if !seen.insert(e) {
-                continue;
-            }
+        let roots = stmts.iter().flat_map(|s| self.form.stmts[*s].action.exprs()).collect();
+        self.form.below(roots).any(|e| {
             let expr = &self.form.func.exprs[e];
-            if matches!(expr.kind, ExprKind::Table { .. }) && expr.axes.contains(&axis) {
-                return true;
-            }
-            work.extend(operands(&expr.kind));
-        }
-        false
+            matches!(expr.kind, ExprKind::Table { .. }) && expr.axes.contains(&axis)
+        })
     }
 }
