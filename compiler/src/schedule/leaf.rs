@@ -15,21 +15,19 @@ impl Emitter<'_> {
         let stmt = self.form.stmts[id].clone();
         let first = stmt.every.and_then(|(axis, n)| self.is_first_of(axis, n));
         let only = self.only_where(&stmt)?;
-        let first = match (only, &stmt.action) {
-            (Some(cond), Action::Store { .. }) => Some(first.map_or(cond, |f| self.b.and(f, cond))),
-            (only, _) => {
-                self.only = only;
-                first
-            }
+        let (cond, only) = match (only, &stmt.action) {
+            (Some(cond), Action::Store { .. }) => (Some(first.map_or(cond, |f| self.b.and(f, cond))), None),
+            (only, _) => (first, only),
         };
-        let Some(cond) = first else {
-            let result = self.at_point(stmt);
-            self.only = None;
-            return result;
+        self.only = only;
+        let result = match cond {
+            None => self.at_point(stmt),
+            Some(cond) => self.collect(|e| e.at_point(stmt)).map(|then| {
+                self.out.push(nest::Stmt::If { cond, then, otherwise: Vec::new() });
+            }),
         };
-        let then = self.collect(|e| e.at_point(stmt))?;
-        self.out.push(nest::Stmt::If { cond, then, otherwise: Vec::new() });
-        Ok(())
+        self.only = None;
+        result
     }
 
     fn at_point(&mut self, stmt: Stmt) -> Result<(), Diagnostic> {
