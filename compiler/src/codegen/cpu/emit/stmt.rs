@@ -103,14 +103,25 @@ impl<B: Ssa> Emitter<'_, B> {
         if together {
             return;
         }
-        for (at, value) in values.iter().enumerate() {
-            self.bound(var, Binding::Const(*value), |e| {
-                let pass = e.pass(var, &values, at);
-                e.passes_around.push(pass);
-                e.block(body);
-                e.passes_around.pop();
-            });
+        for at in 0..values.len() {
+            self.in_pass(var, (&values, at), |e| e.block(body));
         }
+    }
+
+    /// What `f` gives in one pass of a loop that is written out.
+    pub(super) fn in_pass<R>(
+        &mut self,
+        var: VarId,
+        (values, at): (&Rc<[i64]>, usize),
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.bound(var, Binding::Const(values[at]), |e| {
+            let pass = e.pass(var, values, at);
+            e.passes_around.push(pass);
+            let result = f(e);
+            e.passes_around.pop();
+            result
+        })
     }
 
     /// What `f` gives where a counter is bound, in a scope of its own.

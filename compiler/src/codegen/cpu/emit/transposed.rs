@@ -127,7 +127,7 @@ impl<B: Ssa> Emitter<'_, B> {
         let moved = &block.index[..block.index.len() - usize::from(fields > 1)];
         let mut rows: Vec<Lanes<B::Value>> = Vec::with_capacity(values.len() * fields);
         for at in 0..values.len() {
-            let row = self.in_pass(var, (values, at), &block, |e| {
+            let row = self.in_block(var, (values, at), &block, |e| {
                 // What the index is made of must be bound before it is looked at.
                 e.block(block.before);
                 let pass = e.passes_around.last().cloned();
@@ -146,7 +146,7 @@ impl<B: Ssa> Emitter<'_, B> {
             }
         }
         for (group, rows) in rows.chunks(per).enumerate() {
-            self.in_pass(var, (values, group * per / fields), &block, |e| {
+            self.in_block(var, (values, group * per / fields), &block, |e| {
                 let Place::Strided { base, displacement, step } = e.place(block.buffer, block.index).0 else {
                     return;
                 };
@@ -166,22 +166,17 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// What `f` writes in one pass of the loop that is written out, within the lane loop inside.
-    pub(super) fn in_pass<R>(
+    pub(super) fn in_block<R>(
         &mut self,
         var: VarId,
-        (values, at): (&Rc<[i64]>, usize),
+        pass: (&Rc<[i64]>, usize),
         block: &Block<'_>,
         f: impl FnOnce(&mut Self) -> R,
     ) -> R {
-        self.scopes.push(false);
-        self.scopes.next_statement();
-        self.bind(var, Binding::Const(values[at]));
-        let pass = self.pass(var, values, at);
-        self.passes_around.push(pass);
-        let result = self.in_lanes(block.lane, block.lanes.clone(), f);
-        self.passes_around.pop();
-        self.scopes.pop();
-        result
+        self.in_pass(var, pass, |e| {
+            e.scopes.next_statement();
+            e.in_lanes(block.lane, block.lanes.clone(), f)
+        })
     }
 
     /// Whether lanes and passes make whole vectors.

@@ -29,7 +29,7 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         for first in (0..values.len()).step_by(parts) {
             let Some(words) = self.words(var, (values, first), &block, parts) else { return false };
-            self.in_pass(var, (values, first), &block, |e| {
+            self.in_block(var, (values, first), &block, |e| {
                 e.block(block.before);
                 if let Place::Strided { base, displacement, .. } = e.place(block.buffer, block.index).0 {
                     let at = e.at(block.buffer, base, displacement);
@@ -53,7 +53,7 @@ impl<B: Ssa> Emitter<'_, B> {
         let (lane, n) = (lane_of(dtype), block.lanes.len());
         let mut words: Option<Lanes<B::Value>> = None;
         for part in 0..parts {
-            let row = self.in_pass(var, (values, first + part), block, |e| {
+            let row = self.in_block(var, (values, first + part), block, |e| {
                 e.block(block.before);
                 if part == 0 && !e.is_word_apart(block) {
                     return None;
