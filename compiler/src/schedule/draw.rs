@@ -107,7 +107,11 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
         15.. => {
             let axis = one_of(&anchors.repeats, pick)?;
             let steps = amount(STEPS, pick);
-            Verb::TimeTile { axis, steps, style: [TimeStyle::Overlapped, TimeStyle::Wavefront][pick(2)] }
+            Verb::TimeTile {
+                axis,
+                steps,
+                style: [TimeStyle::Overlapped, TimeStyle::Wavefront, TimeStyle::Trapezoid][pick(3)],
+            }
         }
         _ => {
             let special: Vec<&TensorAnchor> = anchors

@@ -43,8 +43,8 @@ pub(crate) struct Form {
     pub(crate) products: Vec<Product>,
     /// Axes that run over a part of what they were to run over.
     pub(crate) cuts: BTreeMap<AxisId, Cut>,
-    /// Tensors of which only elements near the points that the loops visit are in memory, with the axis that each
-    /// dimension lies along.
+    /// Tensors of which only elements near the points that the loops visit are in memory, or theirs to read, with the axis that
+    /// each dimension lies along.
     pub(crate) windows: BTreeMap<TensorId, Vec<Option<AxisId>>>,
     /// Axes of copies that run over the points of other axes and those around them.
     pub(crate) halos: BTreeMap<AxisId, Halo>,

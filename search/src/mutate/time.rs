@@ -19,7 +19,10 @@ impl Mutator {
         plan.verbs.retain(|v| !own(v));
         if !had || rng.chance(0.7) {
             let steps = Amount::Int(*rng.pick(&STEPS[1..])?);
-            let style = if rng.chance(0.6) { TimeStyle::Wavefront } else { TimeStyle::Overlapped };
+            let style = match rng.chance(0.5) {
+                true => TimeStyle::Wavefront,
+                false => *rng.pick(&[TimeStyle::Overlapped, TimeStyle::Trapezoid])?,
+            };
             plan.verbs.push(Verb::TimeTile { axis, steps, style });
         }
         Some(Class::X)

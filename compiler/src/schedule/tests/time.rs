@@ -138,6 +138,15 @@ fn steps_at_once_agree_with_the_oracle() {
                 [9, 17, 53],
             ),
             ("time_tile(t, 2, style = wavefront) parallel(z, y, n) vector(x, 16) unroll(z, 2)", [70, 5, 39]),
+            ("time_tile(t, 2, style = trapezoid)", [3, 4, 5]),
+            (
+                "time_tile(t, 3, style = trapezoid) tile(z, 8) tile(y, 16) tile(n, 33) vector(x, 4)",
+                [17, 33, 9],
+            ),
+            (
+                "time_tile(t, 2, style = trapezoid) parallel(z, y, n, x) tile(z, 6) tile(y, 11, 4) tile(n, 24) tile(x, 8)",
+                [13, 53, 5],
+            ),
         ] {
             for steps in [0, 1, 2, 5, 6, 7, 8] {
                 holds(text, verbs, &sizes(text, extents), steps);
@@ -156,6 +165,7 @@ fn extents_of_one_and_below_the_halo() {
                 "time_tile(t, 2) tile(x, 64) vector(x, 8)",
                 "time_tile(t, 4, style = wavefront) vector(x, 16)",
                 "time_tile(t, 8, style = wavefront) tile(x, 2) tile(y, 2)",
+                "time_tile(t, 2, style = trapezoid) parallel(z, y, n, x) vector(x, 16)",
             ] {
                 for steps in [1, 8, 11] {
                     holds(text, verbs, &sizes(text, extents), steps);
@@ -180,7 +190,7 @@ fn drawn_plans_with_steps_at_once_agree_with_the_oracle() {
             let mut plan = draw::random_plan(&found, &mut pick);
             if !plan.verbs.iter().any(|v| matches!(v, Verb::TimeTile { .. })) {
                 let steps = Amount::Int([2, 3, 5][pick(3)]);
-                let style = [TimeStyle::Overlapped, TimeStyle::Wavefront][pick(2)];
+                let style = [TimeStyle::Overlapped, TimeStyle::Wavefront, TimeStyle::Trapezoid][pick(3)];
                 plan.verbs.push(Verb::TimeTile { axis: "t".into(), steps, style });
             }
             let extents = [[3, 10, 21], [2, 5, 34], [4, 17, 9]][pick(3)];
@@ -275,6 +285,7 @@ fn steps_that_cannot_be_taken_at_once_are_refused() {
     let said = [
         refusal(&plain, "time_tile(t, 65)"),
         refusal(&plain, "time_tile(t, 2, style = trapezoid)"),
+        refusal(&plain, "time_tile(t, 4, style = trapezoid) tile(y, 4)"),
         refusal(&plain, "time_tile(t, 1)"),
         refusal(&plain, "time_tile(t, 64)"),
         refusal(
@@ -286,7 +297,8 @@ fn steps_that_cannot_be_taken_at_once_are_refused() {
     ];
     insta::assert_snapshot!(said.join("\n"), @r"
     E0504 `time_tile`: 65 steps of `t` at once, of 1 to 64 at `repeat t in 0..T pingpong (u, v) { k(u, v, 0.5) }`  help: take fewer steps
-    E0505 `time_tile`: trapezoids are not supported on cpu yet at `repeat t in 0..T pingpong (u, v) { k(u, v, 0.5) }`  help: write time_tile(t, .., style = overlapped)
+    legal
+    E0504 `time_tile`: blocks of 4 along `y` are too small for trapezoids of so many steps at `repeat t in 0..T pingpong (u, v) { k(u, v, 0.5) }`  help: give them at least 7 points, as by tile(y, 7), or take fewer steps
     legal
     legal
     E0504 `time_tile`: a step is a list of calls of kernels at `copy(v, w)`  help: move this out of the repeat, or into a kernel

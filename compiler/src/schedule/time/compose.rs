@@ -26,6 +26,7 @@ use super::memory::{Memory, ROW, Slot};
 use super::part::{Block, Places};
 use super::stencil::Reach;
 use super::step::{Call, Step};
+use super::trapezoid::Slopes;
 use super::versions::Stages;
 use crate::hir::ir::TensorId;
 use crate::nest::build::Builder;
@@ -47,6 +48,8 @@ pub(super) struct Parts<'a> {
     pub(super) blocks: &'a [Block],
     /// Rows of a strip, for a wavefront.
     pub(super) rows: Option<i64>,
+    /// Where stages begin and end, for trapezoids.
+    pub(super) slopes: Option<&'a Slopes>,
     /// The names of the axes.
     pub(super) names: &'a [String],
     /// The loops of each call over all of its grid.
@@ -86,8 +89,12 @@ pub(super) fn compose(name: &str, parts: &Parts<'_>) -> (Nest, Vec<Slot>) {
     };
     c.align();
     c.extents = (0..parts.step.axes).map(|n| c.extent(n)).collect();
-    let (cores, body) = c.blocks();
-    c.b.add_phase(cores, body);
+    if let Some(slopes) = parts.slopes {
+        c.trapezoids(slopes);
+    } else {
+        let (cores, body) = c.blocks();
+        c.b.add_phase(cores, body);
+    }
     (c.b.finish(), c.memory.slots)
 }
 
@@ -206,7 +213,7 @@ impl Composer<'_> {
         (loops, body)
     }
 
-    fn bind(&mut self, name: &str, e: ExprId, out: &mut Vec<Stmt>) -> ExprId {
+    pub(super) fn bind(&mut self, name: &str, e: ExprId, out: &mut Vec<Stmt>) -> ExprId {
         let (stmt, var) = self.b.bind(name, e);
         out.push(stmt);
         var
@@ -318,11 +325,16 @@ impl Composer<'_> {
     }
 
     fn stage(&mut self, n: usize, out: &mut Vec<Stmt>) {
-        let stage = &self.parts.stages.all[n];
-        let (_, _, part) = &self.parts.made[self.parts.of_stage[n]];
         self.make_room(n);
-        let region = self.region(&stage.growth, out);
-        let sizes = self.part_sizes(n, &region);
+        let region = self.region(&self.parts.stages.all[n].growth, out);
+        self.run(n, &region, out);
+        self.results(n, out);
+    }
+
+    /// The loops of a stage over a part of the grid.
+    pub(super) fn run(&mut self, n: usize, region: &[(ExprId, ExprId)], out: &mut Vec<Stmt>) {
+        let (_, _, part) = &self.parts.made[self.parts.of_stage[n]];
+        let sizes = self.part_sizes(n, region);
         let most: Vec<(ExprId, ExprId)> = (0..region.len()).map(|n| self.most(n)).collect();
         let most = self.part_sizes(n, &most);
         let params = self.stage_params(n);
@@ -337,7 +349,6 @@ impl Composer<'_> {
             Place { buffer, ring: self.memory.ring(buffer) }
         }));
         self.b = b;
-        self.results(n, out);
     }
 
     /// What the scalars of a stage's kernel are.

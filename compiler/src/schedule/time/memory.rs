@@ -69,6 +69,11 @@ impl Memory {
     pub(super) fn ring(&self, buffer: BufferId) -> Option<(usize, i64)> {
         self.windows.iter().find(|w| w.buffer == buffer).and_then(|w| w.ring)
     }
+
+    /// Has later stages get scratch of their own.
+    pub(super) fn forget_scratch(&mut self) {
+        self.locals.clear();
+    }
 }
 
 impl Composer<'_> {
@@ -180,6 +185,12 @@ impl Composer<'_> {
         if let (SWEPT, Some(rows)) = (axis, self.parts.rows) {
             return (zero, self.b.int(rows));
         }
+        if self.parts.slopes.is_some() {
+            // The last block may be almost twice as long, and others are cut along the first axis only.
+            let points = self.parts.blocks[axis].points.filter(|_| axis == SWEPT);
+            let most = points.map(|points| self.b.int(2 * points));
+            return (zero, most.map_or(extent, |most| self.b.min(most, extent)));
+        }
         let open = self.parts.step.wraps[axis];
         let most = match self.parts.blocks[axis].points {
             Some(points) if open => {
@@ -220,6 +231,14 @@ impl Composer<'_> {
                 return self.b.add_buffer(&from.name, from.dtype, &shape, space);
             }
         };
+        if let Some(slopes) = self.parts.slopes {
+            let (memory, tensor) = (slopes.memory[n][slot], TensorId::from_index(slot));
+            return match self.call(stage.call).stencil.state.contains_key(&tensor) {
+                true => self.of_tensor(memory, n, tensor),
+                // It may be seen in parts.
+                false => self.global(Slot::Read(memory), n, tensor),
+            };
+        }
         let call = self.call(stage.call);
         let own = call.tensors.len();
         let version = if slot < own {
@@ -244,6 +263,13 @@ impl Composer<'_> {
             _ => TensorId::from_index(slot),
         };
         self.global(used, n, tensor)
+    }
+
+    /// The buffer that is all of a tensor's memory, for whichever stage; all of them see it in the same way.
+    fn of_tensor(&mut self, memory: TensorId, n: usize, tensor: TensorId) -> BufferId {
+        let slot = Slot::Read(memory);
+        let known = self.memory.globals.iter().find(|((s, ..), _)| *s == slot).map(|(_, buffer)| *buffer);
+        known.unwrap_or_else(|| self.global(slot, n, tensor))
     }
 
     /// The buffer of a kernel's tensor in memory of the launch.

@@ -9,7 +9,8 @@
 //!
 //! [`step`] checks that one pass of the repeat is a list of stencils ([`stencil`]), [`versions`] finds out what each
 //! stage of `n` passes reads and gives, [`part`] makes the loops of a stage by the ordinary lowering of its kernel, over a
-//! part of the grid, and [`compose`] puts them together, with windows of the state in [`memory`] of the chunk.
+//! part of the grid, and [`compose`] puts them together, with windows of the state in [`memory`] of the chunk, or, as
+//! [`trapezoid`]s, in that of the tensors themselves.
 //! [`repeat`] makes the steps of the program.
 
 mod compose;
@@ -19,6 +20,7 @@ mod propose;
 mod repeat;
 mod stencil;
 mod step;
+mod trapezoid;
 mod versions;
 
 pub(crate) use propose::{has_steps, proposals};
@@ -52,18 +54,13 @@ impl TimePlan<'_> {
     /// How many steps of a repeat are taken at once, and how; 1 where that was not asked for.
     ///
     /// # Errors
-    /// E0504 for a number that is too large, E0505 for a style that is not there.
+    /// E0504 for a number that is too large.
     pub(crate) fn steps(&self, name: &str, span: Span) -> Result<(i64, TimeStyle), Diagnostic> {
         let mut steps = (1, TimeStyle::Overlapped);
         for verb in &self.plan.verbs {
             let Verb::TimeTile { axis, steps: n, style } = verb else { continue };
             if axis != name || self.target.cpu().is_none() {
                 continue;
-            }
-            if *style == TimeStyle::Trapezoid {
-                let message = "`time_tile`: trapezoids are not supported on cpu yet";
-                return Err(Diagnostic::error(Code::Unsupported, span, message)
-                    .help(format!("write time_tile({axis}, .., style = overlapped)")));
             }
             let n = n.value(self.assignment).unwrap_or(1);
             steps = (n, *style);

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 
+use super::compose::SWEPT;
 use super::stencil::refuse;
 use super::step::{Call, Step};
 use crate::diag::{Code, Diagnostic};
@@ -49,16 +50,18 @@ pub(super) fn rows(spec: &AxisSpec) -> i64 {
 }
 
 /// Where a stage finds the state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Places {
     /// Tensors of the state whose windows are read.
     pub(super) read_windows: Vec<TensorId>,
     /// Written tensors that go to windows.
     pub(super) written_windows: Vec<TensorId>,
+    /// Whether what is written stays in the kernel's own tensors, in place of what they held.
+    pub(super) in_place: bool,
 }
 
 /// The loops of a stage, whose sizes are the kernel's, then two for each axis of the grid, then those of views. Written
-/// tensors come after the kernel's own, in their order.
+/// tensors come after the kernel's own, in their order, unless they stay what they are.
 ///
 /// # Errors
 /// What lowering reports, and E0504 where one phase does not do.
@@ -74,10 +77,11 @@ pub(super) fn part(
     for (n, &axis) in call.stencil.axes.iter().enumerate() {
         cut(&mut form, axis, step.wraps[call.axes[n]]);
         let spec = &mut setup.specs[axis.index()];
-        if block(spec).points.is_some() {
+        let blocked = !places.in_place || call.axes[n] == SWEPT;
+        if blocked && block(spec).points.is_some() {
             in_blocks.push(form.func.axes[axis].name.clone());
         }
-        *spec = inner(spec);
+        *spec = if blocked { inner(spec) } else { AxisSpec { shift: true, ..spec.clone() } };
     }
     setup.specs.iter_mut().for_each(|s| s.parallel = false);
     setup.order = setup.order.iter().filter_map(|r| inside(&in_blocks, r)).collect();
@@ -95,7 +99,7 @@ pub(super) fn part(
         }
     }
     wrapped_indices(&mut form, (step, call));
-    for (&tensor, field) in call.stencil.state.iter().filter(|(_, f)| f.written) {
+    for (&tensor, field) in call.stencil.state.iter().filter(|(_, f)| f.written && !places.in_place) {
         let mut target = form.func.tensors[tensor].clone();
         target.name.push('\'');
         let target = form.func.tensors.push(target);
@@ -117,6 +121,14 @@ pub(super) fn part(
         let axes = dims.iter().map(|d| d.map(|n| call.stencil.axes[n])).collect();
         form.windows.insert(*tensor, axes);
         views[tensor.index()] = Some(window(dims, views[tensor.index()].as_ref()));
+    }
+    if places.in_place {
+        // What is read for nothing has to be a block's own as well.
+        for (&tensor, field) in call.stencil.state.iter().filter(|(_, f)| f.reads.is_some()) {
+            let swept = |n: usize| (call.axes[n] == SWEPT).then(|| call.stencil.axes[n]);
+            let axes = field.dims.iter().map(|d| d.and_then(swept)).collect();
+            form.windows.insert(tensor, axes);
+        }
     }
     let nest = kernel::lower_form(form, &setup, &views)?;
     let single = matches!(&nest.nest.phases[..], [phase] if phase.cores.is_empty());

@@ -12,6 +12,7 @@ use super::memory::Slot;
 use super::part::{self, Block, Places};
 use super::stencil::refuse;
 use super::step::{self, Step};
+use super::trapezoid::Slopes;
 use super::versions::{Stages, Version};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::{AxisId, Func, Role, Stmt, StmtKind, TensorId};
@@ -132,22 +133,22 @@ impl Maker<'_, '_> {
             counter: one,
         };
         let mut beside = BTreeMap::new();
-        let mut out = vec![self.at_once(&tiling, n, (&lo, &hi), &mut beside)?];
-        let mut next = after(&lo, &hi, n);
+        let (many, mut next) = self.at_once(&tiling, n, (&lo, &hi), &mut beside)?;
+        let mut out = vec![many];
         let few = at_once_of_rest(n);
         if few > 1
-            && let Ok(repeat) = self.at_once(&tiling, few, (&next, &hi), &mut beside)
+            && let Ok((repeat, after)) = self.at_once(&tiling, few, (&next, &hi), &mut beside)
         {
             out.push(repeat);
-            next = after(&next, &hi, few);
+            next = after;
         }
         let swaps = self.swaps(repeat.pingpong)?;
         out.push(HostStep::Repeat { var: one, lo: next, hi, swaps, body: rest });
         Ok(out)
     }
 
-    /// The repeat of as many times `n` steps at once as there are from a counter on. Where no tensor is free for a result, it
-    /// gets a buffer beside its own.
+    /// The repeat of as many times `n` steps at once as there are from a counter on, and the counter after them. Where no
+    /// tensor is free for a result, it gets a buffer beside its own.
     ///
     /// # Errors
     /// E0504 with the place that is in the way, and what lowering reports.
@@ -157,10 +158,14 @@ impl Maker<'_, '_> {
         n: i64,
         (lo, hi): (&HostExpr, &HostExpr),
         beside: &mut BTreeMap<usize, usize>,
-    ) -> Result<HostStep, Diagnostic> {
+    ) -> Result<(HostStep, HostExpr), Diagnostic> {
         let Tiling { step, calls, whole, setups, .. } = *tiling;
         let stages = Stages::new(step, n);
-        let results = results(self.func, step, &stages)?;
+        let slopes = (tiling.style == TimeStyle::Trapezoid).then(|| Slopes::new(step, &stages));
+        let results = match slopes {
+            Some(_) => BTreeMap::new(),
+            None => results(self.func, step, &stages)?,
+        };
         let many = self.new_step_var();
 
         // The scalars of step s: those of the repeat's counter lo + many * n + s.
@@ -205,17 +210,25 @@ impl Maker<'_, '_> {
                 }
             }
         }
+        if let Some(slopes) = &slopes {
+            let axis = (&*names[compose::SWEPT], grid[compose::SWEPT]);
+            slopes.fit(tiling.repeat.span, (step, &stages), &views, axis)?;
+        }
         let mut made: Vec<(usize, Places, _)> = Vec::new();
         let mut of_stage = Vec::new();
         for stage in &stages.all {
             let call = &step.calls[stage.call];
             let windows = stage.reads.iter().filter(|(_, v)| matches!(v, Version::New(..)));
             let written = stage.writes.iter().filter(|v| stages.needs_window(**v));
-            let places = Places {
-                read_windows: windows.map(|(t, _)| *t).collect(),
-                written_windows: written
-                    .filter_map(|v| if let Version::New(_, t) = v { Some(*t) } else { None })
-                    .collect(),
+            let places = match slopes {
+                Some(_) => Places { in_place: true, ..Places::default() },
+                None => Places {
+                    read_windows: windows.map(|(t, _)| *t).collect(),
+                    written_windows: written
+                        .filter_map(|v| if let Version::New(_, t) = v { Some(*t) } else { None })
+                        .collect(),
+                    in_place: false,
+                },
             };
             let at = match made.iter().position(|(c, p, _)| *c == stage.call && *p == places) {
                 Some(at) => at,
@@ -231,6 +244,7 @@ impl Maker<'_, '_> {
         let parts = Parts {
             step,
             rows: (tiling.style == TimeStyle::Wavefront).then_some(rows),
+            slopes: slopes.as_ref(),
             stages: &stages,
             blocks: &grid,
             names: &names,
@@ -260,6 +274,10 @@ impl Maker<'_, '_> {
             swaps.push((place, other));
             memory.insert(tensor, other);
         }
+        if slopes.is_some() && n % 2 == 1 {
+            // Pairs are exchanged as often as there are steps.
+            swaps = self.swaps(tiling.repeat.pingpong)?;
+        }
         let buffers = slots
             .iter()
             .map(|slot| match slot {
@@ -269,7 +287,10 @@ impl Maker<'_, '_> {
             .collect();
         let sizes = calls.iter().flat_map(|c| c.sizes.clone()).collect();
         let launch = HostStep::Launch { kernel, buffers, sizes, scalars };
-        Ok(HostStep::Repeat { var: many, lo: 0.into(), hi: times(lo, hi, n), swaps, body: vec![launch] })
+        let times = times(tiling, slopes.as_ref(), n, (lo, hi))?;
+        let done = HostExpr::binary(HostBinary::Mul, times.clone(), n.into());
+        let after = HostExpr::binary(HostBinary::Add, lo.clone(), done);
+        Ok((HostStep::Repeat { var: many, lo: 0.into(), hi: times, swaps, body: vec![launch] }, after))
     }
 
     /// A buffer like another one.
@@ -280,17 +301,43 @@ impl Maker<'_, '_> {
     }
 }
 
-/// How many times `n` steps at once there are.
-fn times(lo: &HostExpr, hi: &HostExpr, n: i64) -> HostExpr {
+/// How many times `n` steps at once there are. Trapezoids along an axis that wraps meet themselves: there have to be as many
+/// points as a block needs.
+///
+/// # Errors
+/// E0701 for an extent that the host cannot compute.
+fn times(
+    tiling: &Tiling<'_>,
+    slopes: Option<&Slopes>,
+    n: i64,
+    (lo, hi): (&HostExpr, &HostExpr),
+) -> Result<HostExpr, Diagnostic> {
     let steps = HostExpr::binary(HostBinary::Sub, hi.clone(), lo.clone());
     let steps = HostExpr::binary(HostBinary::Max, steps, 0.into());
-    HostExpr::binary(HostBinary::Div, steps, n.into())
+    let times = HostExpr::binary(HostBinary::Div, steps, n.into());
+    match slopes {
+        Some(slopes) if tiling.step.wraps[compose::SWEPT] => {
+            let fits = HostExpr::binary(HostBinary::Le, slopes.least.into(), extent(tiling)?);
+            Ok(HostExpr::Select(Box::new(fits), Box::new(times), Box::new(0.into())))
+        }
+        _ => Ok(times),
+    }
 }
 
-/// The counter after them.
-fn after(lo: &HostExpr, hi: &HostExpr, n: i64) -> HostExpr {
-    let done = HostExpr::binary(HostBinary::Mul, times(lo, hi, n), n.into());
-    HostExpr::binary(HostBinary::Add, lo.clone(), done)
+/// The extent of the outermost axis of the grid.
+///
+/// # Errors
+/// E0701 where the host cannot compute it.
+fn extent(tiling: &Tiling<'_>) -> Result<HostExpr, Diagnostic> {
+    for ((call, args), (form, _)) in tiling.step.calls.iter().zip(tiling.calls).zip(tiling.setups) {
+        if let Some(own) = call.axes.iter().position(|axis| *axis == compose::SWEPT) {
+            let axis = &form.func.axes[call.stencil.axes[own]];
+            let extent = host::of_hir(&form.func, axis.hi, &BTreeMap::new())?;
+            return host::substitute(extent, &args.sizes, &args.scalars)
+                .ok_or_else(|| refuse(axis.span, "the extent of the grid is not a size"));
+        }
+    }
+    Ok(0.into())
 }
 
 /// Whether a host expression depends on a counter.
