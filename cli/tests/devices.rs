@@ -110,12 +110,20 @@ fn a_profile_of_another_kind_of_device_is_refused() {
 /// What is explained of a kernel holds together: the roof, the nest, and where our generator makes the code, its loops.
 #[test]
 fn a_kernel_is_explained() {
-    let args = ["explain", &example("saxpy"), "--size", "N=1000", "--schedule", "default", "--json"];
+    let args = ["explain", &example("saxpy"), "--size", "N=1024", "--schedule", "default", "--json"];
     let out = rooftile().args(args).output().expect("the binary runs");
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let said: Value = serde_json::from_slice(&out.stdout).expect("json");
     assert!(said["roof"]["seconds"].as_f64().is_some_and(|s| s > 0.0), "{said}");
     assert!(said["nests"][0].as_str().is_some_and(|n| n.starts_with("nest saxpy")), "{said}");
+    let memory = &said["memory"][0];
+    assert_eq!(memory["name"], "saxpy");
+    // 8 bytes of each point are read and 4 written, and a thousand points stay in the first-level cache.
+    assert_eq!(
+        (&memory["levels"][0]["read"], &memory["levels"][0]["written"]),
+        (&8192.0.into(), &4096.0.into())
+    );
+    assert_eq!(memory["levels"][1]["read"], 0.0);
     for kernel in said["kernels"].as_array().expect("kernels") {
         assert_eq!(kernel["name"], "saxpy");
         let loops = kernel["loops"].as_array().expect("loops");

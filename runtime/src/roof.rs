@@ -170,25 +170,74 @@ fn bytes(profile: &Profile, work: &Work, threads: usize) -> Option<(Bound, Ceili
         return None;
     }
     let level = level_of(&profile.target, work.working_set.max(all), threads);
+    let (seconds, stable) = moving(profile, level, (read, written), &|p| p != Pattern::Read, threads)?;
+    Some((bound_of(level), Ceiling { seconds, stable }))
+}
+
+/// What is said of a time that a level of memory takes.
+#[must_use]
+pub fn bound_of(level: Level) -> Bound {
+    match level {
+        Level::L1 => Bound::L1,
+        Level::L2 => Bound::L2,
+        Level::L3 => Bound::L3,
+        Level::Dram => Bound::Dram,
+    }
+}
+
+/// Seconds to read and write so many bytes in a level, and whether the rates were stable. Of those who write, the fastest
+/// pattern counts that is `meant`.
+fn moving(
+    profile: &Profile,
+    level: Level,
+    (read, written): (f64, f64),
+    meant: &dyn Fn(Pattern) -> bool,
+    threads: usize,
+) -> Option<(f64, bool)> {
+    let all = read + written;
     let of = |wanted: &dyn Fn(Pattern) -> bool| {
         let found = profile.memory.iter().filter(|r| r.level == level && wanted(r.pattern));
         best(found.map(|r| (r.threads, r.rate)), threads)
     };
     let reads = of(&|p| p == Pattern::Read);
-    let writes = of(&|p| p != Pattern::Read);
+    let writes = of(meant).or_else(|| of(&|p| p != Pattern::Read));
     let (reads, writes) = (reads.or(writes)?, writes.or(reads)?);
     // The patterns write from a third of their bytes on. Between none and a third, the time per byte goes linearly from
     // the one to the other.
-    let share = (3.0 * written / all).min(1.0);
+    let share = if all > 0.0 { (3.0 * written / all).min(1.0) } else { 0.0 };
     let seconds = all * ((1.0 - share) / reads.hi + share / writes.hi);
-    let stable = (share == 1.0 || reads.stable) && (share == 0.0 || writes.stable);
-    let bound = match level {
-        Level::L1 => Bound::L1,
-        Level::L2 => Bound::L2,
-        Level::L3 => Bound::L3,
-        Level::Dram => Bound::Dram,
+    Some((seconds, (share == 1.0 || reads.stable) && (share == 0.0 || writes.stable)))
+}
+
+/// Bytes that a level of memory delivers and takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Moved {
+    /// Delivered because they are read.
+    pub read: f64,
+    /// Delivered because a part of their line is written.
+    pub filled: f64,
+    /// Taken.
+    pub written: f64,
+    /// Of those taken: past the caches.
+    pub past: f64,
+}
+
+/// The least seconds in which a level of memory delivers and takes so many bytes, as `threads` threads of the profiled
+/// machine were measured. The rates of what is written count the fills of its lines already. `None` where the profile does
+/// not know the level.
+#[must_use]
+pub fn level_time(profile: &Profile, level: Level, moved: Moved, threads: usize) -> Option<f64> {
+    use Pattern::{Axpy, Copy, CopyNonTemporal, Triad, TriadNonTemporal};
+    let threads = threads.max(1);
+    let meant: &dyn Fn(Pattern) -> bool = if moved.past > moved.written / 2.0 {
+        &|p| matches!(p, CopyNonTemporal | TriadNonTemporal)
+    } else if moved.filled < (moved.written - moved.past) / 2.0 {
+        // What is written was read before.
+        &|p| p == Axpy
+    } else {
+        &|p| matches!(p, Copy | Triad)
     };
-    Some((bound, Ceiling { seconds, stable }))
+    moving(profile, level, (moved.read, moved.written), meant, threads).map(|(seconds, _)| seconds)
 }
 
 /// Largest working sets of the levels of a GPU, bytes. What caches a GPU has no interface tells, so its levels are classes
@@ -394,6 +443,20 @@ mod tests {
         }
         let some = roof_time(&profile(), &read(17.0 * mib, 1e5), 1).seconds;
         assert!(1e6 / 20e9 < some && some < 1e6 / 16e9);
+    }
+
+    #[test]
+    fn levels_take_time_by_what_is_written() {
+        let profile = profile();
+        let time = |level, read, filled, written, past| {
+            let moved = Moved { read, filled, written, past };
+            level_time(&profile, level, moved, 1).map(|s| (s * 1e9).round())
+        };
+        assert_eq!(time(Level::L2, 100.0, 0.0, 0.0, 0.0), Some(1.0));
+        // Copies run at half the rate, past the caches at 0.8 of it.
+        assert_eq!(time(Level::L2, 100.0, 100.0, 100.0, 0.0), Some(4.0));
+        assert_eq!(time(Level::Dram, 80.0, 0.0, 80.0, 80.0), Some(10.0));
+        assert_eq!(time(Level::Dram, 0.0, 0.0, 0.0, 0.0), Some(0.0));
     }
 
     #[test]

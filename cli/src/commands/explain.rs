@@ -45,6 +45,14 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
     let program = engine::compile(&module, &target)?;
     let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
+    let moved = super::explain_memory::of(
+        &module,
+        &target,
+        &engine::bindings(subject.func(), &program, &set)?,
+        &set.inputs.tensors,
+    );
+    let names: Vec<&str> = module.nests().iter().map(|n| n.name.as_str()).collect();
+    let vector_bytes = target.cpu().map_or(0, |cpu| cpu.vector_bytes);
     let nests: Vec<String> = module.nests().iter().map(|n| (**n).to_string()).collect();
     let code: usize = program.kernels.iter().map(|k| k.code.bytes()).sum();
     drop(instance);
@@ -65,6 +73,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             "roof": roof,
             "code_bytes": code,
             "kernels": pressures.iter().map(|(name, p)| machine_code(name, p)).collect::<Vec<_>>(),
+            "memory": super::explain_memory::json(&names, &moved, (&profile, &roof), threads, vector_bytes),
             "nests": nests,
         }));
     }
@@ -86,6 +95,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     text += &output::table(&rows);
     text += &format!("\nroof {}s, bound by {}\n", si(roof.seconds), roof.bound);
     text += &format!("code {code} bytes, {} threads\n\n", threads);
+    text += &super::explain_memory::text(&names, &moved, (&profile, &roof), threads, vector_bytes);
     for (name, pressure) in &pressures {
         text += &loops(name, pressure);
     }

@@ -11,6 +11,7 @@ pub mod compare;
 pub mod devices;
 pub mod emit;
 pub mod explain;
+mod explain_memory;
 pub mod export_run;
 pub mod fmt;
 pub mod machine;

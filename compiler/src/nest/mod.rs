@@ -1,6 +1,6 @@
 //! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`](mod@verify) checks it,
 //! [`print`](mod@print) shows it, [`hash`] names it, [`inline`](mod@inline) writes it into another, [`eval`] says what its operators mean, [`interp`] runs it, [`settle`] finds loops that
-//! may be left early, [`masks`] statements that some lanes can run alone.
+//! may be left early, [`traffic`] says what it moves, [`masks`] statements that some lanes can run alone.
 
 pub mod affine;
 pub mod build;
@@ -14,6 +14,7 @@ pub mod masks;
 pub mod print;
 pub mod settle;
 pub mod special;
+pub mod traffic;
 pub mod verify;
 pub mod walk;
 
