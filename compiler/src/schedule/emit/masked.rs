@@ -49,7 +49,7 @@ impl Emitter<'_> {
     pub(super) fn masked_ends(&self, axis: AxisId, step: i64, body: &[Tree], full: &[Stmt]) -> Option<Ends> {
         let deep = self.form.func.values.handles().any(|v| self.is_deep(v, axis));
         let usable = self.masked_bytes > 0 && self.group == 0 && self.levels.has_lanes(axis) && !deep;
-        if !usable || !self.runs_as_lanes(axis, body) || !serves(self.b.nest(), full) {
+        if !usable || !self.runs_as_lanes(axis, body) || !serves(self.b.nest(), full, false) {
             return None;
         }
         let widest = Tree::stmts(body).into_iter().flat_map(|s| access::of_stmt(self.form, s)).map(|a| {
@@ -173,19 +173,36 @@ impl Emitter<'_> {
     }
 }
 
-/// Whether all lanes of blocks can run under masks. Loops that are left early are not, where only some lanes run.
-fn serves(nest: &Nest, full: &[Stmt]) -> bool {
-    let mut serves = true;
-    for_each_stmt(full, &mut |s| match s {
+/// Whether blocks do well under masks: all lanes at once, but for stores to places far apart `beside` a loop over lanes, which
+/// run one after the other and are few against it. Loops that are left early are not, where only some lanes run.
+fn serves(nest: &Nest, block: &[Stmt], beside: bool) -> bool {
+    let beside = beside || block.iter().any(is_long);
+    block.iter().all(|s| match s {
         Stmt::Loop { var, step, kind: LoopKind::Lanes, body, .. } => {
-            serves &= *step == 1 && maskable(nest, *var, body).is_some();
+            *step == 1 && (maskable(nest, *var, body).is_some() || beside && stores_registers(nest, body))
         }
         Stmt::Loop { var, kind: LoopKind::Serial, body, .. } => {
-            serves &= settling(nest, *var, body).is_none();
+            settling(nest, *var, body).is_none() && serves(nest, body, false)
         }
-        _ => {}
-    });
-    serves
+        _ => s.blocks().all(|b| serves(nest, b, beside)),
+    })
+}
+
+/// Whether a statement is a loop that runs lanes again and again.
+fn is_long(stmt: &Stmt) -> bool {
+    let Stmt::Loop { kind: LoopKind::Serial, body, .. } = stmt else { return false };
+    let mut lanes = false;
+    for_each_stmt(body, &mut |s| lanes |= matches!(s, Stmt::Loop { kind: LoopKind::Lanes, .. }));
+    lanes
+}
+
+/// Whether statements do nothing but store what is in registers.
+fn stores_registers(nest: &Nest, body: &[Stmt]) -> bool {
+    body.iter().all(|s| {
+        let mut reads = false;
+        s.for_each_expr(|e| reads |= nest.loads_from(e, |b| nest.buffers[b].space != Space::Register));
+        matches!(s, Stmt::Store { .. }) && !reads
+    })
 }
 
 /// Registers that a block writes before it reads them, wherever it does.

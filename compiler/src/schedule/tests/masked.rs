@@ -38,6 +38,12 @@ const PRODUCT: &str = "kernel product(a: in f32[M,K], b: in f32[K,N], c: out f32
   }
 }";
 
+const FAR: &str = "kernel far(w: in f32[K,C], x: in f32[C,N], y: out f32[K,N]) {
+  for (k, n) in tiles(K, N; bk, bn) {
+    y[k,n] = sum[c in C](w[k,c] * x[c,n])
+  }
+}";
+
 const COLUMNS: &str = "kernel columns(x: in f64[M,N], y: out f64[N], z: out f32[N]) {
   for j in tiles(N; bj) {
     y[j] = max[i in M](x[i,j])
@@ -55,6 +61,12 @@ fn ragged_ends_run_under_masks() {
         (PRODUCT, "vector(j, 16) unroll(i, 4)", 2),
         (PRODUCT, "vector(j, 32) unroll(i, 2) tile(k, 4) stage(b, at = k.0, layout = panel(32))", 2),
         (COLUMNS, "vector(j, 16)", 1),
+        // Results are far apart, which counts for little after a sum.
+        (
+            FAR,
+            "tile(k, 64) tile(n, 8) order(k.0, n.0, k.1, n.1) vector(k, 32) unroll(n, 2) stage(w, at = k.0, layout = panel(32))",
+            4,
+        ),
     ] {
         let (file, id) = kernel(text);
         let module = agrees(&target, (&file, id), &written(verbs, &target), &[5, 19, 40]);
