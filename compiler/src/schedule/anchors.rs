@@ -8,7 +8,7 @@ use rooftile_artifact::{HostExpr, Target};
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId};
 use super::verbs::FUNCTIONS;
-use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time};
+use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time, window};
 use crate::hir::ir::{AxisId, AxisKind, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
@@ -100,6 +100,10 @@ pub struct TensorAnchor {
     pub staged_by: Vec<String>,
     /// Axes of the statements that read it so: it can be staged inside their loops.
     pub staged_in: Vec<String>,
+    /// Axes that it is read near, by which windows of it can be staged, without panels; empty on a GPU.
+    pub windows_by: Vec<String>,
+    /// Axes of the statements that read it so.
+    pub windows_in: Vec<String>,
     /// Whether a scatter writes it that can go to private copies.
     pub scattered: bool,
     /// Whether all scatters into it can be by atomic updates.
@@ -117,8 +121,14 @@ impl Anchors {
         let gpu = target.gpu();
         let repeats = if gpu.is_some() { Vec::new() } else { self.repeats };
         let functions = if gpu.is_some() { Vec::new() } else { self.functions };
+        let mut tensors = self.tensors;
+        for t in tensors.iter_mut().filter(|_| gpu.is_some()) {
+            t.windows_by.clear();
+            t.windows_in.clear();
+        }
         Anchors {
             gpu: gpu.is_some(),
+            tensors,
             functions,
             matrices: gpu.is_some_and(|t| !t.matrices.is_empty()),
             repeats,
@@ -139,8 +149,9 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
     }
     // A tensor that one kernel of a pipeline writes is staged in none.
     for t in out.tensors.iter_mut().filter(|t| written.contains(&t.name)) {
-        t.staged_by.clear();
-        t.staged_in.clear();
+        for list in [&mut t.staged_by, &mut t.staged_in, &mut t.windows_by, &mut t.windows_in] {
+            list.clear();
+        }
     }
     let func = &file.funcs[entry];
     for_each_stmt(&func.body, &mut |stmt| {
@@ -236,12 +247,17 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
                 name: t.name.clone(),
                 staged_by: Vec::new(),
                 staged_in: Vec::new(),
+                windows_by: Vec::new(),
+                windows_in: Vec::new(),
                 scattered,
                 atomic,
                 scanned,
                 appended: false,
             }),
         }
+    }
+    for tensor in func.tensors.handles() {
+        windows(form, tensor, out);
     }
     let accesses = Accesses::new(form);
     for access in form.stmts.handles().flat_map(|s| accesses.of(s)).filter(|a| a.write) {
@@ -288,6 +304,23 @@ fn apart(form: &Form, accesses: &Accesses, s: StmtId, out: &mut Anchors) {
             x.apart |= meet.is_empty();
             x.apart_by_atomics |= by_atomics;
         });
+    }
+}
+
+/// What windows of a tensor can be staged by.
+fn windows(form: &Form, tensor: TensorId, out: &mut Anchors) {
+    let mut with_axes = form.clone();
+    let Some(window) = window::window(&mut with_axes, tensor) else { return };
+    let name = |a: &AxisId| form.func.axes[*a].name.clone();
+    let along = window.along();
+    let ragged = along.iter().any(|a| bounded_by_data(form, *a));
+    for s in form.items.iter().flat_map(Item::stmts).filter(|_| !ragged) {
+        if stage::window_read(&with_axes, tensor, &window, s).is_some() {
+            tensor_mark(out, &form.func.tensors[tensor].name, |t| {
+                add(&mut t.windows_by, along.iter().map(name).collect());
+                add(&mut t.windows_in, form.stmts[s].axes.iter().map(name).collect());
+            });
+        }
     }
 }
 

@@ -153,24 +153,39 @@ fn numeric_within(form: &Form, e: ExprId, depth: u32) -> Option<(i64, i64)> {
 
 /// The distance of an index from the axis, `e = axis + d` with `d` between the two numbers.
 pub(crate) fn offset(form: &Form, e: ExprId, axis: AxisId) -> Option<(i64, i64)> {
+    strided(form, e, axis).filter(|(stride, _)| *stride == 1).map(|(_, distance)| distance)
+}
+
+/// The stride of an index along an axis, and its distance from its multiples: `e = stride * axis + d`, the stride positive and `d`
+/// between the two numbers.
+pub(crate) fn strided(form: &Form, e: ExprId, axis: AxisId) -> Option<(i64, (i64, i64))> {
     match &form.func.exprs[e].kind {
-        ExprKind::Axis(a) if *a == axis => Some((0, 0)),
+        ExprKind::Axis(a) if *a == axis => Some((1, (0, 0))),
         ExprKind::Binary(BinaryOp::Add, a, b) => {
-            let (base, other) = match offset(form, *a, axis) {
+            let ((stride, base), other) = match strided(form, *a, axis) {
                 Some(o) => (o, *b),
-                None => (offset(form, *b, axis)?, *a),
+                None => (strided(form, *b, axis)?, *a),
             };
             let (lo, hi) = numeric(form, other)?;
-            Some((base.0.checked_add(lo)?, base.1.checked_add(hi)?))
+            Some((stride, (base.0.checked_add(lo)?, base.1.checked_add(hi)?)))
         }
         ExprKind::Binary(BinaryOp::Sub, a, b) => {
-            let (base, (lo, hi)) = (offset(form, *a, axis)?, numeric(form, *b)?);
-            Some((base.0.checked_sub(hi)?, base.1.checked_sub(lo)?))
+            let ((stride, base), (lo, hi)) = (strided(form, *a, axis)?, numeric(form, *b)?);
+            Some((stride, (base.0.checked_sub(hi)?, base.1.checked_sub(lo)?)))
+        }
+        ExprKind::Binary(BinaryOp::Mul, a, b) => {
+            let ((stride, base), factor) = match literal(form, *b) {
+                Some(factor) => (strided(form, *a, axis)?, factor),
+                None => (strided(form, *b, axis)?, literal(form, *a)?),
+            };
+            let times = |v: i64| v.checked_mul(factor);
+            (factor > 0).then_some(())?;
+            Some((times(stride)?, (times(base.0)?, times(base.1)?)))
         }
         // Indices fit the integer types that they are converted to.
         ExprKind::Cast(a) => {
             let signed = |e: ExprId| matches!(form.func.exprs[e].dtype, DType::Int { signed: true, bits } if bits >= 32);
-            if signed(e) && signed(*a) { offset(form, *a, axis) } else { None }
+            if signed(e) && signed(*a) { strided(form, *a, axis) } else { None }
         }
         _ => None,
     }
@@ -185,6 +200,27 @@ pub(crate) fn distance(form: &Form, e: ExprId, extent: ExprId) -> Option<i64> {
         ExprKind::Const(_) => literal(form, e)?.checked_sub(literal(form, extent)?),
         ExprKind::Binary(BinaryOp::Add, a, b) => distance(form, a, extent)?.checked_add(literal(form, b)?),
         ExprKind::Binary(BinaryOp::Sub, a, b) => distance(form, a, extent)?.checked_sub(literal(form, b)?),
+        _ => None,
+    }
+}
+
+/// How far an expression is from a multiple of an extent, `e = stride * extent + d`.
+pub(crate) fn distance_from_multiple(form: &Form, e: ExprId, stride: i64, extent: ExprId) -> Option<i64> {
+    if stride == 1 {
+        return distance(form, e, extent);
+    }
+    match form.func.exprs[e].kind {
+        ExprKind::Const(_) => literal(form, e)?.checked_sub(stride.checked_mul(literal(form, extent)?)?),
+        ExprKind::Binary(BinaryOp::Mul, a, b) => {
+            let of = |a: ExprId, b: ExprId| literal(form, a) == Some(stride) && same(form, b, extent);
+            (of(a, b) || of(b, a)).then_some(0)
+        }
+        ExprKind::Binary(BinaryOp::Add, a, b) => {
+            distance_from_multiple(form, a, stride, extent)?.checked_add(literal(form, b)?)
+        }
+        ExprKind::Binary(BinaryOp::Sub, a, b) => {
+            distance_from_multiple(form, a, stride, extent)?.checked_sub(literal(form, b)?)
+        }
         _ => None,
     }
 }

@@ -193,13 +193,16 @@ fn order(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
     (!order.is_empty()).then_some(Verb::Order(order))
 }
 
-/// A copy at some level of a loop that reads the tensor, in panels that the points worked on at once fill.
+/// A copy at some level of a loop that reads the tensor, in panels that the points worked on at once fill; or of a window of it.
 fn stage(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
-    let staged: Vec<&TensorAnchor> = anchors.tensors.iter().filter(|t| !t.staged_in.is_empty()).collect();
+    let any = |t: &&TensorAnchor| !t.staged_in.is_empty() || !t.windows_in.is_empty();
+    let staged: Vec<&TensorAnchor> = anchors.tensors.iter().filter(any).collect();
     let t = one_of(&staged, pick)?;
-    let name = one_of(if pick(2) == 0 { &t.staged_by } else { &t.staged_in }, pick)?;
+    let window = !t.windows_in.is_empty() && (t.staged_in.is_empty() || pick(2) == 0);
+    let (by, inside) = if window { (&t.windows_by, &t.windows_in) } else { (&t.staged_by, &t.staged_in) };
+    let name = one_of(if pick(2) == 0 { by } else { inside }, pick)?;
     let level = one_of(&levels(plan, &name), pick)?;
-    let panel = if pick(2) == 0 { Some(panel(anchors, t, plan, pick)) } else { None };
+    let panel = if !window && pick(2) == 0 { Some(panel(anchors, t, plan, pick)) } else { None };
     let place = near(anchors, pick);
     let deep = (panel.is_some() && pick(3) == 0).then(|| [2, 4][pick(2)]);
     Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place, panel, deep })

@@ -265,8 +265,11 @@ impl Emitter<'_> {
     /// How far an index lies from the points of an axis; if that has a halo, of the one that it is around.
     fn distance_from_inside(&self, index: ExprId, axis: AxisId) -> Option<(i64, i64)> {
         let (lo, hi) = bounds::offset(self.form, index, axis)?;
-        let (before, after) = self.form.halos.get(&axis).map_or((0, 0), |h| (h.before, h.after));
-        Some((lo + before, hi + after))
+        match self.form.halos.get(&axis) {
+            None => Some((lo, hi)),
+            // Multiples of its points may be anywhere.
+            Some(halo) => (halo.stride == 1).then_some((lo + halo.before, hi + halo.after)),
+        }
     }
 
     /// An index that is in memory along a dimension of a window; `None` for other tensors, where 0 is.

@@ -79,8 +79,8 @@ impl Model<'_> {
                 return None;
             }
             let last = *index.last()?;
-            let (lo, hi) = bounds::offset(self.form, last, points)?;
-            if lo == hi && leaves.last() != Some(&true) {
+            let (stride, (lo, hi)) = bounds::strided(self.form, last, points)?;
+            if lo == hi && stride == 1 && leaves.last() != Some(&true) {
                 return None;
             }
             let extent = |a: AxisId| bounds::extent(self.form, a);
@@ -113,7 +113,10 @@ impl Model<'_> {
             let mut short: Vec<AxisId> = summed.iter().copied().filter(|a| !is_long(a)).collect();
             short.sort_by_key(|a| !shifts(a));
             let moves = |a: &AxisId| {
-                let moved = |e: &&_| bounds::offset(self.form, **e, *a).is_some_and(|(lo, hi)| lo < hi);
+                let moved = |e: &&_| {
+                    let found = bounds::strided(self.form, **e, *a);
+                    found.is_some_and(|(stride, (lo, hi))| lo < hi || stride > 1)
+                };
                 *a != points && plain(*a) && index.iter().any(|e| moved(&e))
             };
             let lines: Vec<AxisId> = results.iter().copied().filter(moves).collect();

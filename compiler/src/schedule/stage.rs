@@ -275,7 +275,7 @@ fn plain_reads(form: &Form, stage: &Stage, s: StmtId) -> impl Iterator<Item = Ex
 }
 
 /// A read of a statement that a copy with windows stands for; of several, one that may leave the tensor where any may.
-fn window_read(form: &Form, tensor: TensorId, window: &Window, s: StmtId) -> Option<ExprId> {
+pub(crate) fn window_read(form: &Form, tensor: TensorId, window: &Window, s: StmtId) -> Option<ExprId> {
     form.below(form.stmts[s].action.exprs()).find(|e| window.index(form, tensor, *e).is_some())
 }
 

@@ -149,7 +149,7 @@ fn constant_elements(form: &Form, levels: &Levels, dims: &[Dim]) -> Option<i64> 
             Base::Block => Some(levels.block_count(d.axis)),
             Base::Level(_, step, _) => Some(step),
             Base::Hull(..) => bounds::extent(form, d.axis),
-            Base::Around(_, step, halo, _) => Some(step + halo.after - halo.before),
+            Base::Around(_, step, halo, _) => Some(halo.points(step)),
         })
         .try_fold(1i64, |n, d| n.checked_mul(d?))
 }

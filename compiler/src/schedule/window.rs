@@ -1,8 +1,8 @@
 //! What `stage` copies: the reads of a tensor that one copy stands for, and the part of the tensor that they see.
 //!
 //! A read is *plain* along a dimension whose index is an axis or a number. Where it is an axis moved by a bounded distance,
-//! `x + s - 1`, the copy holds a *window*: what all points of the loops around read, with a halo at both ends. The edge
-//! rules apply in the copy, once, and reads of the copy have none.
+//! `x + s - 1`, or a multiple of it, `2 * x + s - 1`, the copy holds a *window*: what all points of the loops around read, with a
+//! halo at both ends, and what lies between them. The edge rules apply in the copy, once, and reads of the copy have none.
 //!
 //! ```text
 //! for y.0 step 8 { .. X[c, y + r - 1] .. }
@@ -15,15 +15,29 @@ use super::levels::{LevelId, LevelKind, Levels};
 use crate::hir::ir::{Axis, AxisId, AxisKind, BinaryOp, ExprId, ExprKind, TensorId};
 use rooftile_artifact::DType;
 
-/// An axis that runs over the points of another, and those around them.
+/// An axis that runs over the points of another, or multiples of them, and those around them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Halo {
     /// The other axis.
     pub(crate) of: AxisId,
+    /// How many of its points a point of the other goes on.
+    pub(crate) stride: i64,
     /// Where it begins, seen from the first point of the other.
     pub(crate) before: i64,
-    /// Where it ends, seen from the end of the other.
+    /// Where it ends, seen from the last point of the other.
     pub(crate) after: i64,
+}
+
+impl Halo {
+    /// Its points around so many of the other axis, one or more.
+    pub(crate) fn points(&self, of: i64) -> i64 {
+        (of - 1).saturating_mul(self.stride).saturating_add(1 + self.after - self.before)
+    }
+
+    /// Where it ends, seen from `stride` times the end of the other axis.
+    pub(crate) fn end(&self) -> i64 {
+        self.after + 1 - self.stride
+    }
 }
 
 /// An index of a read along one dimension.
@@ -33,16 +47,23 @@ enum Index {
     At(ExprId),
     /// An axis whose points are inside the tensor.
     Axis(AxisId),
-    /// From the first to the second distance away from an axis.
-    Near(AxisId, i64, i64),
+    /// From the first to the second distance away from so many times an axis.
+    Near(AxisId, i64, (i64, i64)),
 }
 
 impl Index {
     /// How far it may lie from its axis.
     fn distance(self) -> (i64, i64) {
         match self {
-            Index::Near(_, lo, hi) => (lo, hi),
+            Index::Near(.., distance) => distance,
             _ => (0, 0),
+        }
+    }
+
+    fn stride(self) -> i64 {
+        match self {
+            Index::Near(_, stride, _) => stride,
+            _ => 1,
         }
     }
 
@@ -78,6 +99,15 @@ impl Window {
             Dim::Axis(a) | Dim::Around(_, a) => Some(*a),
         };
         self.dims.iter().filter_map(own).collect()
+    }
+
+    /// The axes that reads lie along, or around.
+    pub(crate) fn along(&self) -> Vec<AxisId> {
+        let along = |d: &Dim<AxisId>| match d {
+            Dim::At(_) => None,
+            Dim::Axis(a) | Dim::Around(a, _) => Some(*a),
+        };
+        self.dims.iter().filter_map(along).collect()
     }
 
     /// The axis of the copy along which the tensor's elements lie side by side, if the copy made it.
@@ -121,8 +151,8 @@ impl Window {
             (Dim::Axis(a), Index::Axis(b)) => a == b,
             (Dim::Around(a, own), index) => {
                 let (lo, hi) = index.distance();
-                let inside = form.halos.get(&own).is_some_and(|h| h.before <= lo && hi <= h.after);
-                index.axis() == Some(a) && inside
+                let inside = |h: &Halo| h.stride == index.stride() && h.before <= lo && hi <= h.after;
+                index.axis() == Some(a) && form.halos.get(&own).is_some_and(inside)
             }
             _ => false,
         })
@@ -138,7 +168,7 @@ pub(crate) fn window(form: &mut Form, tensor: TensorId) -> Option<Window> {
     let alike = |r: &&Read| {
         r.index.iter().zip(&first.index).all(|(x, y)| match (x, y) {
             (Index::At(a), Index::At(b)) => bounds::same(form, *a, *b),
-            _ => x.axis().is_some() && x.axis() == y.axis(),
+            _ => x.axis().is_some() && x.axis() == y.axis() && x.stride() == y.stride(),
         })
     };
     let alike: Vec<&Read> = reads.iter().filter(alike).collect();
@@ -153,10 +183,11 @@ pub(crate) fn window(form: &mut Form, tensor: TensorId) -> Option<Window> {
             (Index::Axis(of) | Index::Near(of, ..), true) => {
                 let before = distances().map(|(lo, _)| lo).min()?;
                 let after = distances().map(|(_, hi)| hi).max()?;
-                if !leaves[d] && !fits(form, (tensor, d), of, (before, after)) {
+                let halo = Halo { of, stride: index.stride(), before, after };
+                if !leaves[d] && !fits(form, (tensor, d), halo) {
                     return None;
                 }
-                Dim::Around(of, Halo { of, before, after })
+                Dim::Around(of, halo)
             }
         });
     }
@@ -192,9 +223,16 @@ fn reads(form: &Form, tensor: TensorId) -> Vec<Read> {
 /// A new axis with the points of another and a halo.
 fn around(form: &mut Form, halo: Halo) -> AxisId {
     let Axis { name, lo, hi, span, .. } = form.func.axes[halo.of].clone();
-    let (before, after) = (form.int(halo.before, span), form.int(halo.after, span));
-    let lo = form.binary(BinaryOp::Add, lo, before);
-    let hi = form.binary(BinaryOp::Add, hi, after);
+    let [lo, hi] = [(lo, halo.before), (hi, halo.end())].map(|(end, distance)| {
+        let end = if halo.stride == 1 {
+            end
+        } else {
+            let stride = form.int(halo.stride, span);
+            form.binary(BinaryOp::Mul, end, stride)
+        };
+        let distance = form.int(distance, span);
+        form.binary(BinaryOp::Add, end, distance)
+    });
     let kind = AxisKind::With;
     let axis = Axis { name: format!("{name}.around"), kind, lo, hi, parents: Vec::new(), span };
     let axis = form.func.axes.push(axis);
@@ -235,24 +273,27 @@ fn near(form: &Form, (tensor, d): (TensorId, usize), e: ExprId, leaves: bool) ->
             && bounds::is_host(form, axis.hi)
     };
     let axes = form.func.exprs[e].axes.iter().filter(plain);
-    let candidates = axes.filter_map(|a| bounds::offset(form, e, *a).map(|(lo, hi)| Index::Near(*a, lo, hi)));
+    let candidates = axes.filter_map(|a| {
+        bounds::strided(form, e, *a).map(|(stride, distance)| Index::Near(*a, stride, distance))
+    });
     let extent = |i: &Index| i.axis().and_then(|a| bounds::extent(form, a)).unwrap_or(i64::MAX);
     let found = candidates.max_by_key(extent)?;
-    let Index::Near(a, lo, hi) = found else { return None };
+    let Index::Near(of, stride, (before, after)) = found else { return None };
     let known = if leaves {
         form.func.tensors[tensor].edges[d].is_some()
     } else {
-        fits(form, (tensor, d), a, (lo, hi))
+        fits(form, (tensor, d), Halo { of, stride, before, after })
     };
     known.then_some(found)
 }
 
 /// Whether a dimension of a tensor has all points of an axis with a halo, whatever the sizes.
-fn fits(form: &Form, (tensor, d): (TensorId, usize), axis: AxisId, (before, after): (i64, i64)) -> bool {
-    let axis = &form.func.axes[axis];
-    let first = bounds::literal(form, axis.lo).and_then(|lo| lo.checked_add(before));
-    let room = bounds::distance(form, form.func.tensors[tensor].shape[d], axis.hi);
-    first.is_some_and(|first| first >= 0) && room.is_some_and(|room| after <= room)
+fn fits(form: &Form, (tensor, d): (TensorId, usize), halo: Halo) -> bool {
+    let axis = &form.func.axes[halo.of];
+    let first =
+        bounds::literal(form, axis.lo).and_then(|lo| lo.checked_mul(halo.stride)?.checked_add(halo.before));
+    let room = bounds::distance_from_multiple(form, form.func.tensors[tensor].shape[d], halo.stride, axis.hi);
+    first.is_some_and(|first| first >= 0) && room.is_some_and(|room| halo.end() <= room)
 }
 
 /// The innermost loop over an axis among some, and its step.

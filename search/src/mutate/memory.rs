@@ -18,8 +18,13 @@ impl Mutator {
             return Some(Class::X);
         }
         // A copy is made inside a loop that the tensor's reads follow; the compiler knows which those are.
+        // Windows of what is read at shifted places have no panels.
+        let mut window = false;
         let name = match self.plausible_tensor(&tensor) {
-            Some(t) => rng.pick(&t.staged_by)?.clone(),
+            Some(t) => {
+                window = !t.windows_by.is_empty() && (t.staged_by.is_empty() || rng.chance(0.5));
+                rng.pick(if window { &t.windows_by } else { &t.staged_by })?.clone()
+            }
             None => (*rng.pick(&self.anchors.axes_where(|a| a.tiled || a.whole || a.ordered))?).to_owned(),
         };
         let tiles = plan.verbs.iter().find_map(|v| match v {
@@ -34,7 +39,7 @@ impl Mutator {
             Verb::Vector { lanes: Amount::Int(n), .. } => Some(*n),
             _ => None,
         });
-        let panel = if rng.chance(0.6) {
+        let panel = if !window && rng.chance(0.6) {
             let n = lanes.unwrap_or(8) * if rng.chance(0.25) { 2 } else { 1 };
             Some(Amount::Int(n))
         } else {

@@ -197,3 +197,19 @@ fn threads_combine_what_a_scan_adds_up() {
         assert_eq!(m.class_of("bn"), if changes { Class::R } else { Class::X });
     }
 }
+
+/// Tensors that are read at shifted places are copied as windows, which have no panels.
+#[test]
+fn windows_are_proposed() {
+    let checked = check(include_str!("../../../dsl-examples/conv2d.tile"));
+    let id = checked.hir.entry("conv2d").expect("a kernel");
+    let m = Mutator::new(Anchors::of(&checked.hir, id), Box::new(Product::default()), Allowed::default())
+        .with_plausible(plausible::anchors(&checked.hir, id));
+    let mut rng = Rng::for_step(3, 7);
+    let moves = (0..60).filter_map(|_| m.apply(Operator::Stage, &Recipe::default(), &mut rng));
+    let of_x = |r: &Recipe| {
+        let window = |v: &Verb| matches!(v, Verb::Stage { tensor, panel: None, .. } if tensor == "X");
+        r.plan.verbs.iter().any(window)
+    };
+    assert!(moves.filter(|(child, _)| of_x(child)).count() > 5);
+}

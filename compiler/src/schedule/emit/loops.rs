@@ -38,8 +38,10 @@ impl Emitter<'_> {
         let outer: Vec<LevelId> =
             self.levels.steps(halo.of).filter(|l| self.level_base.contains_key(l)).collect();
         let (first, end) = self.inside(halo.of, &outer)?;
-        let lo = self.b.add_int(first, halo.before);
-        let hi = self.b.add_int(end, halo.after);
+        let [lo, hi] = [(first, halo.before), (end, halo.end())].map(|(end, distance)| {
+            let end = self.b.mul_int(end, halo.stride);
+            self.b.add_int(end, distance)
+        });
         if open.is_some() {
             return Ok((lo, hi));
         }

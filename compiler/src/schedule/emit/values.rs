@@ -44,6 +44,7 @@ impl Emitter<'_> {
             Base::Hull(lo, _) => self.pure(lo)?,
             Base::Around(level, _, halo, _) => {
                 let first = self.level_base[&level];
+                let first = self.b.mul_int(first, halo.stride);
                 self.b.add_int(first, halo.before)
             }
         };
@@ -99,7 +100,7 @@ impl Emitter<'_> {
             Base::Level(_, step, _) => self.b.int(step),
             Base::Hull(lo, hi) => self.hull_extent(lo, hi)?,
             Base::Around(_, step, halo, hull) => {
-                let step = self.b.int(step + halo.after - halo.before);
+                let step = self.b.int(halo.points(step));
                 match hull {
                     Some((lo, hi)) if tight => {
                         let whole = self.hull_extent(lo, hi)?;
@@ -134,7 +135,7 @@ impl Emitter<'_> {
             Base::Block => self.levels.block_count(d.axis),
             Base::Level(_, step, _) => step,
             Base::Hull(..) => 1,
-            Base::Around(_, step, halo, _) => step + halo.after - halo.before,
+            Base::Around(_, step, halo, _) => halo.points(step),
         };
         let elements = dims.iter().map(points).fold(1, i64::saturating_mul);
         let large = elements.saturating_mul(dtype.size() as i64) > LARGE;

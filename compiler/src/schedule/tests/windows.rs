@@ -35,6 +35,12 @@ fn windows_of_shifted_reads_are_copied_with_their_edges() {
         ("H,W] edge const(0.5)", "(X[c, y + r - 1, x + s - 1] - X[c, y, x])"),
         ("H+2,W+4]", "X[c, y + r, x + s]"),
         ("H+2,W+4]", "(X[c, y + r, x + s] + X[c, y + 1, x + 4])"),
+        ("H,W] edge const(0.5)", "X[c, 2 * y + r - 1, 3 * x + s - 1]"),
+        ("H,W] edge reflect", "X[c, 2 * (y - 1) + r, x + s - 1]"),
+        ("H,W] edge wrap", "X[c, y - r, x * 2 + s - 1]"),
+        ("H,W] edge clamp", "(X[c, 2 * y + r, 2 * x - s] - X[c, 2 * y, 2 * x + 1])"),
+        ("2*H+1,W*3+1]", "X[c, 2 * y + r, 3 * x + s]"),
+        ("3*H,4*W]", "X[c, 3 * y + r, x * 4 + s]"),
     ];
     let plans = [
         "tile(y, 3) order(k, y.0, y.1, x, c) stage(X, at = y.0) vector(k, 4) unroll(x, 3) unroll(s)",
@@ -56,6 +62,16 @@ fn windows_of_shifted_reads_are_copied_with_their_edges() {
             }
         }
     }
+}
+
+/// A window has one stride along each axis.
+#[test]
+fn reads_of_other_strides_see_the_tensor() {
+    let (file, id) = convolution("H,W] edge clamp", "(X[c, 2 * y + r, x + s] - X[c, y + r, x + s])");
+    let choice = written("order(k, y, x) stage(X, at = k)", &cpu());
+    let module = agrees(&cpu(), (&file, id), &choice, &[9]);
+    let text = module.nests[0].to_string();
+    assert_eq!((copied(&module, "x"), text.contains("(X[c'2, min(max(((y * 2) + r)")), (1, true), "{text}");
 }
 
 /// Only the condition says that these reads are inside.
@@ -114,4 +130,35 @@ fn convolutions_have_lanes_along_what_is_not_shifted() {
             assert!(verbs.iter().any(|v| v == verb), "{verb}: {verbs:?}");
         }
     }
+}
+
+/// As the image of a convolution with strides, whose window has more points than the results.
+#[test]
+fn strided_convolutions_copy_windows() {
+    let (file, id) = convolution("H,W] edge const(0.0)", "X[c, 2 * y + r - 1, 2 * x + s - 1]");
+    let allow = Allow { reassoc: true, contract: true, ..Allow::default() };
+    let plan = default_plan(&file, id, allow, &CpuTarget::default().into()).expect("a plan");
+    let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+    for verb in ["stage(X, at = x.0, in = local)", "vector(k, 8)"] {
+        assert!(verbs.iter().any(|v| v == verb), "{verb}: {verbs:?}");
+    }
+}
+
+/// Plans that are drawn have windows, on a CPU.
+#[test]
+fn windows_are_drawn() {
+    let (file, id) = convolution("H,W] edge const(0.0)", "X[c, 2 * y + r - 1, x + s - 1]");
+    let found = anchors::anchors(&file, id);
+    let near = |a: &anchors::Anchors| a.tensors.iter().map(|t| t.windows_by.clone()).collect::<Vec<_>>();
+    assert_eq!(near(&found).concat(), ["c", "y", "x"]);
+    assert!(near(&found.clone().on(&gpu())).concat().is_empty());
+    let (mut rng, mut copies) = (SplitMix::new(5), 0);
+    let mut pick = |n: usize| usize::try_from(rng.next_u64() % n as u64).unwrap_or(0);
+    for _ in 0..200 {
+        let plan = draw::random_plan(&found, &mut pick);
+        let allow = Allow { reassoc: true, ..Allow::default() };
+        let choice = Choice::Planned { plan, assignment: BTreeMap::new(), allow };
+        copies += lower(&file, id, &choice, &cpu()).map_or(0, |module| copied(&module, "x"));
+    }
+    assert!(copies > 3, "{copies}");
 }
