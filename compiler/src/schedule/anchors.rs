@@ -100,6 +100,8 @@ pub struct TensorAnchor {
     pub staged_by: Vec<String>,
     /// Axes of the statements that read it so: it can be staged inside their loops.
     pub staged_in: Vec<String>,
+    /// Whether it is read.
+    pub read: bool,
     /// Whether a scatter writes it that can go to private copies.
     pub scattered: bool,
     /// Whether all scatters into it can be by atomic updates.
@@ -236,6 +238,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
                 name: t.name.clone(),
                 staged_by: Vec::new(),
                 staged_in: Vec::new(),
+                read: false,
                 scattered,
                 atomic,
                 scanned,
@@ -304,6 +307,7 @@ fn reads(form: &Form, s: StmtId, out: &mut Anchors) {
                 }
             }
         }
+        tensor_mark(out, &func.tensors[*tensor].name, |t| t.read = true);
         let Some(axes) = stage::plain_axes(form, e) else { continue };
         if axes.iter().any(|a| bounded_by_data(form, *a)) {
             continue;

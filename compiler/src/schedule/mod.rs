@@ -121,6 +121,7 @@ pub fn lower(
     choice: &Choice,
     target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
+    let mut prefetches: Vec<(String, Option<Diagnostic>)> = Vec::new();
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let mut form = normal::normalise(&file.funcs[id], &file.tables)?;
         let setup = match choice {
@@ -130,6 +131,7 @@ pub fn lower(
                 policy: Policy::Naive,
                 stages: Vec::new(),
                 past_caches: Vec::new(),
+                prefetches: Vec::new(),
                 products: Vec::new(),
                 allow: Allow::default(),
                 contract: false,
@@ -145,7 +147,9 @@ pub fn lower(
                 apply::apply(&mut form, plan, assignment, *allow, target)?
             }
         };
-        kernel::lower_form(form, &setup, views)
+        let nest = kernel::lower_form(form, &setup, views)?;
+        prefetches.extend(nest.prefetches.iter().cloned());
+        Ok(nest)
     };
     let orders = match choice {
         Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
@@ -165,7 +169,13 @@ pub fn lower(
         }
         Choice::Naive => None,
     };
-    program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])
+    let module = program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])?;
+    // Some kernels of a pipeline may not read what others do.
+    let fetched = |name: &String| prefetches.iter().any(|(n, missed)| n == name && missed.is_none());
+    match prefetches.iter().find_map(|(name, missed)| missed.clone().filter(|_| !fetched(name))) {
+        Some(missed) => Err(vec![missed]),
+        None => Ok(module),
+    }
 }
 
 /// The cost model's choice as a plan. A kernel's plan gives the loops of [`Choice::Default`] whatever values tunables

@@ -124,7 +124,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
         verb("nontemporal", "nontemporal(C)", First(Tensor), Everywhere),
-        verb("prefetch", "prefetch(A, n)", First(Tensor), NotYet),
+        verb("prefetch", "prefetch(A, n)", First(Tensor), Cpu),
         verb("table", "table(f)", First(Function), Cpu),
         verb("fuse_stages", "fuse_stages(s, radix)", First(Axis), NotYet),
         verb("exchange", "exchange(a, via = shuffle or shared, pad = n)", First(Value), GpuNotYet),

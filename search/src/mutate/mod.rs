@@ -62,6 +62,8 @@ pub enum Operator {
     Layout,
     /// Writing a tensor past the caches.
     PastCaches,
+    /// How far ahead a tensor is fetched.
+    Prefetch,
     /// Partial reductions.
     Split,
     /// How a scan runs.
@@ -86,7 +88,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 28] = [
+    pub const ALL: [Operator; 29] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -105,6 +107,7 @@ impl Operator {
         Operator::Recompute,
         Operator::Layout,
         Operator::PastCaches,
+        Operator::Prefetch,
         Operator::Split,
         Operator::Scan,
         Operator::Scatter,
@@ -139,6 +142,7 @@ impl Operator {
             Operator::Recompute => "recompute",
             Operator::Layout => "layout",
             Operator::PastCaches => "past_caches",
+            Operator::Prefetch => "prefetch",
             Operator::Split => "split",
             Operator::Scan => "scan",
             Operator::Scatter => "scatter",
@@ -253,6 +257,7 @@ impl Mutator {
             Operator::Recompute => self.recompute(&mut child.plan, rng),
             Operator::Layout => self.layout(&mut child.plan, rng),
             Operator::PastCaches => self.past_caches(&mut child.plan, rng),
+            Operator::Prefetch => self.prefetch(&mut child.plan, rng),
             Operator::Split => self.split(&mut child.plan, rng),
             Operator::Scan => self.scan(&mut child.plan, rng),
             Operator::Scatter => self.scatter(&mut child.plan, rng),
@@ -334,6 +339,7 @@ impl Mutator {
             Operator::Tail | Operator::Roll | Operator::FuseOnline => false,
             Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
             Operator::PastCaches => !self.gpu() && a.tensors.iter().any(|t| t.written),
+            Operator::Prefetch => !self.gpu() && a.tensors.iter().any(|t| t.read),
             Operator::Stage => a.tensors.iter().any(|t| t.read),
             Operator::Keep => !a.values.is_empty(),
             Operator::Recompute => !a.lets.is_empty(),
