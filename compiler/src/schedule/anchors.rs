@@ -8,7 +8,7 @@ use rooftile_artifact::{HostExpr, Target};
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId};
 use super::verbs::FUNCTIONS;
-use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time};
+use super::{Allow, atomic, bounds, host, inline, join, mma, normal, slant, split, stage, table, time};
 use crate::hir::ir::{AxisId, AxisKind, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
@@ -34,6 +34,8 @@ pub struct Anchors {
     pub functions: Vec<String>,
     /// Counters of repeats of which several steps can be taken at once.
     pub repeats: Vec<String>,
+    /// Kernels that a pipeline calls one after the other, and that can be one.
+    pub joinable: Vec<[String; 2]>,
 }
 
 /// How an axis runs.
@@ -144,6 +146,7 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
         t.staged_by.clear();
         t.staged_in.clear();
     }
+    out.joinable = join::joinable(file, entry);
     let func = &file.funcs[entry];
     for_each_stmt(&func.body, &mut |stmt| {
         if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind {

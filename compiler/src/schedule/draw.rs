@@ -37,6 +37,9 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
     let blockable = |a: &AxisAnchor| !a.bounds_others && a.constant != Some(1);
     // Steps of a repeat are taken at once rather often: much of what else is drawn then applies to them.
     let kinds = if anchors.repeats.is_empty() { 15 } else { 18 };
+    if !anchors.joinable.is_empty() && pick(6) == 0 {
+        return Some(Verb::Fuse(one_of(&anchors.joinable, pick)?.to_vec()));
+    }
     Some(match pick(kinds) {
         0 | 1 => {
             let a = one_of(&axes(&blockable), pick)?;
@@ -296,6 +299,8 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         (Verb::Mma(x), Verb::Mma(y)) | (Verb::Table(x), Verb::Table(y)) => x == y,
         (Verb::Prefetch { tensor: x, .. }, Verb::Prefetch { tensor: y, .. }) => x == y,
         (Verb::TimeTile { axis: x, .. }, Verb::TimeTile { axis: y, .. }) => x == y,
+        // Joined kernels have another name.
+        (Verb::Fuse(x), Verb::Fuse(y)) => x.iter().any(|k| y.contains(k)),
         (Verb::Order(_), Verb::Order(_))
         | (Verb::Warps(_), Verb::Warps(_))
         | (Verb::Parallel { .. }, Verb::Parallel { .. })

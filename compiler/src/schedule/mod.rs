@@ -26,6 +26,7 @@ mod hoist;
 mod host;
 mod in_place;
 mod inline;
+mod join;
 mod kernel;
 mod layout;
 mod leaf;
@@ -55,6 +56,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rooftile_artifact::Target;
@@ -121,6 +123,11 @@ pub fn lower(
     choice: &Choice,
     target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
+    let joined = match choice {
+        Choice::Planned { plan, .. } => join::joined(file, entry, plan).map_err(|d| vec![d])?,
+        Choice::Naive | Choice::Default { .. } => Cow::Borrowed(file),
+    };
+    let file = &*joined;
     let mut prefetches: Vec<(String, Option<Diagnostic>)> = Vec::new();
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let mut form = normal::normalise(&file.funcs[id], &file.tables)?;

@@ -586,6 +586,13 @@ impl<'a> Args<'a> {
                     e => self.amount(e)?,
                 },
             },
+            "fuse" => {
+                let mut kernels = vec![self.anchor(Anchor::Kernel)?, self.anchor(Anchor::Kernel)?];
+                while self.peek().is_some() {
+                    kernels.push(self.anchor(Anchor::Kernel)?);
+                }
+                Verb::Fuse(kernels)
+            }
             "inplace" => {
                 Verb::Inplace { kept: self.anchor(Anchor::Tensor)?, replaced: self.anchor(Anchor::Tensor)? }
             }
@@ -795,6 +802,7 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         }
         Verb::Inplace { kept, replaced } => ("inplace", vec![positional(kept), positional(replaced)]),
         Verb::Nontemporal(tensor) => ("nontemporal", vec![positional(tensor)]),
+        Verb::Fuse(kernels) => ("fuse", kernels.iter().map(|k| positional(k)).collect()),
         Verb::Prefetch { tensor, passes } => {
             ("prefetch", vec![positional(tensor), Arg::Expr(amount(passes))])
         }

@@ -40,7 +40,7 @@ const ALL: &str = "tile(i, 256, bm) tile(j, 4) order(i.0, j.0, k, i.1, j.1) para
     stage(A, at = i, in = shared) stage(B, at = k, in = local, layout = panel(vj, 4)) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
     roll(j, bm) roll(j, bm, passes = 2) fuse_online(p) tail(i, j, peel) tail(k, predicate) scan(C, via = two_pass, items = 4)
     scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) scatter(h, via = atomic) ragged(e, via = lane)
-    append(l, via = sort) layout(A, soa) nontemporal(C) prefetch(A, 8) prefetch(B, g) inplace(A, B) specialize(D) math(exp, ulp = 4)";
+    append(l, via = sort) layout(A, soa) nontemporal(C) prefetch(A, 8) prefetch(B, g) fuse(k1, k2) inplace(A, B) specialize(D) math(exp, ulp = 4)";
 
 #[test]
 fn every_verb_round_trips() {
@@ -72,7 +72,7 @@ fn verbs_of_gpus_round_trip() {
 
 const GPU: &str = "grid(i, j, group = g, order = heavy_first) micro(acc)
     stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared)
-    time_tile(t, 4, style = overlapped, keep = shared) fuse(k1, k2) prepack(B, panel(32))
+    time_tile(t, 4, style = overlapped, keep = shared) prepack(B, panel(32))
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
     convert(w, at = reg, via = lop3) spread(i, 2, sync = cluster) peel(j, diagonal)";
 

@@ -2,6 +2,7 @@
 
 mod atomic;
 mod in_place;
+mod join;
 mod lanes;
 mod masked;
 mod mma;

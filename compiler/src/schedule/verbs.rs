@@ -120,7 +120,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("time_tile", "time_tile(t, n, style = overlapped or wavefront or trapezoid)", First(Axis), Cpu),
         verb("graph", "graph(on)", None, Gpu),
         verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
-        verb("fuse", "fuse(k1, k2)", All(Kernel), NotYet),
+        verb("fuse", "fuse(k1, k2, ..)", All(Kernel), Everywhere),
         verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),
         verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
         verb("nontemporal", "nontemporal(C)", First(Tensor), Everywhere),

@@ -154,4 +154,15 @@ impl Mutator {
         }
         Some(Class::X)
     }
+
+    /// Sets or drops that two kernels of a pipeline are one.
+    pub(super) fn fuse(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let pair = rng.pick(&self.plausible.as_ref()?.joinable)?;
+        let before = plan.verbs.len();
+        plan.verbs.retain(|v| !matches!(v, Verb::Fuse(kernels) if kernels.iter().any(|k| pair.contains(k))));
+        if plan.verbs.len() == before {
+            plan.verbs.push(Verb::Fuse(pair.to_vec()));
+        }
+        Some(Class::X)
+    }
 }

@@ -64,6 +64,8 @@ pub enum Operator {
     PastCaches,
     /// How far ahead a tensor is fetched.
     Prefetch,
+    /// Kernels of a pipeline as one.
+    Fuse,
     /// Partial reductions.
     Split,
     /// How a scan runs.
@@ -88,7 +90,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 29] = [
+    pub const ALL: [Operator; 30] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -108,6 +110,7 @@ impl Operator {
         Operator::Layout,
         Operator::PastCaches,
         Operator::Prefetch,
+        Operator::Fuse,
         Operator::Split,
         Operator::Scan,
         Operator::Scatter,
@@ -143,6 +146,7 @@ impl Operator {
             Operator::Layout => "layout",
             Operator::PastCaches => "past_caches",
             Operator::Prefetch => "prefetch",
+            Operator::Fuse => "fuse",
             Operator::Split => "split",
             Operator::Scan => "scan",
             Operator::Scatter => "scatter",
@@ -258,6 +262,7 @@ impl Mutator {
             Operator::Layout => self.layout(&mut child.plan, rng),
             Operator::PastCaches => self.past_caches(&mut child.plan, rng),
             Operator::Prefetch => self.prefetch(&mut child.plan, rng),
+            Operator::Fuse => self.fuse(&mut child.plan, rng),
             Operator::Split => self.split(&mut child.plan, rng),
             Operator::Scan => self.scan(&mut child.plan, rng),
             Operator::Scatter => self.scatter(&mut child.plan, rng),
@@ -332,6 +337,7 @@ impl Mutator {
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
             Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
+            Operator::Fuse => self.plausible.as_ref().is_some_and(|p| !p.joinable.is_empty()),
             Operator::TimeTile => self.plausible.as_ref().is_some_and(|p| !p.repeats.is_empty()),
             Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),

@@ -34,7 +34,8 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::TimeTile { axis, .. } => (24, axis),
         Verb::Table(function) => (25, function),
         Verb::Prefetch { tensor, .. } => (26, tensor),
-        Verb::Other { text, .. } => (27, text),
+        Verb::Fuse(kernels) => (27, kernels.first().map_or("", String::as_str)),
+        Verb::Other { text, .. } => (28, text),
     }
 }
 
