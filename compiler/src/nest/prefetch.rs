@@ -568,7 +568,8 @@ mod tests {
         let (mut unread, a) = nest(|_, _, _| Vec::new());
         assert_eq!(prefetch(&mut unread, a, 1), Err(Missed::NotRead));
         // One element; one at an index that the loop computes; one at an index in memory that the nest writes.
-        let cases: [fn(&mut Builder, ExprId, BufferId, BufferId) -> ExprId; 3] = [
+        type Case = fn(&mut Builder, ExprId, BufferId, BufferId) -> ExprId;
+        let cases: [Case; 3] = [
             |b, _, _, _| b.int(0),
             |b, _, own, _| {
                 let zero = b.int(0);

@@ -6,7 +6,7 @@ use super::pairs::{Call, Calls, Pairs};
 use crate::arena::Arena;
 use crate::hir::ir::{
     Axis, AxisId, AxisKind, CallArg, Expr, ExprId, ExprKind, Func, FuncKind, NextItem, ParamRef, Role,
-    ScalarId, SizeId, Stmt, StmtKind, Tensor, TensorId, Value, ValueId, ValueKind,
+    ScalarId, ScalarParam, Size, SizeId, Stmt, StmtKind, Tensor, TensorId, Value, ValueId, ValueKind,
 };
 use crate::schedule::form::map_operands;
 
@@ -108,20 +108,19 @@ impl Joined {
         let from = call.func;
         let mut names = known;
         for (id, size) in from.sizes.iter() {
-            if !names.sizes.contains_key(&id) {
+            names.sizes.entry(id).or_insert_with(|| {
                 let name = fresh(&size.name, self.func.sizes.iter().map(|(_, s)| s.name.as_str()));
-                names.sizes.insert(id, self.func.sizes.push(crate::hir::ir::Size { name, ..size.clone() }));
                 self.sizes.push(call.sizes[id.index()]);
-            }
+                self.func.sizes.push(Size { name, ..size.clone() })
+            });
         }
         for (id, axis) in from.axes.iter() {
-            if !names.axes.contains_key(&id) {
+            names.axes.entry(id).or_insert_with(|| {
                 let shared = self.axes.iter().map(|a| self.func.axes[*a].name.as_str());
                 let name = fresh(&axis.name, shared);
                 // Bounds follow with the expressions.
-                let parents = Vec::new();
-                names.axes.insert(id, self.func.axes.push(Axis { name, parents, ..axis.clone() }));
-            }
+                self.func.axes.push(Axis { name, parents: Vec::new(), ..axis.clone() })
+            });
         }
         for (id, value) in from.values.iter() {
             let axes = value.axes.iter().map(|a| names.axes[a]).collect();
@@ -133,7 +132,7 @@ impl Joined {
                 ParamRef::Scalar(s) => {
                     let scalar = &from.scalars[*s];
                     let name = fresh(&scalar.name, self.func.scalars.iter().map(|(_, s)| s.name.as_str()));
-                    let new = self.func.scalars.push(crate::hir::ir::ScalarParam { name, ..scalar.clone() });
+                    let new = self.func.scalars.push(ScalarParam { name, ..scalar.clone() });
                     names.scalars.insert(*s, new);
                     ParamRef::Scalar(new)
                 }

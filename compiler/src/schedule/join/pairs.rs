@@ -6,7 +6,7 @@ use crate::hir::ir::{
     AxisId, AxisKind, CallArg, Expr, ExprId, ExprKind, File, Func, FuncId, ParamRef, Role, ScalarId, SizeId,
     Stmt, StmtKind, TensorId, View,
 };
-use crate::hir::walk::{for_each_stmt, operands};
+use crate::hir::walk::{for_each_stmt, operands, tensors_read};
 
 /// A call of a kernel.
 #[derive(Clone, Copy, Debug)]
@@ -180,6 +180,16 @@ impl Pairs {
             return Err(
                 "no axis is the same in a tensor that one of them writes and the other touches".to_owned()
             );
+        }
+        for (_, axis) in second.func.axes.iter() {
+            let bounds = [axis.lo, axis.hi].into_iter();
+            let read = bounds.flat_map(|e| tensors_read(second.func, e)).find(|t| self.written.contains(t));
+            if let Some(t) = read {
+                let (axis, name) = (&axis.name, &second.func.tensors[t].name);
+                return Err(format!(
+                    "the bounds of `{axis}` are read from `{name}`, which the other one writes"
+                ));
+            }
         }
         // An axis can be outside only together with those that its bounds depend on.
         let parents = |func: &Func, axis: AxisId, shared: &dyn Fn(AxisId) -> bool| {

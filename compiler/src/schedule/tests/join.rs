@@ -133,6 +133,17 @@ kernel one(x: in f32[N], y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i] + 1
 kernel two(x: in f32[N], y: out f32[N-1]) { for i in tiles(N-1; b) { y[i] = x[i] * 2.0 } }
 pipeline shorter(x: in f32[N], z: out f32[N-1]) { buf y: f32[N]  one(x, y)  two(y, z) }";
     insta::assert_snapshot!(refused(shorter, "fuse(one, two)"), @"E0504 `one` and `two` cannot be fused: `i` and `i` do not run over the same points");
+    let bounds = "
+kernel ends(n: in i32[R] range 0..C, e: out i32[R]) { for r in tiles(R; b) { e[r] = n[r] } }
+kernel sums(e: in i32[R] range 0..C, x: in f32[R,C], y: out f32[R]) {
+  for r in tiles(R; b) { y[r] = sum[c in 0..e[r]](x[r,c]) }
+}
+pipeline rows(n: in i32[R] range 0..C, x: in f32[R,C], y: out f32[R]) {
+  buf e: i32[R] range 0..C
+  ends(n, e)
+  sums(e, x, y)
+}";
+    insta::assert_snapshot!(refused(bounds, "fuse(ends, sums)"), @"E0504 `ends` and `sums` cannot be fused: the bounds of `c` are read from `e`, which the other one writes");
     let apart = "
 kernel one(x: in f32[N], y: out f32[N]) { for i in tiles(N; b) { y[i] = x[i] + 1.0 } }
 pipeline apart(x: in f32[N], y: out f32[N], z: out f32[N]) { one(x, y)  one(x, z) }";
