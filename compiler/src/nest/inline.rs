@@ -186,11 +186,11 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
                 Stmt::If { cond, then: self.block(then), otherwise: self.block(otherwise) }
             }
             Stmt::Prefetch { buffer, index } => {
-                // What stands for it may be near already, or what its indices are read from.
+                // What stands for it may be near already, and what its indices are read from may be written here.
                 let (buffer, index) = self.element(*buffer, index);
                 let nest = self.b.nest();
-                let near = |b: BufferId| !matches!(nest.buffers[b].space, Space::Global(_));
-                if near(buffer) || index.iter().any(|i| nest.loads_from(*i, near)) {
+                let near = !matches!(nest.buffers[buffer].space, Space::Global(_));
+                if near || index.iter().any(|i| nest.has_load(*i)) {
                     return None;
                 }
                 Stmt::Prefetch { buffer, index }
