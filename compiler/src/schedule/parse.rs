@@ -581,7 +581,7 @@ impl<'a> Args<'a> {
             "nontemporal" => Verb::Nontemporal(self.anchor(Anchor::Tensor)?),
             "prefetch" => Verb::Prefetch {
                 tensor: self.anchor(Anchor::Tensor)?,
-                passes: match self.positional("how many passes ahead")? {
+                passes: match self.positional("the number of passes")? {
                     Expr { kind: ExprKind::Int { value: 0, .. }, .. } => Amount::Int(0),
                     e => self.amount(e)?,
                 },

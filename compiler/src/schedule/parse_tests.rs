@@ -146,7 +146,7 @@ fn mistakes_are_reported() {
             "keep(ac, in = reg) vectro(j, 4) vector(q, 4) vector(acc, 4) vector(j) vector(j, 0) vector(j, bn) vector(j, 4, 5)
              tile(i) tile(i.0, 4) order(i.0, i.0) stage(A) stage(A, at = k, in = reg) stage(A, at = k, layout = rows(2))
              keep(acc) keep(acc, in = l2) tail(i, j) tail(peel) split(k, 2, merge = magic) scan(C) layout(A, aos)
-             math(exp) math(gamma, ulp = 1) roll(j, 4, pass = 2) specialize(i) inplace(A) mma(ac) fuse(k1, k3) unroll(i, 2 + 2)
+             math(exp) math(gamma, ulp = 1) roll(j, 4, pass = 2) specialize(i) inplace(A) mma(ac) fuse(k1, k3) fuse(k1) prefetch(B) unroll(i, 2 + 2)
              parallel(i, balance = rows) frobnicate(i) vector(1..2) grid()"
         ),
         @"
@@ -178,8 +178,9 @@ fn mistakes_are_reported() {
         Error E0503 `inplace`: the tensor is missing  help: it is written inplace(a, b)
         Warning E0505 `mma` is for GPUs and has no effect on cpu
         Error E0501 no let, var or tensor `ac`  help: did you mean `acc`?
-        Warning E0505 `fuse` has no effect on cpu yet
         Error E0501 no kernel `k3`  help: did you mean `k1`?
+        Error E0503 `fuse`: the kernel is missing  help: it is written fuse(k1, k2, ..)
+        Error E0503 `prefetch`: the number of passes is missing  help: it is written prefetch(A, n)
         Error E0503 `unroll`: a number or a tunable was expected  help: it is written unroll(i) or unroll(i, n)
         Error E0503 `parallel`: nnz was expected  help: it is written parallel(i, ..) or parallel(i, balance = nnz)
         Error E0502 no verb `frobnicate`

@@ -139,7 +139,7 @@ kernel sums(e: in i32[R] range 0..C, x: in f32[R,C], y: out f32[R]) {
   for r in tiles(R; b) { y[r] = sum[c in 0..e[r]](x[r,c]) }
 }
 pipeline rows(n: in i32[R] range 0..C, x: in f32[R,C], y: out f32[R]) {
-  buf e: i32[R] range 0..C
+  buf e: i32[R]
   ends(n, e)
   sums(e, x, y)
 }";
