@@ -392,6 +392,7 @@ pub fn with_values(plan: &Plan, assignment: &Assignment) -> Plan {
             | Verb::Split { parts: a, .. }
             | Verb::Math { ulp: a, .. }
             | Verb::TimeTile { steps: a, .. }
+            | Verb::Prefetch { passes: a, .. }
             | Verb::Warps(a) => fix(a),
             Verb::Unroll { count: a, .. }
             | Verb::Thread { count: a, .. }

@@ -80,6 +80,7 @@ pub fn amounts(verb: &Verb) -> Vec<&Amount> {
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. }
         | Verb::TimeTile { steps: amount, .. }
+        | Verb::Prefetch { passes: amount, .. }
         | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }
@@ -101,6 +102,7 @@ pub fn amounts_mut(verb: &mut Verb) -> Vec<&mut Amount> {
         | Verb::Split { parts: amount, .. }
         | Verb::Math { ulp: amount, .. }
         | Verb::TimeTile { steps: amount, .. }
+        | Verb::Prefetch { passes: amount, .. }
         | Verb::Warps(amount) => vec![amount],
         Verb::Unroll { count: amount, .. }
         | Verb::Thread { count: amount, .. }

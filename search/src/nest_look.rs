@@ -233,6 +233,7 @@ impl View<'_> {
                     let then = self.body(then, around, lane);
                     1.0 + self.expr(*cond, lane) + then.max(self.body(otherwise, around, lane))
                 }
+                Stmt::Prefetch { .. } => 1.0,
                 Stmt::SetStatus(_) => 0.0,
                 Stmt::Matrix(op) => self.matrix_op(op),
             };

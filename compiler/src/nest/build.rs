@@ -115,12 +115,18 @@ impl Builder {
             shape: shape.to_vec(),
             space,
             past_caches: None,
+            own_prefetch: false,
         })
     }
 
     /// Has stores to a global buffer go past the caches where it has at least so many bytes.
     pub fn store_past_caches(&mut self, buffer: BufferId, bytes: i64) {
         self.nest.buffers[buffer].past_caches = Some(bytes);
+    }
+
+    /// Has [`Stmt::Prefetch`] alone say what of a global buffer is fetched ahead.
+    pub fn prefetch_as_said(&mut self, buffer: BufferId) {
+        self.nest.buffers[buffer].own_prefetch = true;
     }
 
     /// Adds a variable. Read it by [`Builder::var`].

@@ -128,6 +128,9 @@ impl Walk<'_> {
                 self.text("past");
                 self.int(bytes);
             }
+            if buffer.own_prefetch {
+                self.text("prefetched");
+            }
             self.number(buffer.shape.len());
             buffer.shape.iter().for_each(|&e| self.expr(e));
         }
@@ -177,6 +180,11 @@ impl Walk<'_> {
                 if let Some(old) = old {
                     self.bind(*old);
                 }
+            }
+            Stmt::Prefetch { buffer, index } => {
+                self.text("prefetch");
+                self.buffer(*buffer);
+                index.iter().for_each(|&e| self.expr(e));
             }
             Stmt::If { cond, then, otherwise } => {
                 self.text("if");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::build::Builder;
-use super::ir::{Block, BufferId, ExprId, ExprKind, Matrix, MatrixOp, Nest, Stmt, VarId};
+use super::ir::{Block, BufferId, ExprId, ExprKind, Matrix, MatrixOp, Nest, Space, Stmt, VarId};
 
 /// What the names of a nest stand for in the nest that is written to.
 #[derive(Clone, Debug)]
@@ -157,11 +157,12 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
     }
 
     fn block(&mut self, stmts: &[Stmt]) -> Vec<Stmt> {
-        stmts.iter().map(|s| self.stmt(s)).collect()
+        stmts.iter().filter_map(|s| self.stmt(s)).collect()
     }
 
-    fn stmt(&mut self, stmt: &Stmt) -> Stmt {
-        match stmt {
+    /// The copy of a statement; `None` where there is nothing left for it to do.
+    fn stmt(&mut self, stmt: &Stmt) -> Option<Stmt> {
+        Some(match stmt {
             Stmt::Loop { var, lo, hi, step, kind, body } => {
                 let (lo, hi) = (self.expr(*lo), self.expr(*hi));
                 let (var, body) = (self.var(*var), self.block(body));
@@ -184,9 +185,19 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
                 let cond = self.expr(*cond);
                 Stmt::If { cond, then: self.block(then), otherwise: self.block(otherwise) }
             }
+            Stmt::Prefetch { buffer, index } => {
+                // What stands for it may be near already, and what its indices are read from may be written here.
+                let (buffer, index) = self.element(*buffer, index);
+                let nest = self.b.nest();
+                let near = !matches!(nest.buffers[buffer].space, Space::Global(_));
+                if near || index.iter().any(|i| nest.has_load(*i)) {
+                    return None;
+                }
+                Stmt::Prefetch { buffer, index }
+            }
             Stmt::SetStatus(bits) => Stmt::SetStatus(*bits),
             Stmt::Matrix(op) => Stmt::Matrix(self.matrix_op(op)),
-        }
+        })
     }
 
     fn matrix_op(&mut self, op: &MatrixOp) -> MatrixOp {
@@ -214,7 +225,7 @@ mod tests {
     use rooftile_artifact::DType;
 
     use super::*;
-    use crate::nest::ir::{LoopKind, Space};
+    use crate::nest::ir::LoopKind;
 
     #[test]
     fn sizes_and_buffers_are_bound_and_variables_are_new() {

@@ -41,6 +41,8 @@
 //!     accumulator is in another buffer than the factors.
 //! 15. A `Subgroups` loop reads no memory that it writes: not the same buffer, nor one of the same slot. It writes no
 //!     element twice.
+//! 16. What is prefetched is of a `Global` buffer. The element may lie beyond its extents; what its indices read is within
+//!     theirs, and of `Global` buffers that the nest does not write.
 //!
 //! # Threads
 //! A chunk with a `Threads` loop is run by a group of threads. What stands outside those loops is the same for all of
@@ -97,6 +99,8 @@ pub struct Buffer {
     pub space: Space,
     /// Of a global buffer: where it has at least so many bytes, whole vectors go to memory past the caches.
     pub past_caches: Option<i64>,
+    /// Of a global buffer: [`Stmt::Prefetch`] alone says what of it is fetched ahead. Else who makes code may choose.
+    pub own_prefetch: bool,
 }
 
 /// Where a buffer lives.
@@ -227,6 +231,13 @@ pub enum Stmt {
         value: ExprId,
         /// Bound to the element's value before.
         old: Option<VarId>,
+    },
+    /// Brings the line of the caches with an element near. It changes nothing, and the element need not exist.
+    Prefetch {
+        /// A global buffer.
+        buffer: BufferId,
+        /// One index per extent.
+        index: Vec<ExprId>,
     },
     /// Runs one of two lists.
     If {

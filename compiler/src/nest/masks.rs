@@ -66,7 +66,11 @@ impl Check<'_> {
                 self.block(otherwise)
             }
             Stmt::Loop { kind: LoopKind::Unrolled, body, .. } => self.block(body),
-            Stmt::Loop { .. } | Stmt::Atomic { .. } | Stmt::SetStatus(_) | Stmt::Matrix(_) => None,
+            Stmt::Loop { .. }
+            | Stmt::Atomic { .. }
+            | Stmt::Prefetch { .. }
+            | Stmt::SetStatus(_)
+            | Stmt::Matrix(_) => None,
         }
     }
 

@@ -93,6 +93,9 @@ impl<'a> Printer<'a> {
             if let Some(bytes) = buffer.past_caches {
                 write!(self.out, " past the caches from {bytes} bytes")?;
             }
+            if buffer.own_prefetch {
+                self.out.push_str(" prefetched as said");
+            }
             self.out.push('\n');
         }
         for (n, phase) in nest.phases.iter().enumerate() {
@@ -172,6 +175,12 @@ impl<'a> Printer<'a> {
                 self.index(index)?;
                 self.out.push_str(", ");
                 self.expr(*value)?;
+                self.out.push('\n');
+            }
+            Stmt::Prefetch { buffer, index } => {
+                self.out.push_str("prefetch ");
+                self.out += &self.buffer(*buffer);
+                self.index(index)?;
                 self.out.push('\n');
             }
             Stmt::If { cond, then, otherwise } => {

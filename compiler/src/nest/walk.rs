@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::ir::{BufferId, Expr, ExprId, ExprKind, MatrixOp, Nest, Stmt, VarId};
+use super::ir::{BufferId, Expr, ExprId, ExprKind, MatrixOp, Nest, Space, Stmt, VarId};
 
 impl Expr {
     /// Calls `f` on every operand, in order.
@@ -28,6 +28,7 @@ impl Stmt {
                 index.iter().copied().for_each(&mut f);
                 f(*value);
             }
+            Stmt::Prefetch { index, .. } => index.iter().copied().for_each(f),
             Stmt::If { cond, .. } => f(*cond),
             Stmt::SetStatus(_) => {}
             Stmt::Matrix(op) => {
@@ -45,7 +46,11 @@ impl Stmt {
         match self {
             Stmt::Store { buffer, .. } | Stmt::Atomic { buffer, .. } => Some(*buffer),
             Stmt::Matrix(op) => Some(op.written()),
-            Stmt::Loop { .. } | Stmt::Let { .. } | Stmt::If { .. } | Stmt::SetStatus(_) => None,
+            Stmt::Loop { .. }
+            | Stmt::Let { .. }
+            | Stmt::If { .. }
+            | Stmt::Prefetch { .. }
+            | Stmt::SetStatus(_) => None,
         }
     }
 
@@ -128,6 +133,18 @@ impl Nest {
                 s.for_each_expr(|e| self.for_each_load(e, &mut seen, f));
             });
         }
+    }
+
+    /// Whether some statement writes to a buffer in this space.
+    #[must_use]
+    pub fn writes_to(&self, space: Space) -> bool {
+        let mut writes = false;
+        for phase in &self.phases {
+            for_each_stmt(&phase.body, &mut |s| {
+                writes |= s.written().is_some_and(|b| self.buffers[b].space == space);
+            });
+        }
+        writes
     }
 
     /// Whether an expression loads from such a buffer.

@@ -8,7 +8,9 @@ use rooftile_artifact::{HostExpr, Target};
 use super::access::{Accesses, Object, agree_on_axis, bounded_by_data, combine_alike};
 use super::form::{Action, Form, Item, StmtId};
 use super::verbs::FUNCTIONS;
-use super::{Allow, atomic, bounds, host, inline, mma, normal, slant, split, stage, table, time, window};
+use super::{
+    Allow, atomic, bounds, host, inline, join, mma, normal, slant, split, stage, table, time, window,
+};
 use crate::hir::ir::{AxisId, AxisKind, ExprKind, File, FuncId, StmtKind, TensorId, ValueKind};
 use crate::hir::walk::for_each_stmt;
 
@@ -34,6 +36,8 @@ pub struct Anchors {
     pub functions: Vec<String>,
     /// Counters of repeats of which several steps can be taken at once.
     pub repeats: Vec<String>,
+    /// Kernels that a pipeline calls one after the other, and that can be one.
+    pub joinable: Vec<[String; 2]>,
 }
 
 /// How an axis runs.
@@ -104,6 +108,8 @@ pub struct TensorAnchor {
     pub windows_by: Vec<String>,
     /// Axes of the statements that read it so.
     pub windows_in: Vec<String>,
+    /// Whether it is read.
+    pub read: bool,
     /// Whether a scatter writes it that can go to private copies.
     pub scattered: bool,
     /// Whether all scatters into it can be by atomic updates.
@@ -153,6 +159,7 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
             list.clear();
         }
     }
+    out.joinable = join::joinable(file, entry);
     let func = &file.funcs[entry];
     for_each_stmt(&func.body, &mut |stmt| {
         if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind {
@@ -249,6 +256,7 @@ fn collect(form: &Form, written: &mut Vec<String>, out: &mut Anchors) {
                 staged_in: Vec::new(),
                 windows_by: Vec::new(),
                 windows_in: Vec::new(),
+                read: false,
                 scattered,
                 atomic,
                 scanned,
@@ -337,6 +345,7 @@ fn reads(form: &Form, s: StmtId, out: &mut Anchors) {
                 }
             }
         }
+        tensor_mark(out, &func.tensors[*tensor].name, |t| t.read = true);
         let Some(axes) = stage::plain_axes(form, e) else { continue };
         if axes.iter().any(|a| bounded_by_data(form, *a)) {
             continue;

@@ -13,7 +13,7 @@ use super::stage::Stage;
 use super::window::{self, Window};
 use super::{atomic, bounds, inline, mma, table};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{AxisId, AxisKind, TensorId, TileSize};
+use crate::hir::ir::{AxisId, AxisKind, Tensor, TensorId, TileSize};
 use crate::schedule::plan::{
     AppendVia, Assignment, Merge, Place, Plan, RaggedVia, ScanVia, ScatterVia, Verb,
 };
@@ -23,6 +23,9 @@ const RAGGED_LANES: i64 = 8;
 
 /// Threads of `thread(i)`.
 const THREADS: i64 = 64;
+
+/// Most passes of `prefetch`.
+const AHEAD: i64 = 1024;
 
 struct Apply<'a> {
     form: &'a mut Form,
@@ -49,6 +52,7 @@ pub(crate) fn apply(
         policy: Policy::Greedy,
         stages: Vec::new(),
         past_caches: Vec::new(),
+        prefetches: Vec::new(),
         products: Vec::new(),
         allow,
         contract: target.cpu().is_some_and(|cpu| contracts(allow, cpu)),
@@ -303,6 +307,16 @@ impl Apply<'_> {
                 if let (Some(tensor), Some(cpu)) = (self.tensor(name), self.target.cpu()) {
                     self.setup.past_caches.push((tensor, i64::try_from(cpu.past_caches).unwrap_or(i64::MAX)));
                 }
+            }
+            Verb::Prefetch { tensor, passes } if self.target.cpu().is_some() => {
+                let Some(tensor) = self.tensor(tensor) else { return Ok(()) };
+                let passes = passes.value(self.assignment).filter(|n| (0..=AHEAD).contains(n));
+                let Some(passes) = passes else {
+                    let Tensor { span, name, .. } = &self.form.func.tensors[tensor];
+                    let message = format!("`{name}` is fetched 0 to {AHEAD} passes ahead");
+                    return Err(Diagnostic::error(Code::Illegal, *span, message));
+                };
+                self.setup.prefetches.push((tensor, passes));
             }
             Verb::Table(function) if self.target.cpu().is_some() => {
                 for axis in table::tables(self.form, function) {

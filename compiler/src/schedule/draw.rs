@@ -17,6 +17,8 @@ const INNER_TILES: &[i64] = &[8, 16, 32];
 const SUBGROUPS: &[i64] = &[1, 2, 4, 8];
 const PARTS: &[i64] = &[2, 4, 8, 16];
 const STEPS: &[i64] = &[2, 3, 4, 8];
+/// Passes that something is fetched ahead.
+const PASSES: &[i64] = &[0, 1, 2, 4, 8, 16];
 
 fn one_of<T: Clone>(items: &[T], pick: &mut Pick<'_>) -> Option<T> {
     (!items.is_empty()).then(|| items[pick(items.len())].clone())
@@ -35,6 +37,9 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
     let blockable = |a: &AxisAnchor| !a.bounds_others && a.constant != Some(1);
     // Steps of a repeat are taken at once rather often: much of what else is drawn then applies to them.
     let kinds = if anchors.repeats.is_empty() { 15 } else { 18 };
+    if !anchors.joinable.is_empty() && pick(6) == 0 {
+        return Some(Verb::Fuse(one_of(&anchors.joinable, pick)?.to_vec()));
+    }
     Some(match pick(kinds) {
         0 | 1 => {
             let a = one_of(&axes(&blockable), pick)?;
@@ -85,6 +90,11 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
         }
         7 | 8 => order(anchors, plan, pick)?,
         9 => stage(anchors, plan, pick)?,
+        10 if !anchors.gpu && pick(3) == 0 => {
+            let read: Vec<&TensorAnchor> = anchors.tensors.iter().filter(|t| t.read).collect();
+            let tensor = one_of(&read, pick)?.name.clone();
+            Verb::Prefetch { tensor, passes: amount(PASSES, pick) }
+        }
         10 => {
             let v = one_of(&anchors.values, pick)?;
             let place = if pick(2) == 0 { Place::Reg } else { near(anchors, pick) };
@@ -290,7 +300,10 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
         (Verb::Mma(x), Verb::Mma(y)) | (Verb::Table(x), Verb::Table(y)) => x == y,
+        (Verb::Prefetch { tensor: x, .. }, Verb::Prefetch { tensor: y, .. }) => x == y,
         (Verb::TimeTile { axis: x, .. }, Verb::TimeTile { axis: y, .. }) => x == y,
+        // Joined kernels have another name.
+        (Verb::Fuse(x), Verb::Fuse(y)) => x.iter().any(|k| y.contains(k)),
         (Verb::Order(_), Verb::Order(_))
         | (Verb::Warps(_), Verb::Warps(_))
         | (Verb::Parallel { .. }, Verb::Parallel { .. })

@@ -15,6 +15,7 @@ use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, Tensor, TensorId, ValueId};
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, Space};
+use crate::nest::prefetch::{Missed, prefetch};
 use crate::schedule::plan::AxisRef;
 
 /// How a kernel is to be run.
@@ -30,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) stages: Vec<stage::Stage>,
     /// Tensors that are written past the caches from so many bytes on.
     pub(crate) past_caches: Vec<(TensorId, i64)>,
+    /// Tensors of which a loop fetches what so many passes later are read.
+    pub(crate) prefetches: Vec<(TensorId, i64)>,
     /// Sums that matrix units compute.
     pub(crate) products: Vec<mma::Product>,
     /// What the task allows.
@@ -115,6 +118,8 @@ pub(crate) struct KernelNest {
     pub(crate) nest: nest::Nest,
     /// Scratch buffers.
     pub(crate) scratch: Vec<Scratch>,
+    /// Tensors that are to be fetched ahead, each with what was in the way.
+    pub(crate) prefetches: Vec<(String, Option<Diagnostic>)>,
 }
 
 /// The loops of a kernel in normal form.
@@ -240,9 +245,36 @@ fn lower_copied(
             shape: emitter.b.nest().buffers[*buffer].shape.clone(),
         })
         .collect();
-    let nest = emitter.b.finish();
+    let wanted = setup.prefetches.iter().map(|(t, passes)| (*t, emitter.tensors[t.index()].buffer, *passes));
+    let wanted: Vec<_> = wanted.collect();
+    let mut nest = emitter.b.finish();
+    let prefetches = wanted
+        .into_iter()
+        .map(|(tensor, buffer, passes)| {
+            let missed = prefetch(&mut nest, buffer, passes).err();
+            let tensor = &form.func.tensors[tensor];
+            (tensor.name.clone(), missed.map(|why| not_fetched(tensor, why)))
+        })
+        .collect();
     code_size::check(&form, &nest, setup.vector_lanes)?;
-    Ok((KernelNest { nest, scratch }, copies_stay(&form, &accesses, &bodies)))
+    Ok((KernelNest { nest, scratch, prefetches }, copies_stay(&form, &accesses, &bodies)))
+}
+
+/// The error of a tensor that cannot be fetched ahead.
+fn not_fetched(tensor: &Tensor, why: Missed) -> Diagnostic {
+    let (why, help) = match why {
+        Missed::NotRead => ("nothing reads it", "name a tensor that the kernel reads from memory"),
+        Missed::NoLoop => (
+            "no loop on one core moves along it in a way that can be told ahead",
+            "name a tensor whose indices follow a loop, and are not made of what the loop computes",
+        ),
+        Missed::TooManyLines => (
+            "a pass of the loop along it reads too many lines",
+            "give the loop smaller `vector` and `unroll` counts",
+        ),
+    };
+    let message = format!("`{}` cannot be fetched ahead: {why}", tensor.name);
+    Diagnostic::error(Code::Illegal, tensor.span, message).help(help)
 }
 
 /// Whether every copy is used only by the phase that makes it.

@@ -26,6 +26,7 @@ mod hoist;
 mod host;
 mod in_place;
 mod inline;
+mod join;
 mod kernel;
 mod layout;
 mod leaf;
@@ -55,6 +56,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rooftile_artifact::Target;
@@ -121,6 +123,12 @@ pub fn lower(
     choice: &Choice,
     target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
+    let joined = match choice {
+        Choice::Planned { plan, .. } => join::joined(file, entry, plan).map_err(|d| vec![d])?,
+        Choice::Naive | Choice::Default { .. } => Cow::Borrowed(file),
+    };
+    let file = &*joined;
+    let mut prefetches: Vec<(String, Option<Diagnostic>)> = Vec::new();
     let mut kernels = |id: FuncId, views: &[Option<ViewShape>]| -> Result<KernelNest, Diagnostic> {
         let mut form = normal::normalise(&file.funcs[id], &file.tables)?;
         let setup = match choice {
@@ -130,6 +138,7 @@ pub fn lower(
                 policy: Policy::Naive,
                 stages: Vec::new(),
                 past_caches: Vec::new(),
+                prefetches: Vec::new(),
                 products: Vec::new(),
                 allow: Allow::default(),
                 contract: false,
@@ -145,7 +154,9 @@ pub fn lower(
                 apply::apply(&mut form, plan, assignment, *allow, target)?
             }
         };
-        kernel::lower_form(form, &setup, views)
+        let nest = kernel::lower_form(form, &setup, views)?;
+        prefetches.extend(nest.prefetches.iter().cloned());
+        Ok(nest)
     };
     let orders = match choice {
         Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
@@ -165,7 +176,13 @@ pub fn lower(
         }
         Choice::Naive => None,
     };
-    program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])
+    let module = program::program(file, entry, &orders, time, &mut kernels).map_err(|d| vec![d])?;
+    // Some kernels of a pipeline may not read what others do.
+    let fetched = |name: &String| prefetches.iter().any(|(n, missed)| n == name && missed.is_none());
+    match prefetches.iter().find_map(|(name, missed)| missed.clone().filter(|_| !fetched(name))) {
+        Some(missed) => Err(vec![missed]),
+        None => Ok(module),
+    }
 }
 
 /// The cost model's choice as a plan. A kernel's plan gives the loops of [`Choice::Default`] whatever values tunables

@@ -579,6 +579,20 @@ impl<'a> Args<'a> {
                 Verb::Layout { tensor, layout: self.word(e, &LAYOUTS)? }
             }
             "nontemporal" => Verb::Nontemporal(self.anchor(Anchor::Tensor)?),
+            "prefetch" => Verb::Prefetch {
+                tensor: self.anchor(Anchor::Tensor)?,
+                passes: match self.positional("the number of passes")? {
+                    Expr { kind: ExprKind::Int { value: 0, .. }, .. } => Amount::Int(0),
+                    e => self.amount(e)?,
+                },
+            },
+            "fuse" => {
+                let mut kernels = vec![self.anchor(Anchor::Kernel)?, self.anchor(Anchor::Kernel)?];
+                while self.peek().is_some() {
+                    kernels.push(self.anchor(Anchor::Kernel)?);
+                }
+                Verb::Fuse(kernels)
+            }
             "inplace" => {
                 Verb::Inplace { kept: self.anchor(Anchor::Tensor)?, replaced: self.anchor(Anchor::Tensor)? }
             }
@@ -788,6 +802,10 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
         }
         Verb::Inplace { kept, replaced } => ("inplace", vec![positional(kept), positional(replaced)]),
         Verb::Nontemporal(tensor) => ("nontemporal", vec![positional(tensor)]),
+        Verb::Fuse(kernels) => ("fuse", kernels.iter().map(|k| positional(k)).collect()),
+        Verb::Prefetch { tensor, passes } => {
+            ("prefetch", vec![positional(tensor), Arg::Expr(amount(passes))])
+        }
         Verb::FuseOnline(value) => ("fuse_online", vec![positional(value)]),
         Verb::Specialize(size) => ("specialize", vec![positional(size)]),
         Verb::Math { function, ulp } => ("math", vec![positional(function), named("ulp", amount(ulp))]),

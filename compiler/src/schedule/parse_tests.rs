@@ -40,7 +40,7 @@ const ALL: &str = "tile(i, 256, bm) tile(j, 4) order(i.0, j.0, k, i.1, j.1) para
     stage(A, at = i, in = shared) stage(B, at = k, in = local, layout = panel(vj, 4)) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
     roll(j, bm) roll(j, bm, passes = 2) fuse_online(p) tail(i, j, peel) tail(k, predicate) scan(C, via = two_pass, items = 4)
     scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) scatter(h, via = atomic) ragged(e, via = lane)
-    append(l, via = sort) layout(A, soa) nontemporal(C) inplace(A, B) specialize(D) math(exp, ulp = 4)";
+    append(l, via = sort) layout(A, soa) nontemporal(C) prefetch(A, 8) prefetch(B, g) fuse(k1, k2) inplace(A, B) specialize(D) math(exp, ulp = 4)";
 
 #[test]
 fn every_verb_round_trips() {
@@ -72,7 +72,7 @@ fn verbs_of_gpus_round_trip() {
 
 const GPU: &str = "grid(i, j, group = g, order = heavy_first) micro(acc)
     stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared)
-    time_tile(t, 4, style = overlapped, keep = shared) fuse(k1, k2) prepack(B, panel(32)) prefetch(A, 8)
+    time_tile(t, 4, style = overlapped, keep = shared) prepack(B, panel(32))
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
     convert(w, at = reg, via = lop3) spread(i, 2, sync = cluster) peel(j, diagonal)";
 
@@ -146,7 +146,7 @@ fn mistakes_are_reported() {
             "keep(ac, in = reg) vectro(j, 4) vector(q, 4) vector(acc, 4) vector(j) vector(j, 0) vector(j, bn) vector(j, 4, 5)
              tile(i) tile(i.0, 4) order(i.0, i.0) stage(A) stage(A, at = k, in = reg) stage(A, at = k, layout = rows(2))
              keep(acc) keep(acc, in = l2) tail(i, j) tail(peel) split(k, 2, merge = magic) scan(C) layout(A, aos)
-             math(exp) math(gamma, ulp = 1) roll(j, 4, pass = 2) specialize(i) inplace(A) mma(ac) fuse(k1, k3) unroll(i, 2 + 2)
+             math(exp) math(gamma, ulp = 1) roll(j, 4, pass = 2) specialize(i) inplace(A) mma(ac) fuse(k1, k3) fuse(k1) prefetch(B) unroll(i, 2 + 2)
              parallel(i, balance = rows) frobnicate(i) vector(1..2) grid()"
         ),
         @"
@@ -178,8 +178,9 @@ fn mistakes_are_reported() {
         Error E0503 `inplace`: the tensor is missing  help: it is written inplace(a, b)
         Warning E0505 `mma` is for GPUs and has no effect on cpu
         Error E0501 no let, var or tensor `ac`  help: did you mean `acc`?
-        Warning E0505 `fuse` has no effect on cpu yet
         Error E0501 no kernel `k3`  help: did you mean `k1`?
+        Error E0503 `fuse`: the kernel is missing  help: it is written fuse(k1, k2, ..)
+        Error E0503 `prefetch`: the number of passes is missing  help: it is written prefetch(A, n)
         Error E0503 `unroll`: a number or a tunable was expected  help: it is written unroll(i) or unroll(i, n)
         Error E0503 `parallel`: nnz was expected  help: it is written parallel(i, ..) or parallel(i, balance = nnz)
         Error E0502 no verb `frobnicate`

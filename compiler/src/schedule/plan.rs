@@ -210,8 +210,17 @@ pub enum Verb {
         /// Replaced by `kept`.
         replaced: String,
     },
+    /// `fuse(k1, k2)`: kernels that a pipeline calls one after the other become one.
+    Fuse(Vec<String>),
     /// `nontemporal(C)`: what is written to a tensor goes past the caches, where it has more bytes than they hold.
     Nontemporal(String),
+    /// `prefetch(A, n)`: what a loop reads of a tensor is fetched so many passes ahead; with 0, nothing of it.
+    Prefetch {
+        /// The tensor.
+        tensor: String,
+        /// Passes of the innermost loop along which its address moves.
+        passes: Amount,
+    },
     /// `fuse_online(e)`: online rescaling of a row operation.
     FuseOnline(String),
     /// `specialize(D)`: a size fixed at compile time.

@@ -2,10 +2,12 @@
 
 mod atomic;
 mod in_place;
+mod join;
 mod lanes;
 mod masked;
 mod mma;
 mod pairs;
+mod prefetch;
 mod scans;
 mod slanted;
 mod tables;

@@ -3,6 +3,7 @@
 use rooftile_compiler::schedule::plan::{Amount, AxisRef, Place, Plan, TensorLayout, Verb};
 
 use super::Mutator;
+use super::tune::AHEAD;
 use crate::candidate::Class;
 use crate::rng::Rng;
 
@@ -140,6 +141,32 @@ impl Mutator {
         plan.verbs.retain(|v| !matches!(v, Verb::Nontemporal(t) if *t == tensor));
         if plan.verbs.len() == before {
             plan.verbs.push(Verb::Nontemporal(tensor));
+        }
+        Some(Class::X)
+    }
+
+    /// Sets, changes or drops how far ahead a tensor is fetched.
+    pub(super) fn prefetch(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let read: Vec<&str> =
+            self.anchors.tensors.iter().filter(|t| t.read).map(|t| t.name.as_str()).collect();
+        let tensor = (*rng.pick(&read)?).to_owned();
+        let before = plan.verbs.len();
+        plan.verbs.retain(|v| !matches!(v, Verb::Prefetch { tensor: t, .. } if *t == tensor));
+        if plan.verbs.len() == before || rng.chance(0.6) {
+            // 0 is nothing at all, where the default may do something.
+            let passes = Amount::Int(*rng.pick(&AHEAD)?);
+            plan.verbs.push(Verb::Prefetch { tensor, passes });
+        }
+        Some(Class::X)
+    }
+
+    /// Sets or drops that two kernels of a pipeline are one.
+    pub(super) fn fuse(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        let pair = rng.pick(&self.plausible.as_ref()?.joinable)?;
+        let before = plan.verbs.len();
+        plan.verbs.retain(|v| !matches!(v, Verb::Fuse(kernels) if kernels.iter().any(|k| pair.contains(k))));
+        if plan.verbs.len() == before {
+            plan.verbs.push(Verb::Fuse(pair.to_vec()));
         }
         Some(Class::X)
     }

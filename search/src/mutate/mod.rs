@@ -62,6 +62,10 @@ pub enum Operator {
     Layout,
     /// Writing a tensor past the caches.
     PastCaches,
+    /// How far ahead a tensor is fetched.
+    Prefetch,
+    /// Kernels of a pipeline as one.
+    Fuse,
     /// Partial reductions.
     Split,
     /// How a scan runs.
@@ -86,7 +90,7 @@ pub enum Operator {
 
 impl Operator {
     /// All operators.
-    pub const ALL: [Operator; 28] = [
+    pub const ALL: [Operator; 30] = [
         Operator::Tune,
         Operator::TuneAny,
         Operator::Sample,
@@ -105,6 +109,8 @@ impl Operator {
         Operator::Recompute,
         Operator::Layout,
         Operator::PastCaches,
+        Operator::Prefetch,
+        Operator::Fuse,
         Operator::Split,
         Operator::Scan,
         Operator::Scatter,
@@ -139,6 +145,8 @@ impl Operator {
             Operator::Recompute => "recompute",
             Operator::Layout => "layout",
             Operator::PastCaches => "past_caches",
+            Operator::Prefetch => "prefetch",
+            Operator::Fuse => "fuse",
             Operator::Split => "split",
             Operator::Scan => "scan",
             Operator::Scatter => "scatter",
@@ -253,6 +261,8 @@ impl Mutator {
             Operator::Recompute => self.recompute(&mut child.plan, rng),
             Operator::Layout => self.layout(&mut child.plan, rng),
             Operator::PastCaches => self.past_caches(&mut child.plan, rng),
+            Operator::Prefetch => self.prefetch(&mut child.plan, rng),
+            Operator::Fuse => self.fuse(&mut child.plan, rng),
             Operator::Split => self.split(&mut child.plan, rng),
             Operator::Scan => self.scan(&mut child.plan, rng),
             Operator::Scatter => self.scatter(&mut child.plan, rng),
@@ -327,6 +337,7 @@ impl Mutator {
             Operator::Sample => !self.space.names().is_empty(),
             Operator::Amount | Operator::Drop | Operator::Template => true,
             Operator::Plausible | Operator::Fresh => self.plausible.is_some(),
+            Operator::Fuse => self.plausible.as_ref().is_some_and(|p| !p.joinable.is_empty()),
             Operator::TimeTile => self.plausible.as_ref().is_some_and(|p| !p.repeats.is_empty()),
             Operator::Tile | Operator::Order => a.axes.iter().any(|x| x.tiled || x.whole),
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
@@ -334,6 +345,7 @@ impl Mutator {
             Operator::Tail | Operator::Roll | Operator::FuseOnline => false,
             Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
             Operator::PastCaches => !self.gpu() && a.tensors.iter().any(|t| t.written),
+            Operator::Prefetch => !self.gpu() && a.tensors.iter().any(|t| t.read),
             Operator::Stage => a.tensors.iter().any(|t| t.read),
             Operator::Keep => !a.values.is_empty(),
             Operator::Recompute => !a.lets.is_empty(),

@@ -33,7 +33,9 @@ pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
         Verb::Nontemporal(tensor) => (23, tensor),
         Verb::TimeTile { axis, .. } => (24, axis),
         Verb::Table(function) => (25, function),
-        Verb::Other { text, .. } => (26, text),
+        Verb::Prefetch { tensor, .. } => (26, tensor),
+        Verb::Fuse(kernels) => (27, kernels.first().map_or("", String::as_str)),
+        Verb::Other { text, .. } => (28, text),
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) const SIZES: [i64; 22] =
 /// Panels of copies.
 const PANELS: [i64; 5] = [4, 8, 16, 32, 64];
 
+/// Passes that something is fetched ahead.
+pub(super) const AHEAD: [i64; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
+
 /// A step up or down a ladder, mostly to the next rung.
 fn step(ladder: &[i64], value: i64, rng: &mut Rng) -> i64 {
     let above = ladder.iter().position(|x| *x >= value).unwrap_or(ladder.len() - 1);
@@ -46,6 +49,7 @@ impl Mutator {
             Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
             Verb::Stage { .. } => &PANELS,
             Verb::TimeTile { .. } => &STEPS,
+            Verb::Prefetch { .. } => &AHEAD,
             _ => &SIZES,
         }
     }

@@ -160,6 +160,9 @@ pub(crate) fn generate(rng: &mut StdRng, fused: bool) -> Case {
         if g.rng.random_bool(0.3) {
             g.b.store_past_caches(id, [0, i64::MAX][g.rng.random_range(0..2)]);
         }
+        if g.rng.random_bool(0.3) {
+            g.b.prefetch_as_said(id);
+        }
         g.tables.push(Table { id, dtype, width, kind });
     }
     // A place for functions, which nothing reads, and one for atomics.
@@ -288,7 +291,13 @@ impl Gen<'_> {
                     if self.rng.random_bool(0.5) { self.statement(depth + 1) } else { Vec::new() };
                 vec![Stmt::If { cond, then, otherwise }]
             }
-            3 => self.store(),
+            3 => {
+                let mut body = self.store();
+                if self.rng.random_bool(0.3) {
+                    body.push(self.prefetch());
+                }
+                body
+            }
             _ => vec![self.lane_loop()],
         }
     }
@@ -374,6 +383,16 @@ impl Gen<'_> {
         let index = self.full_index(t, column);
         let value = self.expr(t.dtype, 3);
         vec![self.b.store(t.id, &index, value)]
+    }
+
+    /// An element that may be far beyond the end, or before the beginning.
+    fn prefetch(&mut self) -> Stmt {
+        let inputs: Vec<Table> = self.tables.iter().copied().filter(|t| t.kind == Kind::Input).collect();
+        let t = inputs[self.rng.random_range(0..inputs.len())];
+        let far = [0, 1, 17, -3, 1 << 20, -(1 << 40), i64::MAX][self.rng.random_range(0..7)];
+        let column = self.column(t);
+        let column = self.b.add_int(column, far);
+        Stmt::Prefetch { buffer: t.id, index: self.full_index(t, column) }
     }
 
     fn full_index(&mut self, t: Table, column: ExprId) -> Vec<ExprId> {

@@ -465,6 +465,10 @@ pub(super) trait Ssa {
     fn store_past_caches(&mut self, v: Self::Value, at: At<Self::Value>) {
         self.store(v, at);
     }
+    /// Whether [`Ssa::prefetch`] has an instruction.
+    fn can_prefetch(&self) -> bool {
+        false
+    }
     /// What lies at an address is soon read: it may be brought to the second-level cache. Any address will do.
     fn prefetch(&mut self, _at: At<Self::Value>) {}
     /// All stores before it are seen by others before those after it.

@@ -62,6 +62,8 @@ impl Emitter<'_> {
                 }
             }
             Stmt::Atomic { op, buffer, index, value, old } => self.atomic(*op, *buffer, index, *value, *old),
+            // There is nothing to say it with.
+            Stmt::Prefetch { .. } => {}
             Stmt::SetStatus(bits) => {
                 let m = &mut self.code.module;
                 let (word, address) = (m.u32(), m.u64());

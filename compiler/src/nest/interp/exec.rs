@@ -227,6 +227,12 @@ impl<'a> Run<'a> {
                     self.vars[old.index()] = Value::Defined(before);
                 }
             }
+            // It has no effect; what its indices read is checked as any other read.
+            Stmt::Prefetch { index, .. } => {
+                for &i in index {
+                    self.eval(i)?;
+                }
+            }
             Stmt::If { cond, then, otherwise } => {
                 let c = self.eval(*cond)?;
                 let chosen = if self.defined(c, "a condition")?.is_true() { then } else { otherwise };

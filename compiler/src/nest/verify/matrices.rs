@@ -97,8 +97,11 @@ fn block(nest: &Nest, dims: &Dims, stmts: &[Stmt], around: Around, report: &mut 
             (Stmt::Loop { kind: LoopKind::Threads { .. } | LoopKind::Lanes, .. }, Around::Subgroups(..)) => {
                 report.add(5, format_args!("threads or lanes inside subgroups"));
             }
-            (Stmt::Store { .. } | Stmt::Atomic { .. } | Stmt::SetStatus(_), Around::Subgroups(..)) => {
-                report.add(5, format_args!("a store of one element inside subgroups"));
+            (
+                Stmt::Store { .. } | Stmt::Atomic { .. } | Stmt::Prefetch { .. } | Stmt::SetStatus(_),
+                Around::Subgroups(..),
+            ) => {
+                report.add(5, format_args!("a statement on one element inside subgroups"));
             }
             (Stmt::Matrix(op), Around::Subgroups(var, count)) => {
                 owned(nest, dims, op, (var, count), report);

@@ -164,8 +164,28 @@ impl Checker<'_, '_, '_> {
                 self.conditions -= 1;
                 self.guards = outer;
             }
+            Stmt::Prefetch { buffer, index } => self.prefetch(*buffer, index),
             Stmt::SetStatus(_) => {}
             Stmt::Matrix(op) => self.matrix_op(op),
+        }
+    }
+
+    /// What the indices of a prefetch read.
+    fn prefetch(&mut self, buffer: BufferId, index: &[ExprId]) {
+        let b = &self.nest.buffers[buffer];
+        if index.len() != b.shape.len() {
+            let (name, given, extents) = (&b.name, index.len(), b.shape.len());
+            self.report.add(3, format_args!("`{name}` has {extents} extents, and {given} indices"));
+        }
+        let mut read = Vec::new();
+        let mut seen = BTreeSet::new();
+        index.iter().for_each(|i| self.nest.for_each_load(*i, &mut seen, &mut |b, _| read.push(b)));
+        for id in read {
+            let space = self.nest.buffers[id].space;
+            if !matches!(space, Space::Global(_)) || self.nest.writes_to(space) {
+                let name = &self.nest.buffers[id].name;
+                self.report.add(16, format_args!("an element is prefetched at indices of `{name}`"));
+            }
         }
     }
 

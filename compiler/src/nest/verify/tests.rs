@@ -421,3 +421,31 @@ fn subgroups_do_not_read_what_they_write() {
     });
     assert_eq!(rules, [15]);
 }
+
+#[test]
+fn prefetches_of_what_is_no_memory_of_the_launch() {
+    let (mut b, _, zero, eight, y) = start();
+    let own = b.add_buffer("own", DType::F32, &[eight], Space::Register);
+    let near = Stmt::Prefetch { buffer: own, index: vec![zero] };
+    let one = b.constant(Scalar::Float(1.0), DType::F32);
+    let odd = Stmt::Prefetch { buffer: y, index: vec![one] };
+    b.add_phase(Vec::new(), vec![near, odd]);
+    assert_eq!(broken(b), [16, 2]);
+}
+
+#[test]
+fn prefetches_at_indices_that_are_not_settled() {
+    let (mut b, n, zero, eight, y) = start();
+    let own = b.add_buffer("own", DType::I64, &[eight], Space::Register);
+    let ix = b.add_buffer("ix", DType::I64, &[n], Space::Global(1));
+    let far = b.add_int(n, 1000);
+    let start = b.store(own, &[zero], zero);
+    // Beyond the end is fine; an index of registers is not, nor one that the nest writes.
+    let (read, written) = (b.load(own, &[zero]), b.load(ix, &[zero]));
+    let [beyond, by_register, by_written] =
+        [far, read, written].map(|at| Stmt::Prefetch { buffer: y, index: vec![at] });
+    let short = Stmt::Prefetch { buffer: y, index: Vec::new() };
+    let change = b.store(ix, &[zero], zero);
+    b.add_phase(Vec::new(), vec![start, change, beyond, by_register, by_written, short]);
+    assert_eq!(broken(b), [16, 16, 3]);
+}

@@ -119,6 +119,15 @@ impl<'a> Checker<'a, '_, '_> {
                     bound_here.push(*old);
                 }
             }
+            Stmt::Prefetch { buffer, index } => {
+                let space = self.nest.buffers.get(*buffer).map(|b| b.space);
+                if !matches!(space, Some(Space::Global(_))) {
+                    return self
+                        .report
+                        .add(16, format_args!("a prefetch from what is not memory of the launch"));
+                }
+                index.iter().for_each(|&i| self.expect(i, DType::I64, "an index"));
+            }
             Stmt::If { cond, then, otherwise } => {
                 self.expect(*cond, DType::Bool, "a condition");
                 self.block(then);

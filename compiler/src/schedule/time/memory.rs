@@ -282,12 +282,16 @@ impl Composer<'_> {
             Some(b) => (b.name.clone(), b.dtype, b.shape.clone(), b.past_caches),
             None => (String::new(), DType::F32, Vec::new(), None),
         };
+        let prefetched = self.whole_buffer(call, tensor).is_some_and(|b| b.own_prefetch);
         let shape: Vec<ExprId> = shape.into_iter().map(|e| self.host(call, n, e)).collect();
         let number = u32::try_from(self.memory.slots.len()).unwrap_or(u32::MAX);
         let buffer = self.b.add_buffer(&name, dtype, &shape, Space::Global(number));
         // No stage of the launch reads a result.
         if let (Slot::Result(_), Some(bytes)) = (slot, past) {
             self.b.store_past_caches(buffer, bytes);
+        }
+        if prefetched {
+            self.b.prefetch_as_said(buffer);
         }
         self.memory.slots.push(slot);
         self.memory.globals.insert((slot, call, tensor), buffer);

@@ -5,13 +5,15 @@
 //! for i { for j { s += exp(X[i,j]) } }   =>   for i { for j { s += exp(X[i,j]); ask for X[i+1,j] } }
 //! ```
 //!
+//! So it is for buffers of which the nest does not say itself what is fetched ahead.
+//!
 //! The processor's own prefetching ends with each page of 4 KiB, and does not know while a row is read a second time that the
 //! next one follows.
 
 use super::super::ssa::{At, Bin, Cmp, Ssa, Ty};
 use super::memory::chunk_at;
 use super::{Emitter, Stride};
-use crate::nest::ir::{BufferId, ExprKind, Space, Stmt};
+use crate::nest::ir::{BufferId, ExprId, ExprKind, Space, Stmt};
 use crate::nest::walk::for_each_stmt;
 
 /// How many bytes ahead, where rows are shorter or longer than these.
@@ -68,6 +70,17 @@ impl<B: Ssa> Emitter<'_, B> {
                 let base = self.b.binary(Bin::Add, at.base, ahead);
                 self.b.prefetch(At { base, ..*at });
             }
+        }
+    }
+
+    /// Asks for an element, or that of each lane, where there is an instruction for it.
+    pub(super) fn prefetch(&mut self, buffer: BufferId, index: &[ExprId]) {
+        if !self.b.can_prefetch() {
+            return;
+        }
+        for l in 0..self.lane_count().unwrap_or(1) {
+            let at = self.in_lane(l, |e| e.element(buffer, index));
+            self.b.prefetch(at);
         }
     }
 

@@ -229,7 +229,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                     }
                 }
             }
-            if let (Space::Global(_), true) = (buffer.space, self.b.can_pass_caches()) {
+            let chosen = !buffer.own_prefetch && self.b.can_prefetch();
+            if let (Space::Global(_), true) = (buffer.space, chosen) {
                 let row = strides.get(1).copied();
                 self.ahead[id.index()] = Some(self.row_ahead(row, buffer.dtype.size()));
             }

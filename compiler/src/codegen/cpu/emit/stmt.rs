@@ -60,6 +60,7 @@ impl<B: Ssa> Emitter<'_, B> {
                 self.store_value(*buffer, index, &v);
             }
             Stmt::Atomic { op, buffer, index, value, old } => self.atomic(*op, *buffer, index, *value, *old),
+            Stmt::Prefetch { buffer, index } => self.prefetch(*buffer, index),
             Stmt::If { cond, then, otherwise } => match self.eval(*cond) {
                 Val::Uniform(c) => self.branch(c, then, otherwise),
                 Val::Lanes(mask) if self.masked(*cond, &mask, then, otherwise) => {}

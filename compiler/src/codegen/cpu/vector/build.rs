@@ -665,6 +665,9 @@ impl Ssa for Builder {
         let At { base, displacement, region } = at;
         self.inst(Op::StorePast { displacement, region }, self.f.ty(v), &[base, v]);
     }
+    fn can_prefetch(&self) -> bool {
+        true
+    }
     fn prefetch(&mut self, at: At<Value>) {
         let At { base, displacement, region } = at;
         self.inst(Op::Prefetch { displacement, region }, Ty::scalar(Lane::I8), &[base]);
