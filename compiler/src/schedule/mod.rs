@@ -38,6 +38,7 @@ mod pairwise;
 pub mod parse;
 mod partial;
 pub mod plan;
+mod point_copies;
 mod program;
 mod say;
 mod scans;

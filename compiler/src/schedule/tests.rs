@@ -6,6 +6,7 @@ mod lanes;
 mod masked;
 mod mma;
 mod pairs;
+mod point_copies;
 mod scans;
 mod slanted;
 mod tables;
