@@ -129,6 +129,18 @@ impl Apply<'_> {
         f.axes.handles().filter(|a| f.axes[*a].name == name && self.form.is_dimension(*a)).collect()
     }
 
+    /// Private copies of a tensor are cleared and merged by whole vectors, where they have as much side by side.
+    fn merge_by_lanes(&mut self, tensor: TensorId, parts: &Parts) {
+        let (Target::Cpu(cpu), Some(axis)) = (self.target, parts.beside) else { return };
+        let lanes =
+            i64::try_from(cpu.vector_bytes / self.form.func.tensors[tensor].dtype.size()).unwrap_or(1);
+        if lanes > 1 && bounds::extent(self.form, axis).is_some_and(|n| n >= lanes) {
+            let specs = &mut self.setup.specs;
+            specs.resize(specs.len().max(axis.index() + 1), AxisSpec::default());
+            specs[axis.index()].lanes = Some(lanes);
+        }
+    }
+
     fn tensor(&self, name: &str) -> Option<TensorId> {
         let f = &self.form.func;
         f.tensors.handles().find(|t| f.tensors[*t].name == name)
@@ -359,6 +371,7 @@ impl Apply<'_> {
                         let threads = workers(self.target, 1);
                         let p = split::privatize(self.form, tensor, (threads * n).min(1024), self.allow)?;
                         hand_on(&mut self.setup.specs, &p);
+                        self.merge_by_lanes(tensor, &p);
                     }
                     ScatterVia::Sort => return Err(self.unsupported("scatter(.., via = sort)")),
                     ScatterVia::Atomic => {

@@ -8,13 +8,13 @@ use rooftile_artifact::{CpuTarget, DType, Target};
 use super::access::{Accesses, Ix, Object, agree_on_axis, bounded_by_data};
 use super::apply::{self, tile_specs};
 use super::emit::MOST_SCANNED;
-use super::form::{Action, Form, StmtId};
+use super::form::{Action, Form, Stmt, StmtId};
 use super::kernel::{self, KernelNest, ViewShape};
 use super::levels::AxisSpec;
 use super::lines::CHAINS;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::{Allow, bounds, default_fold, default_gpu, inline, split, table};
+use super::{Allow, bounds, default_fold, default_gpu, inline, point_copies, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
@@ -45,7 +45,7 @@ const MOST_VECTORS: i64 = 4;
 const ROWS_OF_STEPS: i64 = 8;
 
 /// Points whose updates, each at an index of its own, share the cost of counting.
-const SCATTERED: i64 = 8;
+const SCATTERED: i64 = 16;
 
 /// Points of a fold's tile.
 const FOLD_TILE: i64 = 64;
@@ -326,13 +326,20 @@ fn block_contraction(
 pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wishes) {
     /// Parts for each core.
     const PARTS: i64 = 4;
-    if threads < 2 {
-        return;
-    }
     let scatter = form.stmts.iter().find_map(|(_, s)| match &s.action {
-        Action::Store { tensor, kind: StoreKind::Scatter, .. } => Some(*tensor),
+        Action::Store { tensor, kind: StoreKind::Scatter, .. } => Some((*tensor, s)),
         _ => None,
     });
+    // One core has a use for copies where each of several points has its own.
+    let written_out = |s: &Stmt| s.axes.iter().filter_map(|a| setup.specs[a.index()].unroll).max();
+    let apart = |(t, s): (TensorId, &Stmt)| {
+        let t = &form.func.tensors[t];
+        let extents: Option<Vec<i64>> = t.shape.iter().map(|e| bounds::literal(form, *e)).collect();
+        written_out(s).zip(extents).is_some_and(|(n, extents)| point_copies::fit(t.dtype, &extents, n))
+    };
+    if threads < 2 && !scatter.is_some_and(apart) {
+        return;
+    }
     let target_of_scan = split::scan_target(form);
     let reduced = form.stmts.iter().find_map(|(_, s)| match &s.action {
         Action::Accumulate { value, .. } => {
@@ -342,7 +349,7 @@ pub(super) fn in_parts(form: &Form, allow: Allow, threads: i64, setup: &mut Wish
         _ => None,
     });
     let mut trial = form.clone();
-    let (legal, verb) = if let Some(t) = scatter {
+    let (legal, verb) = if let Some((t, _)) = scatter {
         let target = form.func.tensors[t].name.clone();
         let verb = Verb::Scatter { target, via: ScatterVia::Privatize, copies: None, place: None };
         (split::privatize(&mut trial, t, threads, allow).is_ok(), verb)

@@ -10,7 +10,7 @@ use super::form::{Action, Form, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::in_place::{self, InPlace};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
-use super::{Allow, bounds, code_size, hoist, mma, partial, scans, slant, stage, storage};
+use super::{Allow, bounds, code_size, hoist, mma, partial, point_copies, scans, slant, stage, storage};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, Tensor, TensorId, ValueId};
 use crate::nest::build::Builder;
@@ -187,6 +187,7 @@ fn lower_copied(
             stage::stage(&mut form, &levels, stage, copies != Copies::Shared)?;
         }
         partial::lane_partials(&mut form, &levels, setup);
+        point_copies::point_copies(&mut form, &levels, setup);
         scans::by_threads(&mut form, &levels, setup);
         if copies != Copies::Fewest {
             hoist::hoist(&mut form, &levels);

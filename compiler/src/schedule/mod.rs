@@ -39,6 +39,7 @@ mod pairwise;
 pub mod parse;
 mod partial;
 pub mod plan;
+mod point_copies;
 mod program;
 mod say;
 mod scans;

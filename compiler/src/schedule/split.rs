@@ -34,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) whole: AxisId,
     /// Runs over the results of all parts, where they are scanned.
     pub(crate) over: Option<AxisId>,
+    /// Elements of private copies that lie side by side.
+    pub(crate) beside: Option<AxisId>,
 }
 
 /// What is added to a value's name for its parts.
@@ -90,7 +92,7 @@ fn parts(form: &mut Form, axis: AxisId, n: i64) -> Parts {
     let inner = form.func.axes.push(Axis { name: a.name, kind: a.kind, lo, hi, parents, span });
     form.order.insert(at + 1, inner);
     form.partitions.insert(inner, part);
-    Parts { part, inner, whole: axis, over: None }
+    Parts { part, inner, whole: axis, over: None, beside: None }
 }
 
 /// An expression with one axis for another.
@@ -380,7 +382,7 @@ pub(crate) fn privatize(
         }
     }
     let span = stmt.span;
-    let p = parts(form, axis, n);
+    let mut p = parts(form, axis, n);
     for e in index.iter_mut().chain([&mut expr]) {
         *e = rename(form, *e, axis, p.inner);
     }
@@ -394,6 +396,7 @@ pub(crate) fn privatize(
         form.order.push(dim);
         dims.push(dim);
     }
+    p.beside = dims.last().copied();
     let mut axes = vec![p.part];
     axes.extend(&dims);
     let copies = form.value(&format!("{}.copy", t.name), t.dtype, axes.clone(), span);

@@ -8,6 +8,7 @@ mod masked;
 mod mma;
 mod pairs;
 mod prefetch;
+mod point_copies;
 mod scans;
 mod slanted;
 mod tables;
