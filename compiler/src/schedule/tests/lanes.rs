@@ -104,3 +104,29 @@ fn elements_that_share_bytes_are_dealt_to_vectors() {
     assert!(!dealt(&text("u4", "u8", ""), true));
     assert!(!dealt(&text("u4", "f32", "z[i,j] = w"), true));
 }
+
+/// What is one of many products has its sums in registers to their end.
+#[test]
+fn results_of_many_products_are_written_once() {
+    let many = "kernel k(A: in f32[Q,M,K], B: in f32[Q,K,N], C: out f32[Q,M,N]) {
+  for (q, i, j) in tiles(Q, M, N; bq, bm, bn) {
+    var s: f32[q,i,j] = 0.0
+    for k in tiles(K; bk) { s += dot[k](A[q,i,k], B[q,k,j]) }
+    C[q,i,j] = s
+  }
+}";
+    let one = many.replace("B: in f32[Q,K,N]", "B: in f32[K,N]").replace("B[q,k,j]", "B[k,j]");
+    let allow = Allow { reassoc: true, contract: true, ..Allow::default() };
+    let mut target = CpuTarget { vector_bytes: 64, ..CpuTarget::default() };
+    target.features.fma = true;
+    let target: Target = target.into();
+    for (text, whole) in [(many, true), (&one, false)] {
+        let (file, id) = kernel(text);
+        let plan = default_plan(&file, id, allow, &target).expect("a plan");
+        let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+        let cut = verbs.iter().any(|v| v.starts_with("tile(k,") && v != "tile(k, 1)");
+        assert_eq!(cut, !whole, "{verbs:?}");
+        assert_eq!(verbs.iter().any(|v| v == "unroll(i, 8)"), whole, "{verbs:?}");
+        agrees(&target, (&file, id), &Choice::Default { allow }, &[3, 9, 40]);
+    }
+}
