@@ -32,6 +32,14 @@ const TRANSPOSED_TILE: i64 = 64;
 /// Most rows of a register block that are written out, from plan to plan.
 const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 
+/// Rows of a register block of a product that is one of many, and panels that are copied at once: few points are left over at
+/// its ends where it is small, and where it is not, rows are read anew for so few columns at no cost.
+const ROWS_OF_MANY: i64 = 8;
+const PANELS_OF_MANY: i64 = 2;
+
+/// Terms of the sums of such a product that are written out.
+const PRODUCTS_OF_MANY: i64 = 4;
+
 /// Products that one instruction sums where it takes bytes.
 const BYTES_OF_A_DOT: i64 = 4;
 
@@ -221,6 +229,8 @@ pub(super) struct Contraction {
     /// What the result runs over besides: each point is a contraction of its own.
     apart: Vec<AxisId>,
     panel: Option<TensorId>,
+    /// Each point of some axis has factors of its own: there are many products.
+    many: bool,
     /// Both factors are bytes, whose products are summed in 32 bits.
     bytes: bool,
     /// Sums over the same axes, which are made together.
@@ -287,13 +297,6 @@ fn block_contraction(
     if !plain(c.rows) || !plain(c.columns) || !plain(c.reduced) {
         return;
     }
-    // Long enough that packing costs little; short enough that every core gets some where they are shared out.
-    let most = if shared.contains(&c.rows) { 224 } else { 1024 };
-    specs[c.rows.index()].tiles = vec![most / rows * rows];
-    specs[c.columns.index()].tiles = vec![columns];
-    specs[c.reduced.index()].tiles = vec![kc];
-    // Two points a pass share the cost of counting and of addresses.
-    specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
     let mut outer: Vec<AxisId> =
         shared.iter().copied().filter(|a| ![c.rows, c.columns].contains(a)).collect();
     for a in &c.apart {
@@ -301,7 +304,34 @@ fn block_contraction(
             outer.push(*a);
         }
     }
+    // Long enough that packing costs little; short enough that every core gets some where they are shared out.
+    let most = if shared.contains(&c.rows) { 224 } else { 1024 };
     let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
+    if c.many && deep.is_none() {
+        // The sums stay in registers to their end, and each result is written once.
+        let rows = rows.min(ROWS_OF_MANY);
+        specs[c.rows.index()] =
+            AxisSpec { tiles: vec![most / rows * rows], unroll: Some(rows), ..specs[c.rows.index()].clone() };
+        specs[c.columns.index()].tiles = vec![PANELS_OF_MANY * lanes];
+        specs[c.reduced.index()].unroll = Some(PRODUCTS_OF_MANY);
+        order.extend([0, 1].into_iter().flat_map(|n| [form.level(c.rows, n), form.level(c.columns, n)]));
+        order.push(form.level(c.reduced, 0));
+        setup.order = order;
+        setup.stages.push(Stage {
+            tensor: panel,
+            at: form.level(c.columns, 0),
+            place: Place::Local,
+            panel: Some(lanes),
+            deep,
+            window: None,
+        });
+        return;
+    }
+    specs[c.rows.index()].tiles = vec![most / rows * rows];
+    specs[c.columns.index()].tiles = vec![columns];
+    specs[c.reduced.index()].tiles = vec![kc];
+    // Two points a pass share the cost of counting and of addresses.
+    specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
     order.extend([
         form.level(c.rows, 0),
         form.level(c.columns, 0),
@@ -665,14 +695,15 @@ impl<'a> Model<'a> {
                 _ => None,
             });
             let other = |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a);
-            let apart = self.form.order.iter().filter(other).copied().collect();
+            let apart: Vec<AxisId> = self.form.order.iter().filter(other).copied().collect();
+            let many = apart.iter().any(|a| sides.iter().all(|s| s.contains(a)));
             let of_bits = |t: DType, n: u8| matches!(t, DType::Int { bits, .. } if bits == n);
             let bytes = of_bits(v.dtype, 32) && loads.iter().all(|e| of_bits(e.dtype, 8));
             let (sums, repeated) = match panel {
                 Some(_) => (1, None),
                 None => self.in_steps(id, rows, (columns, reduced)),
             };
-            return Some(Contraction { rows, columns, reduced, apart, panel, bytes, sums, repeated });
+            return Some(Contraction { rows, columns, reduced, apart, panel, many, bytes, sums, repeated });
         }
         None
     }

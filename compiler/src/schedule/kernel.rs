@@ -10,7 +10,9 @@ use super::form::{Action, Form, StmtId};
 use super::fuse::{Fuser, Policy, Tree, group_of};
 use super::in_place::{self, InPlace};
 use super::levels::{AxisSpec, LevelId, LevelKind, Levels};
-use super::{Allow, bounds, code_size, hoist, mma, partial, point_copies, scans, slant, stage, storage};
+use super::{
+    Allow, bounds, code_size, deal, hoist, mma, partial, point_copies, scans, slant, stage, storage,
+};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, Tensor, TensorId, ValueId};
 use crate::nest::build::Builder;
@@ -162,7 +164,7 @@ fn lower_copied(
     copies: Copies,
 ) -> Result<(KernelNest, bool), Diagnostic> {
     split_self_conflicts(&mut form);
-    let levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
+    let mut levels = Levels::new(&form, &setup.specs, &setup.order, form.func.span)?;
     for axis in form.func.axes.handles().filter(|a| form.is_dimension(*a)) {
         let blocked = form.func.axes[axis].parents.iter().find(|p| levels.is_blocked(**p));
         // The threads of a group share what they load.
@@ -189,6 +191,7 @@ fn lower_copied(
         partial::lane_partials(&mut form, &levels, setup);
         point_copies::point_copies(&mut form, &levels, setup);
         scans::by_threads(&mut form, &levels, setup);
+        deal::deal(&form, &mut levels, setup);
         if copies != Copies::Fewest {
             hoist::hoist(&mut form, &levels);
         }

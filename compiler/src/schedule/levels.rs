@@ -14,6 +14,8 @@
 //!
 //! Points of neighbouring threads are neighbours, so that they touch memory side by side.
 
+use std::collections::BTreeMap;
+
 use super::bounds;
 use super::form::{Action, Form};
 use crate::diag::{Code, Diagnostic, Span};
@@ -113,9 +115,21 @@ pub(crate) struct Levels {
     shifted: Vec<AxisId>,
     /// For each axis with lanes, by its position in the arena: its points one by one.
     points: Vec<Option<LevelId>>,
+    /// How many neighbours along an axis are dealt to the same lane of as many vectors (`deal`).
+    dealt: BTreeMap<AxisId, i64>,
 }
 
 impl Levels {
+    /// Deals `per` neighbours along an axis to the same lane of as many vectors.
+    pub(super) fn deal(&mut self, axis: AxisId, per: i64) {
+        self.dealt.insert(axis, per);
+    }
+
+    /// How many neighbours along an axis are dealt to the same lane; 1 where neighbours are lanes side by side.
+    pub(crate) fn dealt(&self, axis: AxisId) -> i64 {
+        self.dealt.get(&axis).copied().unwrap_or(1)
+    }
+
     /// The levels of an axis, from the outside in.
     pub(crate) fn chain(&self, axis: AxisId) -> &[LevelId] {
         self.chains.get(axis.index()).map_or(&[], Vec::as_slice)

@@ -14,6 +14,7 @@ mod apply;
 mod atomic;
 mod bounds;
 mod code_size;
+mod deal;
 mod default;
 mod default_fold;
 mod default_gpu;

@@ -1,5 +1,5 @@
-//! Random nests that read elements of one to four bits as lanes, from the first bit of a byte on and from others, and what
-//! belongs to groups of them.
+//! Random nests that read elements of one to four bits as lanes, from the first bit of a byte on and from others, side by side
+//! or a byte apart, and what belongs to groups of them.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -17,7 +17,9 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     let lanes = [2, 3, 4, 5, 8, 13, 16, 16, 32, 32, 64][rng.random_range(0..11)];
     let (passes, blocks) = (rng.random_range(1..5), rng.random_range(1..3));
     let shift = [0, 0, per, 1, 8][rng.random_range(0..5)];
-    let most = lanes * passes + 8 * blocks + 8;
+    // Neighbouring lanes' elements are neighbours, or those of neighbouring bytes, or others.
+    let stride = [1, 1, per, per, 2, 3][rng.random_range(0..6)];
+    let most = lanes * (passes + stride) + 8 * blocks + 8;
     let mut b = Builder::new("packed");
     let n = b.add_size("n");
     let scalars: Vec<(ExprId, DType)> = (0..2).map(|_| (b.add_scalar("s", DType::I64), DType::I64)).collect();
@@ -69,7 +71,8 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
             vec![b.for_loop(LoopKind::Lanes, "l", (zero, width, 1), |b, l| {
                 let (moved, apart) = (b.mul_int(u, shift), b.mul(u, end));
                 let (first, point) = (b.add(k, begin), b.add(k, l));
-                let x = b.add(first, l);
+                let lane = b.mul_int(l, stride);
+                let x = b.add(first, lane);
                 let x = b.add(x, moved);
                 let to = b.add(apart, point);
                 let q = element(b, (buffers[0], row, x), (bits, per, signed));

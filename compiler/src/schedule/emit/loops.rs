@@ -372,6 +372,8 @@ impl Emitter<'_> {
         if saved.single {
             self.axes[axis.index()].unit = Some(self.b.int(0));
             f(self)?;
+        } else if lanes && saved.narrow.is_none() && saved.mask.is_none() && self.levels.dealt(axis) > 1 {
+            self.in_dealt_lanes(level, count, f)?;
         } else {
             let var = self.b.add_var(&self.levels.all[level].name, DType::I64);
             self.axes[axis.index()].unit = Some(self.b.var(var));
@@ -383,6 +385,30 @@ impl Emitter<'_> {
             self.out.push(nest::Stmt::Loop { var, lo, hi, step: 1, kind, body });
         }
         self.axes[axis.index()] = saved;
+        Ok(())
+    }
+
+    /// What `f` writes, for each point of a block whose lanes are dealt.
+    fn in_dealt_lanes(
+        &mut self,
+        level: LevelId,
+        count: i64,
+        f: impl FnOnce(&mut Self) -> Result<(), Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let axis = self.levels.all[level].axis;
+        let per = self.levels.dealt(axis);
+        let name = &self.levels.all[level].name;
+        let (vector, lane) = (self.b.add_var(name, DType::I64), self.b.add_var(name, DType::I64));
+        let (v, l) = (self.b.var(vector), self.b.var(lane));
+        let first = self.b.mul_int(v, count / per);
+        self.axes[axis.index()].unit = Some(self.b.add(first, l));
+        let byte = self.b.mul_int(l, per);
+        self.axes[axis.index()].dealt = Some(self.b.add(byte, v));
+        let body = self.collect(f)?;
+        let (lo, lanes, vectors) = (self.b.int(0), self.b.int(count / per), self.b.int(per));
+        let body = vec![nest::Stmt::Loop { var: lane, lo, hi: lanes, step: 1, kind: LoopKind::Lanes, body }];
+        let kind = LoopKind::Unrolled;
+        self.out.push(nest::Stmt::Loop { var: vector, lo, hi: vectors, step: 1, kind, body });
         Ok(())
     }
 
@@ -468,9 +494,11 @@ impl Emitter<'_> {
         unit: Option<nest::ExprId>,
         f: impl FnOnce(&mut Self) -> Result<T, Diagnostic>,
     ) -> Result<T, Diagnostic> {
-        let before = std::mem::replace(&mut self.axes[axis.index()].unit, unit);
+        let state = &mut self.axes[axis.index()];
+        let before = (std::mem::replace(&mut state.unit, unit), state.dealt.take());
         let result = f(self);
-        self.axes[axis.index()].unit = before;
+        let state = &mut self.axes[axis.index()];
+        (state.unit, state.dealt) = before;
         result
     }
 

@@ -69,8 +69,10 @@ pub(crate) enum BindingDim {
 struct AxisState {
     /// First point of the current pass of the innermost open step level.
     base: Option<nest::ExprId>,
-    /// Point within the block, of one thread.
+    /// Point within the block, of one thread; of lanes that are dealt, its place in registers.
     unit: Option<nest::ExprId>,
+    /// Point within a block whose lanes are dealt.
+    dealt: Option<nest::ExprId>,
     /// Number of the thread.
     thread: Option<nest::ExprId>,
     /// Step of the loop over threads, where it runs; else 0.
@@ -321,7 +323,10 @@ impl<'a> Emitter<'a> {
 
     /// The point within the block of an axis: neighbouring threads have neighbouring points.
     fn in_block(&mut self, axis: AxisId) -> Option<nest::ExprId> {
-        let AxisState { unit, thread, .. } = self.axes[axis.index()];
+        let AxisState { unit, thread, dealt, .. } = self.axes[axis.index()];
+        if dealt.is_some() {
+            return dealt;
+        }
         let Some(thread) = thread else { return unit };
         Some(match unit {
             Some(unit) => {

@@ -31,6 +31,7 @@ impl Emitter<'_> {
                         let unit = (self.levels.unit_count(dim.axis) > 1).then(|| state.unit.unwrap_or(zero));
                         Ok(unit.into_iter().chain([state.thread.unwrap_or(zero)]).collect())
                     }
+                    None if state.dealt.is_some() => Ok(vec![state.unit.unwrap_or(zero)]),
                     None => Ok(vec![block]),
                     // Another point of a block: the block is the whole axis.
                     Some(at) => {

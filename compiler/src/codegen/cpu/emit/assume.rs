@@ -184,7 +184,7 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// The value of a sum.
-    fn sum(&mut self, sum: &Linear) -> Option<B::Value> {
+    pub(super) fn sum(&mut self, sum: &Linear) -> Option<B::Value> {
         let mut total = self.int64(sum.constant);
         for (&e, &c) in &sum.terms {
             let Val::Uniform(v) = self.eval(e) else { return None };
@@ -223,6 +223,11 @@ impl<B: Ssa> Emitter<'_, B> {
     fn begins_bytes(&mut self, x: ExprId, per: i64, written: &Written) -> Option<Option<B::Value>> {
         let (mut base, counters) = self.parts(x, written)?;
         let mut of_lanes = false;
+        // Lanes a byte apart find their elements at the same place, which the other counters say.
+        let of_bytes = |(var, _, c): &Term| written.lanes.contains(var) && *c == per;
+        let apart = counters.iter().any(of_bytes) && base.constant % per == 0;
+        let counters = if apart { Vec::new() } else { counters };
+        of_lanes |= apart;
         for (var, (first, _, step), c) in counters {
             let lanes = written.lanes.contains(&var);
             if lanes && c != 1 || !lanes && power_of_two(c.saturating_mul(step)) < per {

@@ -92,7 +92,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let x = self.linear(packed.x);
         let values = self.lanes.as_ref()?.values.clone();
         let side_by_side = x.lane == 1 && values.windows(2).all(|v| v[1] - v[0] == 1);
-        if !side_by_side || !self.begins_byte(&x, values[0], packed) {
+        let of_bytes = x.lane == packed.per && values.windows(2).all(|v| v[1] - v[0] == 1);
+        if !of_bytes && (!side_by_side || !self.begins_byte(&x, values[0], packed)) {
             return None;
         }
         let mut dep = Dep { life: Life::Memory, scope: self.lane_scope(), ..Dep::default() };
@@ -103,6 +104,9 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                 return None;
             }
             dep = dep.and(d);
+        }
+        if of_bytes {
+            return Some((self.words_of_bytes(&x, packed)?, packed, dep));
         }
         let at = self.in_lane(0, |e| e.element(packed.buffer, packed.index));
         let (per, lanes) = (packed.per as usize, self.per_chunk(Lane::I32));
@@ -136,6 +140,30 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         Some((words.collect(), packed, dep))
     }
 
+    /// The lanes' bytes, where those of neighbours are neighbours and all have their element at the same place.
+    fn words_of_bytes(&mut self, x: &Linear, packed: Packed<'a>) -> Option<Vec<Word<B::Value>>> {
+        let n = self.lane_count()?;
+        let terms = Linear { constant: 0, lane: 0, ..x.clone() };
+        let begins =
+            self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(&terms, 0) % packed.per == 0;
+        let place = x.constant.rem_euclid(packed.per);
+        if !begins {
+            return None;
+        }
+        // The byte is the same whatever element of it is wanted.
+        let first = *self.lanes.as_ref()?.values.first()?;
+        let constant = x.constant - place + x.lane * first;
+        let sum = self.sum(&Linear { constant, lane: 0, ..x.clone() })?;
+        let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
+        let quotient = *packed.index.last()?;
+        let at =
+            self.at_quotient(quotient, byte, |e| e.in_lane(0, |e| e.element(packed.buffer, packed.index)));
+        let bytes = self.load_lanes(Lane::I8, n, at);
+        let wide = self.resize(&bytes, Lane::I32, false, n);
+        let bits = vec![(place * packed.width) as u8; self.per_chunk(Lane::I32)];
+        Some(wide.chunks.iter().map(|value| Word { value: *value, bits: bits.clone() }).collect())
+    }
+
     /// One to four bytes as an integer.
     fn load_bytes(&mut self, count: usize, at: At<B::Value>) -> B::Value {
         let part = |e: &mut Self, lane: Lane, from: i32| {
@@ -154,6 +182,17 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         }
     }
 
+    /// Lanes moved by bits of their own.
+    fn shift_lanes(&mut self, op: Bin, v: B::Value, by: &[u8]) -> B::Value {
+        match by.split_first() {
+            Some((0, rest)) if rest.iter().all(|b| *b == 0) => v,
+            Some((first, rest)) if rest.iter().all(|b| b == first) => {
+                self.shift_const(op, v, u32::from(*first))
+            }
+            _ => self.b.shift_each(op, v, by),
+        }
+    }
+
     /// An element that shares its byte, as lanes of 32 bits.
     pub(super) fn packed_lanes(&mut self, e: ExprId) -> Option<(Lanes<B::Value>, Dep)> {
         let (words, packed, dep) = self.packed_words(e)?;
@@ -161,7 +200,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let down = if packed.signed { Bin::SShr } else { Bin::UShr };
         let chunks = words.into_iter().map(|word| {
             let up: Vec<u8> = word.bits.iter().map(|b| above as u8 - b).collect();
-            let top = self.b.shift_each(Bin::Shl, word.value, &up);
+            let top = self.shift_lanes(Bin::Shl, word.value, &up);
             self.shift_const(down, top, above)
         });
         Some((Lanes { ty: Lane::I32, chunks: chunks.collect() }, dep))
@@ -208,7 +247,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let ty = if dtype == DType::F32 { Lane::F32 } else { Lane::I32 };
         let table = self.b.bytes(self.vector_of(ty), &table);
         let chunks = words.into_iter().map(|word| {
-            let numbers = self.b.shift_each(Bin::UShr, word.value, &word.bits);
+            let numbers = self.shift_lanes(Bin::UShr, word.value, &word.bits);
             self.b.look_up(table, numbers)
         });
         Some((Val::Lanes(Lanes { ty, chunks: chunks.collect() }), dep))

@@ -24,7 +24,7 @@ impl<B: Ssa> Emitter<'_, B> {
         let (quotient, a, g) = self.only_quotient(index)?;
         let x = self.linear(a);
         let values = self.lanes.as_ref()?.values.clone();
-        if x.lane != 1 || values.windows(2).any(|v| v[1] - v[0] != 1) {
+        if !matches!(x.lane, 1 | 2 | 4 | 8) || values.windows(2).any(|v| v[1] - v[0] != 1) {
             return None;
         }
         let per = self.per_chunk(lane_of(dtype));
@@ -49,6 +49,8 @@ impl<B: Ssa> Emitter<'_, B> {
                 let begin = e.b.binary(Bin::Mul, ends[1], divisor);
                 let start = e.in_lane(lanes.start, |e| e.uniform(a));
                 let begin = e.b.binary(Bin::Sub, begin, start);
+                let begin = e.op_const(Bin::Add, begin, x.lane - 1);
+                let begin = e.shift_const(Bin::SShr, begin, x.lane.trailing_zeros());
                 let least = e.int64(0);
                 let begin = e.b.binary(Bin::SMax, begin, least);
                 let begin = e.b.reduce(Lane::I32, begin);
@@ -95,7 +97,12 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// What `f` gives where a quotient has a value.
-    fn at_quotient<R>(&mut self, quotient: ExprId, value: B::Value, f: impl FnOnce(&mut Self) -> R) -> R {
+    pub(super) fn at_quotient<R>(
+        &mut self,
+        quotient: ExprId,
+        value: B::Value,
+        f: impl FnOnce(&mut Self) -> R,
+    ) -> R {
         // What was computed of the quotient before is not of this value.
         self.scopes.push(true);
         let known = std::mem::replace(&mut self.known, vec![None; self.nest.exprs.len()]);

@@ -545,7 +545,14 @@ impl Ssa for Builder {
         let ty = Ty::vector(lane, self.vector_bytes());
         match self.half_mask(v, ty, upper) {
             Some(mask) if signed => mask,
-            _ => self.inst(Op::Widen { signed, upper }, ty, &[v]),
+            _ => match (self.f.inst(v).op, lane) {
+                // Twice in one instruction; what is not negative stays so.
+                (Op::Widen { signed: first, upper: false }, Lane::I32) if !upper && (signed || !first) => {
+                    let bytes = self.f.inst(v).args()[0];
+                    self.inst(Op::WidenBytes { signed: first }, ty, &[bytes])
+                }
+                _ => self.inst(Op::Widen { signed, upper }, ty, &[v]),
+            },
         }
     }
     fn narrow(&mut self, low: Value, high: Value) -> Value {

@@ -480,6 +480,11 @@ pub(super) fn widen(lane: Lane, signed: bool) -> Code {
     }
 }
 
+/// The first quarter of a vector of bytes as 32 bits.
+pub(super) fn widen_bytes(signed: bool) -> Code {
+    if signed { Code::VEX_Vpmovsxbd_ymm_xmmm64 } else { Code::VEX_Vpmovzxbd_ymm_xmmm64 }
+}
+
 /// Lanes of 32 or 64 bits of two vectors in turn, from the lower or upper half of each 128 bits.
 pub(super) fn unpack(lane: Lane, upper: bool) -> Code {
     match (lane.bytes(), upper) {

@@ -69,6 +69,8 @@ pub(super) fn evex(code: Code) -> Code {
         C::VEX_Vpmovsxbw_ymm_xmmm128 => C::EVEX_Vpmovsxbw_zmm_k1z_ymmm256,
         C::VEX_Vpmovsxdq_ymm_xmmm128 => C::EVEX_Vpmovsxdq_zmm_k1z_ymmm256,
         C::VEX_Vpmovsxwd_ymm_xmmm128 => C::EVEX_Vpmovsxwd_zmm_k1z_ymmm256,
+        C::VEX_Vpmovsxbd_ymm_xmmm64 => C::EVEX_Vpmovsxbd_zmm_k1z_xmmm128,
+        C::VEX_Vpmovzxbd_ymm_xmmm64 => C::EVEX_Vpmovzxbd_zmm_k1z_xmmm128,
         C::VEX_Vpmovzxbw_ymm_xmmm128 => C::EVEX_Vpmovzxbw_zmm_k1z_ymmm256,
         C::VEX_Vpmovzxdq_ymm_xmmm128 => C::EVEX_Vpmovzxdq_zmm_k1z_ymmm256,
         C::VEX_Vpmovzxwd_ymm_xmmm128 => C::EVEX_Vpmovzxwd_zmm_k1z_ymmm256,

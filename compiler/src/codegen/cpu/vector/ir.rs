@@ -86,6 +86,10 @@ pub(super) enum Op {
         signed: bool,
         upper: bool,
     },
+    /// The first quarter of a vector of bytes, as 32 bits.
+    WidenBytes {
+        signed: bool,
+    },
     Narrow,
     WidenToF64 {
         upper: bool,

@@ -79,6 +79,11 @@ impl Select<'_> {
                 let code = codes::widen(self.f.ty(args[0]).lane, signed);
                 self.widened(v, code, upper);
             }
+            Op::WidenBytes { signed } => {
+                let (from, to) = (self.register(args[0]), self.define(v));
+                let draft = Draft::new(codes::widen_bytes(signed)).def(to, Form::V);
+                self.push(draft.use_(from, Form::X));
+            }
             Op::WidenToF64 { upper } => {
                 let code = match self.f.ty(args[0]).lane.is_float() {
                     true => Code::VEX_Vcvtps2pd_ymm_xmmm128,

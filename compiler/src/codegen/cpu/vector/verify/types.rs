@@ -163,6 +163,9 @@ impl Operation<'_> {
                 let wide = !first.lane.is_float() && first.lane.bytes() == 2 * size;
                 self.types(vector && self.types[1] == first && first.is_vector() && !float && wide)
             }
+            Op::WidenBytes { .. } => {
+                self.types(vector && first.is_vector() && (first.lane, ty.lane) == (Lane::I8, Lane::I32))
+            }
             Op::WidenToF64 { .. } => {
                 let narrow = matches!(first.lane, Lane::F32 | Lane::I32);
                 self.types(vector && first.is_vector() && narrow && ty.lane == Lane::F64)
@@ -396,6 +399,7 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::LaneZero
         | Op::Extract(_)
         | Op::Widen { .. }
+        | Op::WidenBytes { .. }
         | Op::WidenToF64 { .. }
         | Op::WidenF16 { .. }
         | Op::AllTrue
