@@ -393,7 +393,7 @@ impl Ssa for Builder {
         self.write_binary(op, a, b)
     }
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
-        self.inst(Op::Fma, self.f.ty(a), &[a, b, c])
+        self.write_fma(a, b, c)
     }
     fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
         (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))

@@ -5,7 +5,7 @@ use regalloc2::{RegClass, VReg};
 
 use super::super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
 use super::super::codes;
-use super::super::ir::{Op, Value};
+use super::super::ir::{Negated, Op, Value};
 use super::super::isa::Isa;
 use super::super::mach::{Form, Part};
 use super::super::needs::root;
@@ -22,7 +22,7 @@ impl Select<'_> {
             Op::Bin(op @ (Bin::Shl | Bin::SShr | Bin::UShr)) => self.vector_shift(op, v),
             Op::Bin(op) => self.vector_binary(op, v),
             Op::MulEven => self.two(v, Code::VEX_Vpmuludq_ymm_ymm_ymmm256, args[0], args[1]),
-            Op::Fma => self.fma(v),
+            Op::Fma { negated } => self.fma(v, negated),
             Op::Lesser | Op::Greater => {
                 let code = codes::extreme(inst.op == Op::Greater, ty);
                 self.two(v, code, args[0], args[1]);
@@ -258,10 +258,10 @@ impl Select<'_> {
         self.push(Draft::new(code).def(to, form).use_(source, Form::X));
     }
 
-    fn fma(&mut self, v: Value) {
+    fn fma(&mut self, v: Value, negated: Negated) {
         let inst = *self.f.inst(v);
         let form = Self::form(inst.ty);
-        let [sum, product_sum_last, product_factor_last] = codes::fma(inst.ty);
+        let [sum, product_sum_last, product_factor_last] = codes::fma(inst.ty, negated);
         let (mut a, mut b, c) = (inst.args()[0], inst.args()[1], inst.args()[2]);
         let from_memory = |s: &Self, v: Value| {
             let v = root(s.f, v);

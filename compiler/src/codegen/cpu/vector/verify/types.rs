@@ -100,7 +100,7 @@ impl Operation<'_> {
             Op::Bytes(n) => self.types(vector).and_then(|()| self.constant(n)),
             Op::Un(op) => self.unary(op),
             Op::Bin(op) => self.binary(op),
-            Op::Fma | Op::Lesser | Op::Greater => self.types(float && self.same()),
+            Op::Fma { .. } | Op::Lesser | Op::Greater => self.types(float && self.same()),
             Op::Dot => {
                 self.types(vector && ty.lane == Lane::I32 && self.same())?;
                 self.hold(self.set.dots, Rule::Set)
@@ -438,8 +438,12 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::StorePast { .. }
         | Op::StoreLow { .. }
         | Op::Atomic { .. } => (2, 2),
-        Op::Fma | Op::Dot | Op::Select | Op::Blend | Op::Permute | Op::BlendBits | Op::StoreBits { .. } => {
-            (3, 3)
-        }
+        Op::Fma { .. }
+        | Op::Dot
+        | Op::Select
+        | Op::Blend
+        | Op::Permute
+        | Op::BlendBits
+        | Op::StoreBits { .. } => (3, 3),
     }
 }
