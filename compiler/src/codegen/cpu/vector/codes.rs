@@ -111,6 +111,21 @@ pub(super) fn scale(ty: Ty) -> Code {
     }
 }
 
+/// The exponent as a float, or the significand.
+pub(super) fn part(significand: bool, ty: Ty) -> Code {
+    use Code as C;
+    match (significand, ty.lane, ty.is_vector()) {
+        (false, Lane::F32, true) => C::EVEX_Vgetexpps_zmm_k1z_zmmm512b32_sae,
+        (false, Lane::F32, false) => C::EVEX_Vgetexpss_xmm_k1z_xmm_xmmm32_sae,
+        (false, _, true) => C::EVEX_Vgetexppd_zmm_k1z_zmmm512b64_sae,
+        (false, _, false) => C::EVEX_Vgetexpsd_xmm_k1z_xmm_xmmm64_sae,
+        (true, Lane::F32, true) => C::EVEX_Vgetmantps_zmm_k1z_zmmm512b32_imm8_sae,
+        (true, Lane::F32, false) => C::EVEX_Vgetmantss_xmm_k1z_xmm_xmmm32_imm8_sae,
+        (true, _, true) => C::EVEX_Vgetmantpd_zmm_k1z_zmmm512b64_imm8_sae,
+        (true, _, false) => C::EVEX_Vgetmantsd_xmm_k1z_xmm_xmmm64_imm8_sae,
+    }
+}
+
 /// A shift of vector lanes: by a constant, and by the low 64 bits of a vector register.
 pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     use Code as C;

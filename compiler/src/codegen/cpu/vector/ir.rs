@@ -56,6 +56,10 @@ pub(super) enum Op {
     Estimate {
         root: bool,
     },
+    /// `k` of `2^k m` with `m` from 1 to 2, as a float; of zero and infinity, infinite. AVX-512.
+    Exponent,
+    /// `m` of `2^k m` with `m` from 3/4 to 3/2; 1 of zero and infinity, NaN of numbers less than zero. AVX-512.
+    Significand,
     Cmp(Cmp),
     Select,
     Blend,

@@ -36,6 +36,7 @@ impl Select<'_> {
                 self.push(Draft::new(codes::estimate(root, true)).def(to, form).use_(from, form));
             }
             Op::Estimate { root } => self.two(v, codes::estimate(root, false), args[0], args[0]),
+            Op::Exponent | Op::Significand => self.float_part(v, inst.op == Op::Significand),
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
                 let truth = self.compared(v);
@@ -151,6 +152,18 @@ impl Select<'_> {
         let draft = Draft::new(code).def(to, form).use_(first, form);
         let draft = self.last(draft, b);
         self.push(draft);
+    }
+
+    /// An exponent or a significand.
+    fn float_part(&mut self, v: Value, significand: bool) {
+        let ty = self.f.ty(v);
+        let form = Self::form(ty);
+        let from = self.register(self.f.inst(v).args()[0]);
+        let to = self.define(v);
+        let draft = Draft::new(codes::part(significand, ty)).def(to, form).use_(from, form);
+        let draft = if ty.is_vector() { draft } else { draft.use_(from, form) };
+        // From 3/4 to 3/2, without sign; NaN of numbers less than zero.
+        self.push(if significand { draft.imm8(0b1111) } else { draft });
     }
 
     fn vector_binary(&mut self, op: Bin, v: Value) {

@@ -105,7 +105,9 @@ impl Operation<'_> {
                 self.types(vector && ty.lane == Lane::I32 && self.same())?;
                 self.hold(self.set.dots, Rule::Set)
             }
-            Op::Scale => self.types(float && self.same()).and_then(|()| self.wide_set(true)),
+            Op::Scale | Op::Exponent | Op::Significand => {
+                self.types(float && self.same()).and_then(|()| self.wide_set(true))
+            }
             Op::Estimate { .. } => {
                 self.types(ty.lane == Lane::F32 && self.same()).and_then(|()| self.wide_set(true))
             }
@@ -384,6 +386,8 @@ fn operands(op: Op) -> (usize, usize) {
         }
         Op::Un(_)
         | Op::Estimate { .. }
+        | Op::Exponent
+        | Op::Significand
         | Op::Bitcast
         | Op::Extend { .. }
         | Op::Reduce

@@ -187,6 +187,8 @@ fn sets_have_the_operations() {
         let cases: Vec<(Op, Ty, Vec<Given>, bool)> = vec![
             (Op::Scale, f, vec![Of(f), Of(f)], wide),
             (Op::Estimate { root: true }, f, vec![Of(f)], wide),
+            (Op::Exponent, f, vec![Of(f)], wide),
+            (Op::Significand, F32, vec![Of(F32)], wide),
             (Op::CmpBits(Cmp::Lt), i, vec![Of(f), Of(f)], wide),
             (Op::Bits(1), i, vec![], wide),
             (Op::BitsOf, i, vec![Of(i)], wide),
