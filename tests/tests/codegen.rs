@@ -395,6 +395,94 @@ fn records_of_two_are_taken_apart_and_put_together() {
     }
 }
 
+/// What becomes of three elements: products and sums of them, and one with a constant, where those whose bits are set in the
+/// row's number are negated.
+fn negations(dtype: DType, lanes: i64) -> Nest {
+    let mut b = Builder::new("negations");
+    let [n, rows] = [96, 16].map(|n| b.int(n));
+    let [x, y, z] = [("x", 0), ("y", 1), ("z", 2)]
+        .map(|(name, slot)| b.add_buffer(name, dtype, &[n], Space::Global(slot)));
+    let out = b.add_buffer("out", dtype, &[rows, n], Space::Global(3));
+    let (zero, count) = (b.int(0), b.int(lanes));
+    let (core, i0) = b.core_loop("i0", (zero, n, lanes));
+    let body = b.for_loop(LoopKind::Lanes, "l", (zero, count, 1), |b, l| {
+        let i = b.add(i0, l);
+        let values = [x, y, z].map(|buffer| b.load(buffer, &[i]));
+        let half = b.constant(Scalar::Float(0.5), dtype);
+        let rows = (0..16usize).map(|row| {
+            let mut signed = values;
+            for (n, v) in signed.iter_mut().enumerate().filter(|(n, _)| row >> n & 1 != 0) {
+                *v = b.unary(UnaryOp::Neg, *v);
+                if n == 2 {
+                    let twice = b.unary(UnaryOp::Neg, *v);
+                    *v = b.unary(UnaryOp::Neg, twice);
+                }
+            }
+            let [x, y, z] = signed;
+            let v = if row < 8 {
+                b.fma(x, y, z)
+            } else {
+                let (product, scaled) = (b.binary(BinaryOp::Mul, x, y), b.binary(BinaryOp::Mul, z, half));
+                b.binary(BinaryOp::Add, product, scaled)
+            };
+            let row = b.int(row as i64);
+            b.store(out, &[row, i], v)
+        });
+        rows.collect()
+    });
+    b.add_phase(vec![core], vec![body]);
+    b.finish()
+}
+
+#[test]
+fn negations_are_part_of_what_they_go_into() {
+    let target = open("cpu").expect("a CPU").target().cpu().expect("a CPU").clone();
+    if !target.features.fma {
+        println!("SKIPPED: fused multiply-adds (this processor has none)");
+        return;
+    }
+    for (dtype, lanes) in [DType::F32, DType::F64].into_iter().flat_map(|t| [(t, 1), (t, 48)]) {
+        let extent = |n: i64| HostExpr::from(n);
+        let buffers = [
+            ("x", dtype, vec![extent(96)], Mode::In),
+            ("y", dtype, vec![extent(96)], Mode::In),
+            ("z", dtype, vec![extent(96)], Mode::In),
+            ("out", dtype, vec![extent(16), extent(96)], Mode::Out),
+        ];
+        let inputs = [5, 7, 11].map(|step| {
+            let element = |i: usize| Scalar::Float(((i * step + 3) % 97) as f64 / 7.0 - 6.5);
+            HostTensor::from_fn(DType::F64, &[96], element).expect("small")
+        });
+        let inputs =
+            inputs.map(|of| HostTensor::from_fn(dtype, &[96], |i| of.get(i).cast(dtype)).expect("small"));
+        let [x, y, z] = inputs.clone();
+        let given = [Some(x), Some(y), Some(z), None];
+        let nest = negations(dtype, lanes);
+        let out = run(module(nest.clone(), &buffers, &[]), &[], &given, 1);
+        for (row, i) in (0..16).flat_map(|row| (0..96).map(move |i| (row, i))) {
+            let [x, y, z] = [0, 1, 2].map(|n| {
+                let v = inputs[n].get(i).as_f64();
+                if row >> n & 1 != 0 { -v } else { v }
+            });
+            let want = match (dtype, row < 8) {
+                (DType::F64, true) => x.mul_add(y, z),
+                (DType::F64, false) => x * y + z * 0.5,
+                (_, true) => (x as f32).mul_add(y as f32, z as f32).into(),
+                (_, false) => (x as f32 * y as f32 + z as f32 * 0.5).into(),
+            };
+            assert_eq!(out[3].get(row * 96 + i).as_f64(), want, "{dtype}, {lanes} lanes: {row}, {i}");
+        }
+        // Only a product that is negated by itself, and is not a constant's, takes an instruction more.
+        if target.features.fma && target.vector_bytes >= 32 && lanes > 1 {
+            let nest = rooftile_compiler::nest::verify(nest).expect("keeps the rules");
+            let asm = cpu::emit_asm(&nest, &target).expect("compiles");
+            let negated = asm.lines().filter(|l| l.contains("vpxor")).count();
+            let vectors = 48 * dtype.size() / target.vector_bytes;
+            assert_eq!(negated, 2 * vectors, "{asm}");
+        }
+    }
+}
+
 #[test]
 fn listings_show_the_kernel() {
     let nest = rooftile_compiler::nest::verify(matmul()).expect("keeps the rules");

@@ -287,6 +287,11 @@ pub(super) trait Ssa {
     fn estimate(&mut self, _root: bool, _a: Self::Value) -> Option<Self::Value> {
         None
     }
+    /// `k` and `m` of `a = 2^k m` with `m` from 3/4 to 3/2, both floats of its type; of zero and infinity `m` is 1 and `k`
+    /// infinite, of NaN and of what is less than zero `m` is NaN. `None` where that is no instruction.
+    fn parts(&mut self, _a: Self::Value) -> Option<(Self::Value, Self::Value)> {
+        None
+    }
     /// A truth value, or one per lane.
     fn compare(&mut self, cmp: Cmp, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a` where the scalar truth value holds, else `b`: scalars or vectors.

@@ -1,9 +1,11 @@
-//! The error function: a polynomial in `x^2` up to 1/2; beyond, `erfc(x) = exp(-x^2) G(y) / (1 + 2x)` with
-//! `y = (x - a) / (x + a)`, where `G` is nearly constant. The coefficients are Chebyshev fits made for this file.
+//! The error function: a polynomial in `x^2` up to 1/2; beyond, in f64, `erfc(x) = exp(-x^2) G(y) / (1 + 2x)` with
+//! `y = (x - a) / (x + a)`, where `G` is nearly constant. In f32 `erfc(x) = exp(-x^2) r F(x r)` with `r = 1 / (x + a)`, for
+//! which one division is enough: what is wrong with `r` nearly cancels out. With products that are not rounded this will do for
+//! `erfc` from 0 on. The coefficients are Chebyshev fits made for this file.
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-use super::{Machine, abs, copy_sign, exponential, neg, polynomial, quotient, two_product};
+use super::{Machine, abs, copy_sign, exponential, neg, polynomial, quotient, reciprocal, two_product};
 
 /// `erf(x) / x` in powers of `x^2`, for `x^2 <= 1/4`.
 const NEAR_32: [f64; 5] = [
@@ -25,19 +27,23 @@ const NEAR_64: [f64; 9] = [
     1.472_586_548_055_674_4e-6,
 ];
 
-/// `G` in powers of `y`, with `a = 2.5`.
+/// `erfc(x) exp(x^2) (x + A_32)` in powers of `x / (x + A_32) - CENTER_32`, for `x` from 0.
 const FAR_32: [f64; 10] = [
-    1.264_838_183_352_082,
-    -0.122_356_756_682_485_1,
-    -0.099_024_399_176_439_13,
-    0.157_629_816_555_341_8,
-    -0.102_970_161_654_908_57,
-    0.032_759_799_832_148_18,
-    0.000_955_981_042_753_881_6,
-    -0.004_362_685_249_943_05,
-    0.000_415_036_889_293_838,
-    0.000_550_410_855_907_136_7,
+    1.286_341_667_175_293,
+    -2.130_600_214_004_516_6,
+    2.365_631_341_934_204,
+    -1.543_636_918_067_932_1,
+    0.220_356_002_449_989_32,
+    0.462_694_793_939_590_45,
+    -0.190_118_730_068_206_8,
+    -0.187_714_025_378_227_23,
+    0.079_226_225_614_547_73,
+    0.073_523_171_246_051_79,
 ];
+const A_32: f64 = 2.5;
+/// Near the middle, so that rounding takes the least.
+const CENTER_32: f64 = 0.375;
+
 /// `G` in powers of `y`, with `a = 3`.
 const FAR_64: [f64; 22] = [
     1.253_008_058_269_729_7,
@@ -73,14 +79,34 @@ fn near<M: Machine>(m: &mut M, x: M::F) -> M::F {
 
 /// `erfc(x)` for `x >= 1/2`.
 fn far<M: Machine>(m: &mut M, x: M::F) -> M::F {
-    // Past these the result is zero.
-    let x = super::at_most(m, x, if m.is_double() { 27.5 } else { 10.2 });
+    if m.is_double() { far_64(m, x) } else { from_zero_32(m, x) }
+}
+
+/// `erfc(x)` for `x >= 0`.
+fn from_zero_32<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    // Past it the result is zero.
+    let x = super::at_most(m, x, 10.2);
+    let (p, k) = exponential::exp_of_minus_square(m, x);
+    let (a, minus_center) = (m.float(A_32), m.float(-CENTER_32));
+    let below = m.add(x, a);
+    let r = reciprocal(m, below);
+    let t = m.mul_add(x, r, minus_center);
+    let g = polynomial(m, t, &FAR_32);
+    let p = m.mul(p, r);
+    let g = m.mul(g, p);
+    exponential::scale(m, g, k)
+}
+
+/// `erfc(x)` for `x >= 1/2`.
+fn far_64<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    // Past it the result is zero.
+    let x = super::at_most(m, x, 27.5);
     let (square, lost) = two_product(m, x, x);
     let e = exponential::exp_of_negative(m, square);
-    let a = m.float(if m.is_double() { 3.0 } else { 2.5 });
+    let a = m.float(3.0);
     let (above, below) = (m.sub(x, a), m.add(x, a));
     let y = quotient(m, above, below);
-    let g = if m.is_double() { polynomial(m, y, &FAR_64) } else { polynomial(m, y, &FAR_32) };
+    let g = polynomial(m, y, &FAR_64);
     // exp(-x^2) = e (1 - lost), with what rounding took from the square.
     let lost = neg(m, lost);
     let g = m.mul_add(g, lost, g);
@@ -109,12 +135,16 @@ pub(super) fn erf<M: Machine>(m: &mut M, x: M::F) -> M::F {
 pub(super) fn erfc<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let size = abs(m, x);
     let (one, two, zero) = (m.float(1.0), m.float(2.0), m.float(0.0));
-    let small = near(m, x);
-    let small = m.sub(one, small);
     let tail = far(m, size);
     let mirrored = m.sub(two, tail);
     let negative = m.lt(x, zero);
     let large = m.select(negative, mirrored, tail);
+    // Where products are not rounded the tail is good enough from 0 on.
+    if m.is_fused() && !m.is_double() {
+        return large;
+    }
+    let small = near(m, x);
+    let small = m.sub(one, small);
     let use_small = is_near(m, size);
     m.select(use_small, small, large)
 }

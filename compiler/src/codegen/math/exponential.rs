@@ -2,7 +2,7 @@
 
 use std::f64::consts::{LN_2, LOG2_E};
 
-use super::{Machine, abs, at_most, clamp, copy_sign, format, neg, polynomial, quotient};
+use super::{Machine, abs, at_most, clamp, copy_sign, format, neg, polynomial, quotient, two_product};
 
 /// `1/n!` from `n = 2` up.
 const FACTORIALS: [f64; 12] = [
@@ -18,6 +18,17 @@ const FACTORIALS: [f64; 12] = [
     1.0 / 39_916_800.0,
     1.0 / 479_001_600.0,
     1.0 / 6_227_020_800.0,
+];
+
+/// `exp(r)` in powers of `r`, for `|r| <= ln 2 / 2`: of least error where it is largest.
+const EXP_32: [f64; 7] = [
+    1.0,
+    1.0,
+    0.499_999_940_395_355_2,
+    0.166_665_166_616_439_82,
+    0.041_668_280_959_129_333,
+    0.008_369_248_360_395_432,
+    0.001_382_074_202_410_876_8,
 ];
 
 fn factorials<M: Machine>(m: &M) -> &'static [f64] {
@@ -51,12 +62,20 @@ pub(super) fn nearest_low<M: Machine>(m: &mut M, x: M::F) -> (M::I, M::F) {
     (m.bits(shifted), k)
 }
 
+/// As [`nearest_low`], of a product.
+fn nearest_multiple<M: Machine>(m: &mut M, x: M::F, factor: M::F) -> (M::I, M::F) {
+    let magic = format(m).magic;
+    let magic = m.float(magic);
+    let shifted = m.mul_add(x, factor, magic);
+    let k = m.sub(shifted, magic);
+    (m.bits(shifted), k)
+}
+
 /// `k`, its low bits and as a float, and `r`, of an argument within bounds.
 fn reduce<M: Machine>(m: &mut M, x: M::F) -> ((M::I, M::F), M::F) {
     let (high, low) = ln2_parts(m);
     let scale = m.float(LOG2_E);
-    let scaled = m.mul(x, scale);
-    let (k, kf) = nearest_low(m, scaled);
+    let (k, kf) = nearest_multiple(m, x, scale);
     let (high, low) = (m.float(-high), m.float(-low));
     let r = m.mul_add(kf, high, x);
     ((k, kf), m.mul_add(kf, low, r))
@@ -120,9 +139,38 @@ pub(super) fn exp_of_negative<M: Machine>(m: &mut M, x: M::F) -> M::F {
 /// `exp(x)` within the range.
 fn exp_within<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (k, r) = reduce(m, x);
-    let (p, one) = (small_expm1(m, r), m.float(1.0));
-    let p = m.add(p, one);
+    let p = small_exp(m, r);
     scale(m, p, k)
+}
+
+/// `exp(r)` of a reduced argument.
+fn small_exp<M: Machine>(m: &mut M, r: M::F) -> M::F {
+    if m.is_fused() && !m.is_double() {
+        return polynomial(m, r, &EXP_32);
+    }
+    // Where products are rounded the sum with 1 comes last.
+    let (p, one) = (small_expm1(m, r), m.float(1.0));
+    m.add(p, one)
+}
+
+/// `p` and `k` of `exp(-x^2) = 2^k p`, of an `x` whose square is within the range; what rounding the square would take away is
+/// in it.
+pub(super) fn exp_of_minus_square<M: Machine>(m: &mut M, x: M::F) -> (M::F, (M::I, M::F)) {
+    let (high, low) = ln2_parts(m);
+    let (high, low, scale) = (m.float(high), m.float(low), m.float(-LOG2_E));
+    let (square, lost) = two_product(m, x, x);
+    let (k, kf) = nearest_multiple(m, square, scale);
+    // x^2 + k ln 2, the reduced argument with its sign changed.
+    let r = if m.is_fused() {
+        let multiple = m.mul(kf, high);
+        m.mul_add(x, x, multiple)
+    } else {
+        let r = m.mul_add(kf, high, square);
+        m.add(r, lost)
+    };
+    let r = m.mul_add(kf, low, r);
+    let r = neg(m, r);
+    (small_exp(m, r), (k, kf))
 }
 
 pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {

@@ -20,12 +20,30 @@ pub(super) const ODD: [f64; 11] = [
     2.0 / 23.0,
 ];
 
+/// `(log(1 + f) - f) / f^2` in powers of `f`, for `f` from -1/4 to 1/2.
+const LOG_32: [f64; 9] = [
+    -0.5,
+    0.333_334_505_558_013_9,
+    -0.250_001_043_081_283_57,
+    0.199_908_196_926_116_94,
+    -0.166_469_991_207_122_8,
+    0.144_783_213_734_626_77,
+    -0.131_638_735_532_760_62,
+    0.104_688_785_970_211_03,
+    -0.045_112_054_795_026_78,
+];
+
 fn odd<M: Machine>(m: &M) -> &'static [f64] {
     if m.is_double() { &ODD } else { &ODD[..4] }
 }
 
 /// `k` as a float and `f` of a positive, finite number.
 pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
+    decompose_from(m, x, std::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// As [`decompose`], with `1 + f` from `low` to twice as much.
+fn decompose_from<M: Machine>(m: &mut M, x: M::F, low: f64) -> (M::F, M::F) {
     let f = format(m);
     // Subnormal numbers are scaled up first.
     let (smallest, grow, shrink) = if m.is_double() {
@@ -38,8 +56,8 @@ pub(super) fn decompose<M: Machine>(m: &mut M, x: M::F) -> (M::F, M::F) {
     let grown = m.mul(x, grow);
     let x = m.select(tiny, grown, x);
     let extra = m.select(tiny, shrink, zero);
-    // With the bits of sqrt(1/2) taken away, the exponent field is k, and what is below it belongs to 1 + f.
-    let low = m.float(std::f64::consts::FRAC_1_SQRT_2);
+    // With the bits of the lowest taken away, the exponent field is k, and what is below it belongs to 1 + f.
+    let low = m.float(low);
     let (bits, low) = (m.bits(x), m.bits(low));
     let moved = m.sub_int(bits, low);
     let mask = m.int((1 << f.mantissa) - 1);
@@ -93,20 +111,40 @@ pub(super) fn special<M: Machine>(m: &mut M, x: M::F, value: M::F) -> M::F {
 }
 
 pub(super) fn log<M: Machine>(m: &mut M, x: M::F) -> M::F {
-    let value = log_positive(m, x);
-    special(m, x, value)
+    if m.is_double() {
+        let value = log_positive_64(m, x);
+        return special(m, x, value);
+    }
+    let Some((k, part)) = m.parts(x) else {
+        let (k, f) = decompose_from(m, x, 0.75);
+        let value = log_32(m, k, f);
+        return special(m, x, value);
+    };
+    // Where k is infinite so is the result, with its sign, and where `part` is NaN.
+    let one = m.float(1.0);
+    let f = m.sub(part, one);
+    log_32(m, k, f)
 }
 
-fn log_positive<M: Machine>(m: &mut M, x: M::F) -> M::F {
+/// `k ln 2 + log(1 + f)` for `f` from -1/4 to 1/2.
+fn log_32<M: Machine>(m: &mut M, k: M::F, f: M::F) -> M::F {
+    // The first part of ln 2 ends in zeros: its multiples by k are exact. The second is positive.
+    let high = 0.693_145_751_953_125;
+    let (high, low) = (m.float(high), m.float(LN_2 - high));
+    let square = m.mul(f, f);
+    let q = polynomial(m, f, &LOG_32);
+    let small = m.mul(k, low);
+    let small = m.mul_add(square, q, small);
+    let inner = m.add(f, small);
+    m.mul_add(k, high, inner)
+}
+
+fn log_positive_64<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (k, f) = decompose(m, x);
     let t = correction(m, f);
     // The first part of ln 2 ends in zeros: its multiples by k are exact.
-    let (high, low) = if m.is_double() {
-        (0.693_147_180_560_117_7, LN_2 - 0.693_147_180_560_117_7)
-    } else {
-        (0.693_145_751_953_125, LN_2 - 0.693_145_751_953_125)
-    };
-    let (high, low) = (m.float(high), m.float(low));
+    let high = 0.693_147_180_560_117_7;
+    let (high, low) = (m.float(high), m.float(LN_2 - high));
     let small = m.mul(k, low);
     let t = m.sub(t, small);
     let inner = m.sub(f, t);

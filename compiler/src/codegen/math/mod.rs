@@ -52,6 +52,11 @@ pub trait Machine {
     fn estimate(&mut self, _root: bool, _a: Self::F) -> Option<Self::F> {
         None
     }
+    /// `k` and `m` of `a = 2^k m` with `m` from 3/4 to 3/2, where that is an instruction; of zero and infinity `m` is 1 and `k`
+    /// infinite, of what has no logarithm `m` is NaN.
+    fn parts(&mut self, _a: Self::F) -> Option<(Self::F, Self::F)> {
+        None
+    }
     /// Nearest integer, ties to even.
     fn round(&mut self, a: Self::F) -> Self::F;
     /// Integer part.
@@ -139,6 +144,15 @@ fn quotient<M: Machine>(m: &mut M, a: M::F, b: M::F) -> M::F {
     let q = m.mul(a, r);
     let rest = m.mul_add(minus, q, a);
     m.mul_add(rest, r, q)
+}
+
+/// `1 / b`, as [`quotient`].
+fn reciprocal<M: Machine>(m: &mut M, b: M::F) -> M::F {
+    let one = m.float(1.0);
+    let Some(r) = m.estimate(false, b) else { return m.div(one, b) };
+    let minus = neg(m, b);
+    let rest = m.mul_add(minus, r, one);
+    m.mul_add(rest, r, r)
 }
 
 /// Shape of a float: stored mantissa bits, exponent bias, sign bit.

@@ -90,6 +90,11 @@ impl<B: Ssa, const N: usize> Machine for Ops<'_, '_, B, N> {
         let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.estimate(root, a)).collect();
         all?.try_into().ok()
     }
+    fn parts(&mut self, a: Self::F) -> Option<(Self::F, Self::F)> {
+        let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.parts(a)).collect();
+        let (exponents, significands): (Vec<_>, Vec<_>) = all?.into_iter().unzip();
+        Some((exponents.try_into().ok()?, significands.try_into().ok()?))
+    }
     fn round(&mut self, a: Self::F) -> Self::F {
         self.one(a, |m, a| m.e.b.unary(Un::Nearest, a))
     }
@@ -153,8 +158,12 @@ impl<B: Ssa> Emitter<'_, B> {
             }
             Val::Lanes(lanes) => {
                 let ty = self.vector_of(lane_of(t));
-                let chunks = lanes.chunks.chunks(2).flat_map(|group| match group {
-                    &[a, b] => math::apply(&mut Ops::<_, 2>::new(self, ty), f, [a, b]).to_vec(),
+                // The wider vectors have twice the registers.
+                let at_once = if self.b.vector_bytes() == 64 { 4 } else { 2 };
+                let chunks = lanes.chunks.chunks(at_once).flat_map(|group| match *group {
+                    [a, b, c, d] => math::apply(&mut Ops::<_, 4>::new(self, ty), f, [a, b, c, d]).to_vec(),
+                    [a, b, c] => math::apply(&mut Ops::<_, 3>::new(self, ty), f, [a, b, c]).to_vec(),
+                    [a, b] => math::apply(&mut Ops::<_, 2>::new(self, ty), f, [a, b]).to_vec(),
                     _ => math::apply(&mut Ops::<_, 1>::new(self, ty), f, [group[0]]).to_vec(),
                 });
                 let chunks = chunks.collect();

@@ -393,7 +393,7 @@ impl Ssa for Builder {
         self.write_binary(op, a, b)
     }
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
-        self.inst(Op::Fma, self.f.ty(a), &[a, b, c])
+        self.write_fma(a, b, c)
     }
     fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
         (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))
@@ -407,6 +407,16 @@ impl Ssa for Builder {
     fn estimate(&mut self, root: bool, a: Value) -> Option<Value> {
         let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
         has.then(|| self.inst(Op::Estimate { root }, self.f.ty(a), &[a]))
+    }
+    fn parts(&mut self, a: Value) -> Option<(Value, Value)> {
+        if self.isa != Isa::Avx512 {
+            return None;
+        }
+        let ty = self.f.ty(a);
+        let significand = self.inst(Op::Significand, ty, &[a]);
+        // The significand's own exponent is 0, or -1 where it was taken to be below 1.
+        let [whole, below] = [a, significand].map(|v| self.inst(Op::Exponent, ty, &[v]));
+        Some((self.binary(Bin::Sub, whole, below), significand))
     }
     fn compare(&mut self, cmp: Cmp, a: Value, b: Value) -> Value {
         self.write_compare(cmp, a, b)

@@ -4,6 +4,7 @@
 use iced_x86::Code;
 
 use super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
+use super::ir::Negated;
 use super::mach::Form;
 
 /// What the flags say.
@@ -110,6 +111,21 @@ pub(super) fn scale(ty: Ty) -> Code {
     }
 }
 
+/// The exponent as a float, or the significand.
+pub(super) fn part(significand: bool, ty: Ty) -> Code {
+    use Code as C;
+    match (significand, ty.lane, ty.is_vector()) {
+        (false, Lane::F32, true) => C::EVEX_Vgetexpps_zmm_k1z_zmmm512b32_sae,
+        (false, Lane::F32, false) => C::EVEX_Vgetexpss_xmm_k1z_xmm_xmmm32_sae,
+        (false, _, true) => C::EVEX_Vgetexppd_zmm_k1z_zmmm512b64_sae,
+        (false, _, false) => C::EVEX_Vgetexpsd_xmm_k1z_xmm_xmmm64_sae,
+        (true, Lane::F32, true) => C::EVEX_Vgetmantps_zmm_k1z_zmmm512b32_imm8_sae,
+        (true, Lane::F32, false) => C::EVEX_Vgetmantss_xmm_k1z_xmm_xmmm32_imm8_sae,
+        (true, _, true) => C::EVEX_Vgetmantpd_zmm_k1z_zmmm512b64_imm8_sae,
+        (true, _, false) => C::EVEX_Vgetmantsd_xmm_k1z_xmm_xmmm64_imm8_sae,
+    }
+}
+
 /// A shift of vector lanes: by a constant, and by the low 64 bits of a vector register.
 pub(super) fn shift(op: Bin, lane: Lane) -> Option<(Code, Code)> {
     use Code as C;
@@ -195,28 +211,88 @@ pub(super) fn general_shift_by(op: Bin, wide: bool) -> Code {
 
 /// The forms of `Fma`: the sum in the first operand (231), a factor there and the sum last (213), a factor there and a
 /// factor last (132).
-pub(super) fn fma(ty: Ty) -> [Code; 3] {
+pub(super) fn fma(ty: Ty, negated: Negated) -> [Code; 3] {
     use Code as C;
-    match (ty.lane, ty.is_vector()) {
-        (Lane::F32, true) => [
+    match (ty.lane, ty.is_vector(), negated.product, negated.sum) {
+        (Lane::F32, true, false, false) => [
             C::VEX_Vfmadd231ps_ymm_ymm_ymmm256,
             C::VEX_Vfmadd213ps_ymm_ymm_ymmm256,
             C::VEX_Vfmadd132ps_ymm_ymm_ymmm256,
         ],
-        (Lane::F32, false) => [
+        (Lane::F32, true, false, true) => [
+            C::VEX_Vfmsub231ps_ymm_ymm_ymmm256,
+            C::VEX_Vfmsub213ps_ymm_ymm_ymmm256,
+            C::VEX_Vfmsub132ps_ymm_ymm_ymmm256,
+        ],
+        (Lane::F32, true, true, false) => [
+            C::VEX_Vfnmadd231ps_ymm_ymm_ymmm256,
+            C::VEX_Vfnmadd213ps_ymm_ymm_ymmm256,
+            C::VEX_Vfnmadd132ps_ymm_ymm_ymmm256,
+        ],
+        (Lane::F32, true, true, true) => [
+            C::VEX_Vfnmsub231ps_ymm_ymm_ymmm256,
+            C::VEX_Vfnmsub213ps_ymm_ymm_ymmm256,
+            C::VEX_Vfnmsub132ps_ymm_ymm_ymmm256,
+        ],
+        (Lane::F32, false, false, false) => [
             C::VEX_Vfmadd231ss_xmm_xmm_xmmm32,
             C::VEX_Vfmadd213ss_xmm_xmm_xmmm32,
             C::VEX_Vfmadd132ss_xmm_xmm_xmmm32,
         ],
-        (_, true) => [
+        (Lane::F32, false, false, true) => [
+            C::VEX_Vfmsub231ss_xmm_xmm_xmmm32,
+            C::VEX_Vfmsub213ss_xmm_xmm_xmmm32,
+            C::VEX_Vfmsub132ss_xmm_xmm_xmmm32,
+        ],
+        (Lane::F32, false, true, false) => [
+            C::VEX_Vfnmadd231ss_xmm_xmm_xmmm32,
+            C::VEX_Vfnmadd213ss_xmm_xmm_xmmm32,
+            C::VEX_Vfnmadd132ss_xmm_xmm_xmmm32,
+        ],
+        (Lane::F32, false, true, true) => [
+            C::VEX_Vfnmsub231ss_xmm_xmm_xmmm32,
+            C::VEX_Vfnmsub213ss_xmm_xmm_xmmm32,
+            C::VEX_Vfnmsub132ss_xmm_xmm_xmmm32,
+        ],
+        (_, true, false, false) => [
             C::VEX_Vfmadd231pd_ymm_ymm_ymmm256,
             C::VEX_Vfmadd213pd_ymm_ymm_ymmm256,
             C::VEX_Vfmadd132pd_ymm_ymm_ymmm256,
         ],
-        (_, false) => [
+        (_, true, false, true) => [
+            C::VEX_Vfmsub231pd_ymm_ymm_ymmm256,
+            C::VEX_Vfmsub213pd_ymm_ymm_ymmm256,
+            C::VEX_Vfmsub132pd_ymm_ymm_ymmm256,
+        ],
+        (_, true, true, false) => [
+            C::VEX_Vfnmadd231pd_ymm_ymm_ymmm256,
+            C::VEX_Vfnmadd213pd_ymm_ymm_ymmm256,
+            C::VEX_Vfnmadd132pd_ymm_ymm_ymmm256,
+        ],
+        (_, true, true, true) => [
+            C::VEX_Vfnmsub231pd_ymm_ymm_ymmm256,
+            C::VEX_Vfnmsub213pd_ymm_ymm_ymmm256,
+            C::VEX_Vfnmsub132pd_ymm_ymm_ymmm256,
+        ],
+        (_, false, false, false) => [
             C::VEX_Vfmadd231sd_xmm_xmm_xmmm64,
             C::VEX_Vfmadd213sd_xmm_xmm_xmmm64,
             C::VEX_Vfmadd132sd_xmm_xmm_xmmm64,
+        ],
+        (_, false, false, true) => [
+            C::VEX_Vfmsub231sd_xmm_xmm_xmmm64,
+            C::VEX_Vfmsub213sd_xmm_xmm_xmmm64,
+            C::VEX_Vfmsub132sd_xmm_xmm_xmmm64,
+        ],
+        (_, false, true, false) => [
+            C::VEX_Vfnmadd231sd_xmm_xmm_xmmm64,
+            C::VEX_Vfnmadd213sd_xmm_xmm_xmmm64,
+            C::VEX_Vfnmadd132sd_xmm_xmm_xmmm64,
+        ],
+        (_, false, true, true) => [
+            C::VEX_Vfnmsub231sd_xmm_xmm_xmmm64,
+            C::VEX_Vfnmsub213sd_xmm_xmm_xmmm64,
+            C::VEX_Vfnmsub132sd_xmm_xmm_xmmm64,
         ],
     }
 }

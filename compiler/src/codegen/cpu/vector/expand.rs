@@ -2,7 +2,7 @@
 
 use super::super::ssa::{Bin, Cmp, Lane, Ssa, Ty, Un};
 use super::build::Builder;
-use super::ir::{Op, Value};
+use super::ir::{Negated, Op, Value};
 use super::isa::Isa;
 
 impl Builder {
@@ -76,24 +76,40 @@ impl Builder {
         }
     }
 
-    /// What has the magnitude of a float, its sign not counted: negations change nothing, neither do those of factors.
-    fn of_magnitude(&mut self, v: Value) -> Value {
+    /// The float that a float is the negation of.
+    fn negation_of(&self, v: Value) -> Option<Value> {
         let inst = *self.f.inst(v);
         match inst.op {
-            Op::Un(Un::Neg) => self.of_magnitude(inst.args()[0]),
-            // A negation of a vector.
+            Op::Un(Un::Neg) if inst.ty.lane.is_float() => Some(inst.args()[0]),
+            // Of a vector.
             Op::Bitcast => {
                 let bits = *self.f.inst(inst.args()[0]);
-                let (Op::Bin(Bin::Xor), &[flipped, sign]) = (bits.op, bits.args()) else { return v };
+                let (Op::Bin(Bin::Xor), &[flipped, sign]) = (bits.op, bits.args()) else { return None };
                 let before = *self.f.inst(flipped);
                 let negates = self.f.inst(sign).op == Op::Int(sign_bit(inst.ty.lane));
-                match before.op {
-                    Op::Bitcast if negates && self.f.ty(before.args()[0]) == inst.ty => {
-                        self.of_magnitude(before.args()[0])
-                    }
-                    _ => v,
-                }
+                let same = before.op == Op::Bitcast && self.f.ty(before.args()[0]) == inst.ty;
+                (negates && same).then(|| before.args()[0])
             }
+            _ => None,
+        }
+    }
+
+    /// A float without its negations, and whether their number is odd.
+    fn without_negation(&self, mut v: Value) -> (Value, bool) {
+        let mut odd = false;
+        while let Some(before) = self.negation_of(v) {
+            (v, odd) = (before, !odd);
+        }
+        (v, odd)
+    }
+
+    /// What has the magnitude of a float, its sign not counted: negations change nothing, neither do those of factors.
+    fn of_magnitude(&mut self, v: Value) -> Value {
+        if let Some(before) = self.negation_of(v) {
+            return self.of_magnitude(before);
+        }
+        let inst = *self.f.inst(v);
+        match inst.op {
             Op::Float(bits) if bits & (1 << (inst.ty.lane.bits() - 1)) != 0 => {
                 let magnitude = bits & !(u64::MAX << (inst.ty.lane.bits() - 1));
                 self.inst(Op::Float(magnitude), inst.ty, &[])
@@ -105,6 +121,34 @@ impl Builder {
             }
             _ => v,
         }
+    }
+
+    /// Two factors, without negations where those cancel out or a constant takes them.
+    fn factors(&mut self, a: Value, b: Value) -> (Value, Value) {
+        let ((x, minus_x), (y, minus_y)) = (self.without_negation(a), self.without_negation(b));
+        if minus_x == minus_y {
+            return (x, y);
+        }
+        match (self.negated_constant(x), self.negated_constant(y)) {
+            (_, Some(y)) => (x, y),
+            (Some(x), _) => (x, y),
+            _ => (a, b),
+        }
+    }
+
+    fn negated_constant(&mut self, v: Value) -> Option<Value> {
+        let inst = *self.f.inst(v);
+        let Op::Float(bits) = inst.op else { return None };
+        let sign = 1 << (inst.ty.lane.bits() - 1);
+        Some(self.inst(Op::Float(bits ^ sign), inst.ty, &[]))
+    }
+
+    /// `a * b + c` with one rounding; negations become part of the instruction.
+    pub(super) fn write_fma(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let ((a, minus_a), (b, minus_b)) = (self.without_negation(a), self.without_negation(b));
+        let (c, sum) = self.without_negation(c);
+        let negated = Negated { product: minus_a != minus_b, sum };
+        self.inst(Op::Fma { negated }, self.f.ty(a), &[a, b, c])
     }
 
     /// Neighbouring groups of 1, 2, 4, .. bits exchanged.
@@ -136,6 +180,7 @@ impl Builder {
         }
         let a = if op == Bin::And { self.without_sign(a, b) } else { a };
         let ty = self.f.ty(a);
+        let (a, b) = if op == Bin::Mul && ty.lane.is_float() { self.factors(a, b) } else { (a, b) };
         match op {
             Bin::Shl | Bin::SShr | Bin::UShr => self.shift(op, a, b),
             Bin::Mul if ty.is_vector() && ty.lane == Lane::I64 && self.isa != Isa::Avx512 => {

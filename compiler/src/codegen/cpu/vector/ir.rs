@@ -39,7 +39,10 @@ pub(super) enum Op {
     Bytes(u32),
     Un(Un),
     Bin(Bin),
-    Fma,
+    /// A product and a sum with one rounding, `negated` each before they are added up.
+    Fma {
+        negated: Negated,
+    },
     /// To each 32-bit lane of the first operand the products of its four bytes, without sign in the second and with sign in
     /// the third. AVX-512 VNNI.
     Dot,
@@ -53,6 +56,10 @@ pub(super) enum Op {
     Estimate {
         root: bool,
     },
+    /// `k` of `2^k m` with `m` from 1 to 2, as a float; of zero and infinity, infinite. AVX-512.
+    Exponent,
+    /// `m` of `2^k m` with `m` from 3/4 to 3/2; 1 of zero and infinity, NaN of numbers less than zero. AVX-512.
+    Significand,
     Cmp(Cmp),
     Select,
     Blend,
@@ -206,6 +213,13 @@ pub(super) enum Op {
         displacement: i32,
         region: Region,
     },
+}
+
+/// Which parts of a fused multiply-add change their sign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Negated {
+    pub(super) product: bool,
+    pub(super) sum: bool,
 }
 
 /// How an instruction touches memory.

@@ -89,7 +89,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
             true => vec![args[1], args[0]],
             false => vec![args[1]],
         },
-        Op::Fma => vec![args[2], args[1], args[0]],
+        Op::Fma { .. } => vec![args[2], args[1], args[0]],
         Op::Lesser | Op::Greater | Op::LookUp => vec![args[1]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
@@ -110,7 +110,7 @@ pub(super) fn is_by_lane(f: &Function, v: Value, other: Value) -> bool {
     inst.ty.is_vector()
         && match inst.op {
             Op::Bin(Bin::Add | Bin::Sub | Bin::Mul | Bin::Div) => true,
-            Op::Fma => inst.args()[2] == other,
+            Op::Fma { .. } => inst.args()[2] == other,
             _ => false,
         }
 }

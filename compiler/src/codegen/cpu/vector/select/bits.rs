@@ -5,7 +5,7 @@ use regalloc2::VReg;
 
 use super::super::super::ssa::{Bin, Cmp};
 use super::super::codes;
-use super::super::ir::{Op, Value};
+use super::super::ir::{Negated, Op, Value};
 use super::super::mach::Form;
 use super::{Draft, Select, class};
 
@@ -104,7 +104,7 @@ impl Select<'_> {
         if self.needs.inside[a.index()] {
             match self.f.inst(a).op {
                 Op::Bin(op) => return self.by_lane(v, op, bits, (a, b)),
-                Op::Fma => return self.fma_by_lane(v, bits, a),
+                Op::Fma { negated } => return self.fma_by_lane(v, negated, bits, a),
                 _ => {}
             }
         }
@@ -145,8 +145,8 @@ impl Select<'_> {
     }
 
     /// A product that is added to a sum in the lanes whose bits are set.
-    fn fma_by_lane(&mut self, v: Value, bits: VReg, fma: Value) {
-        let [sum, ..] = codes::fma(self.f.ty(v));
+    fn fma_by_lane(&mut self, v: Value, negated: Negated, bits: VReg, fma: Value) {
+        let [sum, ..] = codes::fma(self.f.ty(v), negated);
         let (mut a, mut b, c) =
             (self.f.inst(fma).args()[0], self.f.inst(fma).args()[1], self.f.inst(fma).args()[2]);
         if self.needs.inside[super::root(self.f, a).index()] {

@@ -5,7 +5,7 @@ use regalloc2::{RegClass, VReg};
 
 use super::super::super::ssa::{Bin, Cmp, Lane, Ty, Un};
 use super::super::codes;
-use super::super::ir::{Op, Value};
+use super::super::ir::{Negated, Op, Value};
 use super::super::isa::Isa;
 use super::super::mach::{Form, Part};
 use super::super::needs::root;
@@ -22,7 +22,7 @@ impl Select<'_> {
             Op::Bin(op @ (Bin::Shl | Bin::SShr | Bin::UShr)) => self.vector_shift(op, v),
             Op::Bin(op) => self.vector_binary(op, v),
             Op::MulEven => self.two(v, Code::VEX_Vpmuludq_ymm_ymm_ymmm256, args[0], args[1]),
-            Op::Fma => self.fma(v),
+            Op::Fma { negated } => self.fma(v, negated),
             Op::Lesser | Op::Greater => {
                 let code = codes::extreme(inst.op == Op::Greater, ty);
                 self.two(v, code, args[0], args[1]);
@@ -36,6 +36,7 @@ impl Select<'_> {
                 self.push(Draft::new(codes::estimate(root, true)).def(to, form).use_(from, form));
             }
             Op::Estimate { root } => self.two(v, codes::estimate(root, false), args[0], args[0]),
+            Op::Exponent | Op::Significand => self.float_part(v, inst.op == Op::Significand),
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
                 let truth = self.compared(v);
@@ -158,6 +159,18 @@ impl Select<'_> {
         self.push(draft);
     }
 
+    /// An exponent or a significand.
+    fn float_part(&mut self, v: Value, significand: bool) {
+        let ty = self.f.ty(v);
+        let form = Self::form(ty);
+        let from = self.register(self.f.inst(v).args()[0]);
+        let to = self.define(v);
+        let draft = Draft::new(codes::part(significand, ty)).def(to, form).use_(from, form);
+        let draft = if ty.is_vector() { draft } else { draft.use_(from, form) };
+        // From 3/4 to 3/2, without sign; NaN of numbers less than zero.
+        self.push(if significand { draft.imm8(0b1111) } else { draft });
+    }
+
     fn vector_binary(&mut self, op: Bin, v: Value) {
         let inst = *self.f.inst(v);
         let (mut a, mut b) = (inst.args()[0], inst.args()[1]);
@@ -263,10 +276,10 @@ impl Select<'_> {
         self.push(Draft::new(code).def(to, form).use_(source, Form::X));
     }
 
-    fn fma(&mut self, v: Value) {
+    fn fma(&mut self, v: Value, negated: Negated) {
         let inst = *self.f.inst(v);
         let form = Self::form(inst.ty);
-        let [sum, product_sum_last, product_factor_last] = codes::fma(inst.ty);
+        let [sum, product_sum_last, product_factor_last] = codes::fma(inst.ty, negated);
         let (mut a, mut b, c) = (inst.args()[0], inst.args()[1], inst.args()[2]);
         let from_memory = |s: &Self, v: Value| {
             let v = root(s.f, v);

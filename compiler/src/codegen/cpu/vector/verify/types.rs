@@ -100,12 +100,14 @@ impl Operation<'_> {
             Op::Bytes(n) => self.types(vector).and_then(|()| self.constant(n)),
             Op::Un(op) => self.unary(op),
             Op::Bin(op) => self.binary(op),
-            Op::Fma | Op::Lesser | Op::Greater => self.types(float && self.same()),
+            Op::Fma { .. } | Op::Lesser | Op::Greater => self.types(float && self.same()),
             Op::Dot => {
                 self.types(vector && ty.lane == Lane::I32 && self.same())?;
                 self.hold(self.set.dots, Rule::Set)
             }
-            Op::Scale => self.types(float && self.same()).and_then(|()| self.wide_set(true)),
+            Op::Scale | Op::Exponent | Op::Significand => {
+                self.types(float && self.same()).and_then(|()| self.wide_set(true))
+            }
             Op::Estimate { .. } => {
                 self.types(ty.lane == Lane::F32 && self.same()).and_then(|()| self.wide_set(true))
             }
@@ -387,6 +389,8 @@ fn operands(op: Op) -> (usize, usize) {
         }
         Op::Un(_)
         | Op::Estimate { .. }
+        | Op::Exponent
+        | Op::Significand
         | Op::Bitcast
         | Op::Extend { .. }
         | Op::Reduce
@@ -442,8 +446,12 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::StorePast { .. }
         | Op::StoreLow { .. }
         | Op::Atomic { .. } => (2, 2),
-        Op::Fma | Op::Dot | Op::Select | Op::Blend | Op::Permute | Op::BlendBits | Op::StoreBits { .. } => {
-            (3, 3)
-        }
+        Op::Fma { .. }
+        | Op::Dot
+        | Op::Select
+        | Op::Blend
+        | Op::Permute
+        | Op::BlendBits
+        | Op::StoreBits { .. } => (3, 3),
     }
 }

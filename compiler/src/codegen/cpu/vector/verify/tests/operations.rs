@@ -2,7 +2,7 @@
 
 use super::super::super::super::ssa::{AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
 use super::super::super::build::Builder;
-use super::super::super::ir::{Function, Op, Value};
+use super::super::super::ir::{Function, Negated, Op, Value};
 use super::super::super::isa::Isa;
 use super::super::{Rule, Set, function};
 use super::{AVX2, SETS, add, broken};
@@ -80,9 +80,9 @@ fn operations_take_what_they_are_made_for() {
             (Op::Un(Un::Sqrt), I32, vec![Of(I32)], Some(Rule::Types)),
             (Op::Un(Un::Popcount), I8, vec![Of(I8)], Some(Rule::Types)),
             (Op::Un(Un::ReverseBits), I32, vec![Of(I32)], Some(Rule::Types)),
-            (Op::Fma, f, vec![Of(f), Of(f), Of(f)], None),
-            (Op::Fma, f, vec![Of(f), Of(f)], Some(Rule::Count)),
-            (Op::Fma, f, vec![Of(f), Of(f), Of(d)], Some(Rule::Types)),
+            (Op::Fma { negated: Negated::default() }, f, vec![Of(f), Of(f), Of(f)], None),
+            (Op::Fma { negated: Negated::default() }, f, vec![Of(f), Of(f)], Some(Rule::Count)),
+            (Op::Fma { negated: Negated::default() }, f, vec![Of(f), Of(f), Of(d)], Some(Rule::Types)),
             (Op::Lesser, i, vec![Of(i), Of(i)], Some(Rule::Types)),
             (Op::Cmp(Cmp::ULt), I8, vec![Of(I32), Of(I32)], None),
             (Op::Cmp(Cmp::ULt), I8, vec![Of(F32), Of(F32)], Some(Rule::Types)),
@@ -187,6 +187,8 @@ fn sets_have_the_operations() {
         let cases: Vec<(Op, Ty, Vec<Given>, bool)> = vec![
             (Op::Scale, f, vec![Of(f), Of(f)], wide),
             (Op::Estimate { root: true }, f, vec![Of(f)], wide),
+            (Op::Exponent, f, vec![Of(f)], wide),
+            (Op::Significand, F32, vec![Of(F32)], wide),
             (Op::CmpBits(Cmp::Lt), i, vec![Of(f), Of(f)], wide),
             (Op::Bits(1), i, vec![], wide),
             (Op::BitsOf, i, vec![Of(i)], wide),
