@@ -185,7 +185,8 @@ impl<'a> Walk<'a> {
                         }
                     }
                 }
-                Stmt::SetStatus(_) => {}
+                // What is fetched ahead is read later, and counted then.
+                Stmt::SetStatus(_) | Stmt::Prefetch { .. } => {}
                 Stmt::Matrix(_) => return None,
             }
         }
