@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::super::ssa::{Bin, Cmp, Lane, Region, Un};
+use super::super::ssa::{Bin, Cmp, Lane, Un};
 use super::ir::{Block, End, Function, Op, Value};
 
 /// The outcome.
@@ -115,45 +115,6 @@ pub(super) fn is_by_lane(f: &Function, v: Value, other: Value) -> bool {
         }
 }
 
-/// A store of a sum, one part of which is what was there: an addition in memory.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Update {
-    /// The sum.
-    pub(super) result: Value,
-    /// What was there.
-    pub(super) old: Value,
-    /// What is added.
-    pub(super) by: Value,
-    pub(super) region: Region,
-}
-
-/// The addition in memory that a store of an integer of 32 or 64 bits could be, where nothing comes between.
-pub(super) fn update(f: &Function, store: Value) -> Option<Update> {
-    let inst = f.inst(store);
-    let (Op::Store { .. }, Some(to)) = (inst.op, inst.op.memory()) else { return None };
-    let result = inst.args()[1];
-    let sum = f.inst(result);
-    let general = !sum.ty.is_vector() && matches!(sum.ty.lane, Lane::I32 | Lane::I64) && inst.ty == sum.ty;
-    let (Op::Bin(Bin::Add), true) = (sum.op, general) else { return None };
-    let was_there = |v: Value| {
-        let load = f.inst(v);
-        let at = load.op.memory().map(|a| (a.region, a.displacement));
-        matches!(load.op, Op::Load { .. })
-            && load.ty == sum.ty
-            && at == Some((to.region, to.displacement))
-            && load.args()[0] == inst.args()[0]
-    };
-    let (a, b) = (sum.args()[0], sum.args()[1]);
-    let (old, by) = if was_there(a) { (a, b) } else { (b, a) };
-    was_there(old).then_some(Update { result, old, by, region: to.region })
-}
-
-/// Whether an instruction may change a region of memory.
-fn changes(f: &Function, v: Value, region: Region) -> bool {
-    let op = f.inst(v).op;
-    matches!(op, Op::Atomic { .. }) || op.writes() && op.memory().is_some_and(|a| a.region == region)
-}
-
 impl Needs {
     pub(super) fn of(f: &Function) -> Needs {
         let mut needs = Needs { uses: vec![0; f.insts.len()], inside: vec![false; f.insts.len()] };
@@ -198,18 +159,6 @@ impl Needs {
         let data = f.block(block);
         let position: HashMap<Value, usize> = data.insts.iter().enumerate().map(|(n, v)| (*v, n)).collect();
         for (n, &user) in data.insts.iter().enumerate() {
-            if let Some(update) = update(f, user) {
-                let changes = |w: &Value| changes(f, *w, update.region);
-                let unchanged = |at: &usize| !data.insts[at + 1..n].iter().any(changes);
-                let alone = |v: Value| self.uses[v.index()] == 1 && !self.inside[v.index()];
-                if [update.result, update.old].into_iter().all(alone)
-                    && position.contains_key(&update.result)
-                    && position.get(&update.old).is_some_and(unchanged)
-                {
-                    self.inside[update.result.index()] = true;
-                    self.inside[update.old.index()] = true;
-                }
-            }
             if self.uses[user.index()] == 0 {
                 continue;
             }
@@ -225,7 +174,11 @@ impl Needs {
                 let by_lane = matches!(f.inst(user).op, Op::Splat | Op::Insert(_) | Op::InsertLow(_));
                 let fits =
                     here.bytes() == loaded.bytes() && loaded.lane.bytes() >= 4 || by_lane && here == loaded;
-                let changes = |w: &Value| changes(f, *w, region);
+                let changes = |w: &Value| {
+                    let op = f.inst(*w).op;
+                    matches!(op, Op::Atomic { .. })
+                        || op.writes() && op.memory().is_some_and(|a| a.region == region)
+                };
                 let unchanged = |at: &usize| !data.insts[at + 1..n].iter().any(changes);
                 fits && self.chain_is_alone(f, v) && position.get(&load).is_some_and(unchanged)
             });

@@ -7,7 +7,7 @@ use super::super::super::ssa::{AtomicOp, Lane};
 use super::super::codes;
 use super::super::ir::{Op, Value};
 use super::super::mach::{Base, Exchange, Form, Kind, Mem, Part, RAX, general as general_register};
-use super::super::needs::{access, update};
+use super::super::needs::access;
 use super::{Draft, Select};
 
 impl Select<'_> {
@@ -87,7 +87,6 @@ impl Select<'_> {
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)).use_(value, Form::V));
             }
-            Op::Store { .. } if self.needs.inside[inst.args()[1].index()] => self.add_in_memory(v),
             Op::Store { .. } | Op::StorePast { .. } => {
                 let value = self.register(inst.args()[1]);
                 let mut draft = Draft::new(match inst.op {
@@ -121,30 +120,6 @@ impl Select<'_> {
             Op::Atomic { op, .. } => self.atomic(op, v),
             _ => {}
         }
-    }
-
-    /// A store of what was there and something more.
-    fn add_in_memory(&mut self, v: Value) {
-        let Some(update) = update(self.f, v) else { return };
-        let form = Self::form(self.f.inst(v).ty);
-        let pick = |narrow, wide| if form == Form::R64 { wide } else { narrow };
-        let constant = match self.f.inst(update.by).op {
-            Op::Int(c) => i32::try_from(c).ok(),
-            _ => None,
-        };
-        let other = constant.is_none().then(|| self.register(update.by));
-        let mut draft = Draft::new(match constant {
-            Some(1) => pick(Code::Inc_rm32, Code::Inc_rm64),
-            Some(_) => pick(Code::Add_rm32_imm32, Code::Add_rm64_imm32),
-            None => pick(Code::Add_rm32_r32, Code::Add_rm64_r64),
-        });
-        let place = self.place(&mut draft, v, Operand::reg_use);
-        let draft = draft.part(Part::Mem(place));
-        self.push(match (constant, other) {
-            (Some(c), _) if c != 1 => draft.part(Part::Imm32(c, form)),
-            (None, Some(other)) => draft.use_(other, form),
-            _ => draft,
-        });
     }
 
     fn atomic(&mut self, op: AtomicOp, v: Value) {

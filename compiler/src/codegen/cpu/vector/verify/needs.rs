@@ -1,12 +1,11 @@
 //! What became part of the instruction that uses it: there must be one such; of a load, in the same block and with memory
-//! as it was; of what is done in some lanes only, a choice between lanes in the same block; of a test, the end of some block; of an
-//! integer sum, the store of it where one part of it was.
+//! as it was; of what is done in some lanes only, a choice between lanes in the same block; of a test, the end of some block.
 
 use std::collections::HashSet;
 
-use super::super::super::ssa::{Bin, Region};
+use super::super::super::ssa::Region;
 use super::super::ir::{Block, End, Function, Op, Value};
-use super::super::needs::{Needs, is_by_lane, root, update};
+use super::super::needs::{Needs, is_by_lane, root};
 use super::function::name;
 use super::{Broken, Rule, hold};
 
@@ -26,13 +25,6 @@ pub(in super::super) fn needs(f: &Function, needs: &Needs) -> Result<(), Broken>
                 Op::Cmp(_) => {}
                 Op::Load { region, .. } => load(f, needs, v, region, &insts[n + 1..])?,
                 // Nor do the lanes it asks.
-                Op::Bin(Bin::Add) if !f.ty(v).is_vector() => {
-                    let stored = |w: &Value| {
-                        update(f, *w).is_some_and(|u| u.result == v && needs.inside[u.old.index()])
-                    };
-                    let found = insts[n + 1..].iter().any(stored);
-                    hold(found, Rule::Order, || format!("{} is part of no store in its block", name(f, v)))?;
-                }
                 op if op.is_test() => {
                     hold(asked.contains(&v), Rule::Order, || format!("no block's end asks {}", name(f, v)))?;
                 }
@@ -73,12 +65,6 @@ fn load(f: &Function, needs: &Needs, v: Value, region: Region, after: &[Value]) 
         is_made && root(f, *w) != v && f.inst(*w).args().iter().any(|a| root(f, *a) == v)
     };
     let user = after.iter().position(uses);
-    // What is added to it in memory is done where the sum is stored.
-    let adds = |sum: &Value| needs.inside[sum.index()] && !f.ty(*sum).is_vector();
-    let stored = user.map(|n| after[n]).filter(adds);
-    let store =
-        |sum: Value| after.iter().position(|w| update(f, *w).is_some_and(|u| u.result == sum && u.old == v));
-    let user = stored.map_or(user, store);
     hold(user.is_some(), Rule::Order, || format!("{} is part of nothing in its block", name(f, v)))?;
     after[..user.unwrap_or(0)].iter().try_for_each(|w| {
         let op = f.inst(*w).op;

@@ -293,34 +293,6 @@ fn no_load_is_moved_past_a_write_with_what_it_is_part_of() {
     assert_eq!(order(true), Some(Rule::Order));
 }
 
-/// A sum of what is in memory and something else is made there, unless that was written in between.
-#[test]
-fn no_addition_in_memory_is_moved_past_a_write() {
-    for (lane, isa) in [(Lane::I32, AVX2), (Lane::I64, Isa::Avx512)] {
-        let order = |region: u32, forced: bool| {
-            let mut b = Builder::new(isa, false);
-            let [x, y, ..] = b.entry();
-            let ty = Ty::scalar(lane);
-            let at = |base, region| At { base, displacement: 0, region: Region::Numbered(region) };
-            let old = b.load(ty, at(x, 0));
-            let other = b.load(ty, at(y, 9));
-            b.store(other, at(y, region));
-            let sum = b.binary(Bin::Add, old, other);
-            b.store(sum, at(x, 0));
-            b.ret();
-            let f = b.finish();
-            let mut needs = Needs::of(&f);
-            for v in [old, sum] {
-                needs.inside[v.index()] |= forced;
-            }
-            (needs.inside[sum.index()], super::needs(&f, &needs).err().map(|e| e.rule))
-        };
-        assert_eq!(order(1, false), (true, None));
-        assert_eq!(order(0, false), (false, None));
-        assert_eq!(order(0, true), (true, Some(Rule::Order)));
-    }
-}
-
 #[test]
 fn bytes_are_instructions_of_the_set_that_point_to_instructions() {
     let rule = |isa: Isa, code: &[u8], constants: usize| {
