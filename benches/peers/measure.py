@@ -93,7 +93,8 @@ class Bench:
         try:
             prepare(row, folder)
             try:
-                file, schedule = self.ours.file(row, self.args.search, self.args.keep_winners)
+                seconds = row.seconds if row.seconds and self.args.search else self.args.search
+                file, schedule = self.ours.file(row, seconds, self.args.keep_winners)
             except Failed as failed:
                 # A search that found nothing still leaves the compiler's own choice.
                 record["search"] = str(failed)

@@ -32,6 +32,7 @@ MODULES = {
     "halide": ["halide_pipelines"],
     "fftw": ["fftw"],
     "c": ["c"],
+    "tvm": ["tvm_tuned"],
 }
 
 

@@ -3,7 +3,7 @@
 Arrays and numbers have the names that the `.tile` file gives them. Sizes are the row's own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable
 
 import numpy as np
@@ -35,6 +35,8 @@ class Row:
     in_place: bool = False
     # Sizes at which the search differs from the row: where the oracle would be too slow.
     searched: dict[str, int] = field(default_factory=dict)
+    # Seconds of search, where the row says how many.
+    seconds: int | None = None
     # Instead of a bound on the difference: the share of elements that may differ, where roundings decide.
     share: float = 0.0
 
@@ -434,3 +436,13 @@ ROWS = [
         searched={"T": 32},
     ),
 ]
+
+
+def against_tvm(row):
+    """A row held against TVM, which tunes for as long as ours searches."""
+    return replace(
+        row, name=f"{row.name}_tvm", peer="TVM MetaSchedule", libraries=("tvm",), goal=1.0, seconds=45
+    )
+
+
+ROWS += [against_tvm(row) for row in ROWS if row.name in ("gemm_f32_512", "softmax")]

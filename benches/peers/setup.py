@@ -26,6 +26,13 @@ WANTED = [
     ("halide", 1 << 30, ["halide"]),
     ("pyfftw", 1 << 30, ["pyfftw"]),
     ("onednn", 1 << 30, ["onednn-cpu-gomp"]),
+    # A version whose tuning works; what it needs besides is told, for its own list brings more.
+    (
+        "tvm",
+        1 << 30,
+        ["--no-deps", "apache-tvm==0.25.0.post1", "apache-tvm-ffi==0.1.12", "ml_dtypes", "typing_extensions"]
+        + ["xgboost", "psutil", "tornado", "cloudpickle"],
+    ),
     ("torch", 3 << 30, ["--no-deps", "torch"]),
     ("torch", 10 << 30, ["torch"]),
 ]

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 
 # Whose versions are told.
-PACKAGES = ["numpy", "scipy", "numba", "onnxruntime", "onednn-cpu-gomp", "torch", "halide", "pyfftw"]
+PACKAGES = ["numpy", "scipy", "numba", "onnxruntime", "onednn-cpu-gomp", "torch", "halide", "pyfftw", "apache-tvm"]
 
 
 def milliseconds(seconds):
