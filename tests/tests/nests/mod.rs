@@ -294,7 +294,7 @@ impl Gen<'_> {
             3 => {
                 let mut body = self.store();
                 if self.rng.random_bool(0.3) {
-                    body.push(self.prefetch());
+                    body.extend(self.prefetch());
                 }
                 body
             }
@@ -386,13 +386,20 @@ impl Gen<'_> {
     }
 
     /// An element that may be far beyond the end, or before the beginning.
-    fn prefetch(&mut self) -> Stmt {
+    fn prefetch(&mut self) -> Option<Stmt> {
         let inputs: Vec<Table> = self.tables.iter().copied().filter(|t| t.kind == Kind::Input).collect();
+        if inputs.is_empty() {
+            return None;
+        }
         let t = inputs[self.rng.random_range(0..inputs.len())];
         let far = [0, 1, 17, -3, 1 << 20, -(1 << 40), i64::MAX][self.rng.random_range(0..7)];
         let column = self.column(t);
         let column = self.b.add_int(column, far);
-        Stmt::Prefetch { buffer: t.id, index: self.full_index(t, column) }
+        let index = self.full_index(t, column);
+        // Indices are read from what nobody writes.
+        let written = |b| inputs.iter().all(|t| t.id != b);
+        let read = index.iter().any(|i| self.b.nest().loads_from(*i, written));
+        (!read).then_some(Stmt::Prefetch { buffer: t.id, index })
     }
 
     fn full_index(&mut self, t: Table, column: ExprId) -> Vec<ExprId> {

@@ -66,8 +66,9 @@ fn other_sums_keep_their_lanes() {
 #[test]
 fn elements_that_share_bytes_are_dealt_to_vectors() {
     let text = |dtype: &str, of_x: &str, more: &str| {
+        let z = if more.is_empty() { "" } else { ", z: out f32[M,N]" };
         format!(
-            "kernel k(W: in {dtype}[M,N] packed(1), S: in f32[M,N/G], x: in {of_x}[N], y: out f32[M], z: out f32[M,N]) where N % G == 0 {{
+            "kernel k(W: in {dtype}[M,N] packed(1), S: in f32[M,N/G], x: in {of_x}[N], y: out f32[M]{z}) where N % G == 0 {{
   for i in tiles(M; bi) {{
     var s: f32[i] = 0.0
     for j in tiles(N; bj) {{
@@ -80,10 +81,10 @@ fn elements_that_share_bytes_are_dealt_to_vectors() {
 }}"
         )
     };
-    let dealt = |text: &str, reassoc: bool| {
+    let dealt = |text: &str, lanes: i64, reassoc: bool| {
         let (file, id) = kernel(text);
         let target = cpu();
-        let mut choice = written("vector(j, 8)", &target);
+        let mut choice = written(&format!("vector(j, {lanes})"), &target);
         if let Choice::Planned { allow, .. } = &mut choice {
             allow.reassoc = reassoc;
         }
@@ -96,13 +97,13 @@ fn elements_that_share_bytes_are_dealt_to_vectors() {
         });
         found
     };
-    assert!(dealt(&text("u4", "f32", ""), true));
-    assert!(dealt(&text("i4", "f32", ""), true));
+    assert!(dealt(&text("u4", "f32", ""), 8, true));
+    assert!(dealt(&text("i4", "f32", ""), 8, true));
     // In order; too few for whole vectors; of bytes; stored.
-    assert!(!dealt(&text("u4", "f32", ""), false));
-    assert!(!dealt(&text("u2", "f32", ""), true));
-    assert!(!dealt(&text("u4", "u8", ""), true));
-    assert!(!dealt(&text("u4", "f32", "z[i,j] = w"), true));
+    assert!(!dealt(&text("u4", "f32", ""), 8, false));
+    assert!(!dealt(&text("u4", "f32", ""), 4, true));
+    assert!(!dealt(&text("u4", "u8", ""), 8, true));
+    assert!(!dealt(&text("u4", "f32", "z[i,j] = w"), 8, true));
 }
 
 /// What is one of many products has its sums in registers to their end.

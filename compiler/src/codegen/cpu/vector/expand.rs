@@ -19,6 +19,11 @@ impl Builder {
             }
         }
         let float = ty.lane.is_float();
+        if op == Un::Neg
+            && let Some(before) = self.negation_of(a)
+        {
+            return before;
+        }
         match op {
             Un::Neg if float && ty.is_vector() => self.with_bits(Bin::Xor, a, sign_bit(ty.lane)),
             Un::Abs if float && ty.is_vector() => self.with_bits(Bin::And, a, !sign_bit(ty.lane)),
