@@ -14,10 +14,6 @@ SECONDS = 45
 TUNED = Path(sys.prefix).parent / "tuned"
 
 
-class Late(Exception):
-    """The time is over."""
-
-
 def tune(function, target):
     """The best program found for a function in the time, on all processors."""
     from tvm import IRModule, te
@@ -30,10 +26,13 @@ def tune(function, target):
 
         def apply(self, *_):
             if time.monotonic() > end:
-                raise Late
+                late.append(True)
+                raise TimeoutError
 
     module = IRModule({"main": te.create_prim_func(function)})
     database = ms.database.MemoryDatabase()
+    # Of what a callback raises, the library hands on neither type nor text.
+    late = []
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, range(os.cpu_count()))
     end = time.monotonic() + SECONDS
@@ -56,9 +55,8 @@ def tune(function, target):
                 evaluator_config=ms.runner.EvaluatorConfig(number=1, repeat=3, min_repeat_ms=20)
             ),
         )
-    except Exception as error:
-        # The library wraps what a callback raises.
-        if "Late" not in f"{type(error).__name__} {error}":
+    except Exception:
+        if not late:
             raise
     finally:
         os.sched_setaffinity(0, own)
