@@ -120,16 +120,7 @@ impl Emitter<'_> {
             ExprKind::Value(v) => self.read_value(v, None),
             ExprKind::ValueAt(v, index) => {
                 let index = self.value_at(v, &index)?;
-                let zero = self.b.int(0);
-                let guard = self.guard;
-                let safe = index
-                    .iter()
-                    .map(|i| match (guard, *i) {
-                        (Some(g), Some(i)) => Some(self.b.select(g, i, zero)),
-                        (_, i) => i,
-                    })
-                    .collect::<Vec<_>>();
-                self.read_value(v, Some(&safe))
+                self.read_value(v, Some(&index))
             }
             ExprKind::Load { tensor, index, leaves } => self.load(e, tensor, &index, &leaves),
             ExprKind::Table { table, index } => self.table(e, table, &index),

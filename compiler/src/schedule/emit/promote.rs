@@ -72,7 +72,9 @@ impl Emitter<'_> {
         };
         let mut first = None;
         for axis in reduced {
-            let open = self.levels.steps(*axis).filter_map(|l| self.level_base.get(&l)).last();
+            // Where another axis has the lanes, its points run one by one.
+            let loops = self.levels.steps(*axis).chain(self.levels.points(*axis));
+            let open = loops.filter_map(|l| self.level_base.get(&l)).last();
             let Some(base) = open.copied() else { continue };
             let lo = self.pure(self.form.func.axes[*axis].lo)?;
             let begins = self.b.binary(BinaryOp::Eq, base, lo);

@@ -13,6 +13,14 @@ use crate::schedule::storage::{Base, Dim, Home, HomeSpace};
 pub(in crate::schedule) const LARGE: i64 = 1 << 20;
 
 impl Emitter<'_> {
+    /// An index where the current arm is chosen, else the first that a buffer has: that of a copy is rarely 0.
+    fn or_first(&mut self, at: nest::ExprId, first: nest::ExprId) -> nest::ExprId {
+        match self.guard {
+            Some(guard) => self.b.select(guard, at, first),
+            None => at,
+        }
+    }
+
     /// The index into a dimension of a value's buffer for the current point, or for an index of the axis.
     fn dim_index(
         &mut self,
@@ -37,6 +45,7 @@ impl Emitter<'_> {
                     Some(at) => {
                         let lo = self.form.func.axes[dim.axis].lo;
                         let lo = self.pure(lo)?;
+                        let at = self.or_first(at, lo);
                         Ok(vec![self.b.sub(at, lo)])
                     }
                 };
@@ -57,7 +66,7 @@ impl Emitter<'_> {
             }
         };
         let (start, rest) = match at {
-            Some(at) => (at, zero),
+            Some(at) => (self.or_first(at, origin), zero),
             None => (base, block),
         };
         let offset = self.b.sub(start, origin);

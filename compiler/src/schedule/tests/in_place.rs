@@ -87,7 +87,13 @@ fn sums_of_lanes_start_once() {
           }
         }",
     );
-    for verbs in ["vector(s, 4)", "vector(s, 16) unroll(i, 2)", "vector(s, 4) unroll(s, 2)"] {
+    for verbs in [
+        "vector(s, 4)",
+        "vector(s, 16) unroll(i, 2)",
+        "vector(s, 4) unroll(s, 2)",
+        // Where the results are the lanes, the summed points run one by one.
+        "order(s, i) vector(i, 4) vector(s, 4)",
+    ] {
         let choice = written(verbs, &cpu());
         agrees(&cpu(), (&file, id), &choice, &[5, 3, 9, 13, 4]);
     }

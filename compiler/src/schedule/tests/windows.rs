@@ -162,3 +162,24 @@ fn windows_are_drawn() {
     }
     assert!(copies > 3, "{copies}");
 }
+
+/// What stands in an arm that is not chosen reads the copy where it has something, which is rarely at 0.
+#[test]
+fn arms_that_are_not_chosen_read_inside_of_windows() {
+    let (file, id) = kernel(
+        "kernel step(u: in f32[H,W] edge clamp, v: out f32[H,W]) {
+          for (y, x) in tiles(H, W; by, bx) {
+            let c = u[y,x]
+            let lap = u[y-1,x] + u[y+1,x] + u[y,x-1] + u[y,x+1] - 4.0 * c
+            v[y,x] = select(y > 0 && y < H - 1 && x > 0 && x < W - 1, c + 0.2 * lap, c)
+          }
+        }",
+    );
+    for verbs in [
+        "tile(y, 4) parallel(y) tile(x, 8) stage(u, at = x.0) recompute(lap) vector(x, 4)",
+        "tile(y, 3) stage(u, at = y.0) recompute(lap)",
+    ] {
+        let module = agrees(&cpu(), (&file, id), &written(verbs, &cpu()), &[13, 21]);
+        assert_eq!(copied(&module, "u"), 1, "{verbs}");
+    }
+}
