@@ -242,6 +242,20 @@ impl Builder {
         self.raw(ExprKind::Cast(a), dtype)
     }
 
+    /// An operator or a load with other operands, as many as it has; what has none stays as it is.
+    pub fn again(&mut self, expr: &Expr, operands: &[ExprId]) -> ExprId {
+        match (&expr.kind, operands) {
+            (ExprKind::Load { buffer, .. }, index) => self.load(*buffer, index),
+            (ExprKind::Unary(op, _), &[a]) => self.unary(*op, a),
+            (ExprKind::Math(f, _), &[a]) => self.math(*f, a),
+            (ExprKind::Cast(_), &[a]) => self.cast(expr.dtype, a),
+            (ExprKind::Binary(op, ..), &[a, b]) => self.binary(*op, a, b),
+            (ExprKind::Fma(..), &[a, b, c]) => self.fma(a, b, c),
+            (ExprKind::Select(..), &[c, a, b]) => self.select(c, a, b),
+            (leaf, _) => self.raw(leaf.clone(), expr.dtype),
+        }
+    }
+
     /// `op(a, b)`; the operands have one type.
     pub fn binary(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> ExprId {
         let dtype = self.dtype(a);

@@ -127,29 +127,9 @@ impl<'a, 'b, 'c> Inliner<'a, 'b, 'c> {
                 let (buffer, index) = self.element(*buffer, index);
                 self.b.load(buffer, &index)
             }
-            ExprKind::Unary(op, a) => {
-                let a = self.expr(*a);
-                self.b.unary(*op, a)
-            }
-            ExprKind::Math(f, a) => {
-                let a = self.expr(*a);
-                self.b.math(*f, a)
-            }
-            ExprKind::Binary(op, x, y) => {
-                let (x, y) = (self.expr(*x), self.expr(*y));
-                self.b.binary(*op, x, y)
-            }
-            ExprKind::Fma(x, y, z) => {
-                let (x, y, z) = (self.expr(*x), self.expr(*y), self.expr(*z));
-                self.b.fma(x, y, z)
-            }
-            ExprKind::Select(c, x, y) => {
-                let (c, x, y) = (self.expr(*c), self.expr(*x), self.expr(*y));
-                self.b.select(c, x, y)
-            }
-            ExprKind::Cast(a) => {
-                let a = self.expr(*a);
-                self.b.cast(expr.dtype, a)
+            _ => {
+                let operands = self.all(&expr.operands());
+                self.b.again(expr, &operands)
             }
         };
         self.exprs.insert(e, new);

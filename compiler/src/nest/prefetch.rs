@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::build::Builder;
-use super::ir::{BinaryOp, BufferId, Expr, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
+use super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
 
 /// Bytes of a line of the caches.
 const LINE: i64 = 64;
@@ -421,41 +421,17 @@ impl Written<'_, '_> {
         if let Some(known) = self.known.get(&e) {
             return *known;
         }
-        let Expr { kind, dtype } = self.b.nest().exprs[e].clone();
-        let new = match kind {
+        let expr = self.b.nest().exprs[e].clone();
+        let new = match expr.kind {
             ExprKind::Const(_) | ExprKind::Size(_) | ExprKind::Param(_) => e,
             ExprKind::Var(v) => match (self.bound.get(&v), self.lets.get(&v)) {
                 (Some(bound), _) => *bound,
                 (None, Some(definition)) if self.inside.contains(&v) => self.expr(*definition),
                 _ => e,
             },
-            ExprKind::Load { buffer, index } => {
-                let index: Vec<ExprId> = index.iter().map(|i| self.expr(*i)).collect();
-                self.b.load(buffer, &index)
-            }
-            ExprKind::Unary(op, a) => {
-                let a = self.expr(a);
-                self.b.unary(op, a)
-            }
-            ExprKind::Math(f, a) => {
-                let a = self.expr(a);
-                self.b.math(f, a)
-            }
-            ExprKind::Cast(a) => {
-                let a = self.expr(a);
-                self.b.cast(dtype, a)
-            }
-            ExprKind::Binary(op, a, b) => {
-                let (a, b) = (self.expr(a), self.expr(b));
-                self.b.binary(op, a, b)
-            }
-            ExprKind::Fma(a, b, c) => {
-                let (a, b, c) = (self.expr(a), self.expr(b), self.expr(c));
-                self.b.fma(a, b, c)
-            }
-            ExprKind::Select(a, b, c) => {
-                let (a, b, c) = (self.expr(a), self.expr(b), self.expr(c));
-                self.b.select(a, b, c)
+            _ => {
+                let operands: Vec<ExprId> = expr.operands().into_iter().map(|o| self.expr(o)).collect();
+                self.b.again(&expr, &operands)
             }
         };
         self.known.insert(e, new);

@@ -15,6 +15,14 @@ impl Expr {
             ExprKind::Fma(a, b, c) | ExprKind::Select(a, b, c) => [*a, *b, *c].into_iter().for_each(f),
         }
     }
+
+    /// Every operand, in order.
+    #[must_use]
+    pub fn operands(&self) -> Vec<ExprId> {
+        let mut all = Vec::new();
+        self.for_each_operand(|o| all.push(o));
+        all
+    }
 }
 
 impl Stmt {
