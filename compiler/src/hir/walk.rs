@@ -120,6 +120,22 @@ pub fn stmt_exprs(stmt: &Stmt, mut f: impl FnMut(ExprId)) {
     }
 }
 
+/// The tensors that a statement of a pipeline hands to a kernel, copies or fills; statements inside it do so for themselves.
+pub fn tensors_named(stmt: &Stmt) -> Vec<TensorId> {
+    match &stmt.kind {
+        StmtKind::Call { args, .. } => args
+            .iter()
+            .filter_map(|a| match a {
+                CallArg::Tensor(view) => Some(view.tensor),
+                CallArg::Scalar(_) => None,
+            })
+            .collect(),
+        StmtKind::Copy { from, to } => vec![*from, *to],
+        StmtKind::Fill { tensor, .. } => vec![*tensor],
+        _ => Vec::new(),
+    }
+}
+
 /// The axes and counters that a statement declares.
 #[must_use]
 pub fn declared_axes(stmt: &Stmt) -> Vec<AxisId> {

@@ -3,17 +3,22 @@
 use rooftile_artifact::{DType, Scalar};
 
 use super::form::{Form, operands};
-use crate::hir::ir::{AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Function, TensorId, UnaryOp};
+use crate::hir::ir::{AxisId, AxisKind, BinaryOp, ExprId, ExprKind, Func, Function, TensorId, UnaryOp};
 
 /// How deep expressions are looked into.
 const DEPTH: u32 = 24;
 
 /// Whether two expressions are written alike.
 pub(crate) fn same(form: &Form, a: ExprId, b: ExprId) -> bool {
-    same_within(form, a, b, &mut 400)
+    same_in(&form.func, a, b)
 }
 
-fn same_within(form: &Form, a: ExprId, b: ExprId, budget: &mut u32) -> bool {
+/// Whether two expressions of a kernel or pipeline are written alike.
+pub(crate) fn same_in(func: &Func, a: ExprId, b: ExprId) -> bool {
+    same_within(func, a, b, &mut 400)
+}
+
+fn same_within(func: &Func, a: ExprId, b: ExprId, budget: &mut u32) -> bool {
     if a == b {
         return true;
     }
@@ -21,7 +26,7 @@ fn same_within(form: &Form, a: ExprId, b: ExprId, budget: &mut u32) -> bool {
         return false;
     }
     *budget -= 1;
-    let (x, y) = (&form.func.exprs[a], &form.func.exprs[b]);
+    let (x, y) = (&func.exprs[a], &func.exprs[b]);
     if x.dtype != y.dtype {
         return false;
     }
@@ -32,7 +37,7 @@ fn same_within(form: &Form, a: ExprId, b: ExprId, budget: &mut u32) -> bool {
     let (mut p, mut q) = (x.kind.clone(), y.kind.clone());
     super::form::map_operands(&mut p, |_| a);
     super::form::map_operands(&mut q, |_| a);
-    p == q && xs.iter().zip(&ys).all(|(x, y)| same_within(form, *x, *y, budget))
+    p == q && xs.iter().zip(&ys).all(|(x, y)| same_within(func, *x, *y, budget))
 }
 
 /// Whether the host can compute an expression: sizes, scalars and literals only.
@@ -193,34 +198,23 @@ pub(crate) fn strided(form: &Form, e: ExprId, axis: AxisId) -> Option<(i64, (i64
 
 /// How far an expression is from an extent that it is written with.
 pub(crate) fn distance(form: &Form, e: ExprId, extent: ExprId) -> Option<i64> {
-    if same(form, e, extent) {
-        return Some(0);
-    }
-    match form.func.exprs[e].kind {
-        ExprKind::Const(_) => literal(form, e)?.checked_sub(literal(form, extent)?),
-        ExprKind::Binary(BinaryOp::Add, a, b) => distance(form, a, extent)?.checked_add(literal(form, b)?),
-        ExprKind::Binary(BinaryOp::Sub, a, b) => distance(form, a, extent)?.checked_sub(literal(form, b)?),
-        _ => None,
-    }
+    distance_from_multiple(form, e, 1, extent)
 }
 
 /// How far an expression is from a multiple of an extent, `e = stride * extent + d`.
 pub(crate) fn distance_from_multiple(form: &Form, e: ExprId, stride: i64, extent: ExprId) -> Option<i64> {
-    if stride == 1 {
-        return distance(form, e, extent);
+    if stride == 1 && same(form, e, extent) {
+        return Some(0);
     }
+    let from = |a: ExprId| distance_from_multiple(form, a, stride, extent);
     match form.func.exprs[e].kind {
         ExprKind::Const(_) => literal(form, e)?.checked_sub(stride.checked_mul(literal(form, extent)?)?),
-        ExprKind::Binary(BinaryOp::Mul, a, b) => {
+        ExprKind::Binary(BinaryOp::Mul, a, b) if stride != 1 => {
             let of = |a: ExprId, b: ExprId| literal(form, a) == Some(stride) && same(form, b, extent);
             (of(a, b) || of(b, a)).then_some(0)
         }
-        ExprKind::Binary(BinaryOp::Add, a, b) => {
-            distance_from_multiple(form, a, stride, extent)?.checked_add(literal(form, b)?)
-        }
-        ExprKind::Binary(BinaryOp::Sub, a, b) => {
-            distance_from_multiple(form, a, stride, extent)?.checked_sub(literal(form, b)?)
-        }
+        ExprKind::Binary(BinaryOp::Add, a, b) => from(a)?.checked_add(literal(form, b)?),
+        ExprKind::Binary(BinaryOp::Sub, a, b) => from(a)?.checked_sub(literal(form, b)?),
         _ => None,
     }
 }

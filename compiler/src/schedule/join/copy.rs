@@ -75,11 +75,10 @@ impl Joined {
         joined.axes = known.axes.values().copied().collect();
         let theirs = joined.names(second, known, &BTreeMap::new());
         joined.merge(calls, pairs, &mine);
-        let error = |c: &Call<'_>| format!("`{}` is more than one `for`", c.name);
         let mut body = Vec::new();
         let (mut tiled, mut whole) = (Vec::new(), Vec::new());
         for (call, names) in [(first, &mine), (second, &theirs)] {
-            let (axes, stmts) = call.whole().ok_or_else(|| error(call))?;
+            let (axes, stmts) = call.whole()?;
             let axes: Vec<AxisId> = axes.iter().map(|a| names.axes[a]).collect();
             let stmts = joined.block(call.func, names, stmts);
             let (rest_tiled, rest_whole) = joined.split(axes.iter().filter(|a| !joined.axes.contains(a)));

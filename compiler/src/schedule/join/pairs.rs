@@ -6,7 +6,9 @@ use crate::hir::ir::{
     AxisId, AxisKind, CallArg, Expr, ExprId, ExprKind, File, Func, FuncId, ParamRef, Role, ScalarId, SizeId,
     Stmt, StmtKind, TensorId, View,
 };
-use crate::hir::walk::{for_each_stmt, operands, tensors_read};
+use crate::hir::walk::{for_each_stmt, tensors_named, tensors_read};
+use crate::schedule::bounds::same_in;
+use crate::schedule::form::operands;
 
 /// A call of a kernel.
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +40,16 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// The axes that its statement runs over, and what is in it; `None` for a kernel that is more than one `for`.
-    pub(super) fn whole(&self) -> Option<(Vec<AxisId>, &'a [Stmt])> {
+    /// The axes that its statement runs over, and what is in it.
+    ///
+    /// # Errors
+    /// For a kernel that is more than one `for`.
+    pub(super) fn whole(&self) -> Result<(Vec<AxisId>, &'a [Stmt]), String> {
         match &self.func.body[..] {
             [Stmt { kind: StmtKind::For { axes, with, body }, .. }] => {
-                Some((axes.iter().chain(with).copied().collect(), body))
+                Ok((axes.iter().chain(with).copied().collect(), body))
             }
-            _ => None,
+            _ => Err(format!("`{}` is more than one `for`", self.name)),
         }
     }
 }
@@ -106,13 +111,13 @@ impl Pairs {
         let mut pairs = Pairs::default();
         let Calls { pipeline, first, second } = calls;
         for (n, e) in second.sizes.iter().enumerate() {
-            if let Some(m) = first.sizes.iter().position(|x| same(pipeline, *x, *e)) {
+            if let Some(m) = first.sizes.iter().position(|x| same_in(pipeline, *x, *e)) {
                 pairs.sizes.insert(SizeId::from_index(n), SizeId::from_index(m));
             }
         }
         for (s, e) in second.scalars() {
             let alike = |(x, value): &(ScalarId, ExprId)| {
-                first.func.scalars[*x].dtype == second.func.scalars[s].dtype && same(pipeline, *value, e)
+                first.func.scalars[*x].dtype == second.func.scalars[s].dtype && same_in(pipeline, *value, e)
             };
             pairs.scalars.extend(first.scalars().find(alike).map(|(x, _)| (s, x)));
         }
@@ -155,10 +160,7 @@ impl Pairs {
 
     fn find_axes(&mut self, calls: &Calls<'_>) -> Result<(), String> {
         let Calls { first, second, .. } = calls;
-        let [mine, theirs] = [first, second].map(|c| {
-            c.whole().map(|(axes, _)| axes).ok_or_else(|| format!("`{}` is more than one `for`", c.name))
-        });
-        let (mine, theirs) = (mine?, theirs?);
+        let ((mine, _), (theirs, _)) = (first.whole()?, second.whole()?);
         for t in self.written.clone() {
             let x = self.tensors[&t];
             for d in 0..first.func.tensors[x].shape.len() {
@@ -213,11 +215,6 @@ impl Pairs {
         if dtype != other {
             return false;
         }
-        let parts = |func: &Func, e: ExprId| {
-            let mut out = Vec::new();
-            operands(&func.exprs[e].kind, |o| out.push(o));
-            out
-        };
         let own = match (x, y) {
             (ExprKind::Const(x), ExprKind::Const(y)) => x == y,
             (ExprKind::Size(x), ExprKind::Size(y)) => self.sizes.get(y) == Some(x),
@@ -231,7 +228,7 @@ impl Pairs {
             // What is read may be of a tensor that one of them writes.
             _ => false,
         };
-        let (x, y) = (parts(f, a), parts(g, b));
+        let (x, y) = (operands(x), operands(y));
         own && x.len() == y.len() && x.iter().zip(&y).all(|(x, y)| self.alike(calls, *x, *y))
     }
 
@@ -252,7 +249,7 @@ impl Pairs {
             let (Some(mine), Some(theirs)) = (dims(first.func, x), dims(second.func, t)) else { continue };
             let paired = mine.iter().zip(&theirs).all(|(p, q)| self.axes.get(q) == Some(p));
             let distinct = mine.iter().enumerate().all(|(n, a)| !mine[..n].contains(a));
-            let Some((_, body)) = first.whole() else { continue };
+            let Ok((_, body)) = first.whole() else { continue };
             let mut stores = 0;
             for_each_stmt(body, &mut |s| stores += usize::from(stores_to(s, x)));
             // One store of all points, which no condition or step of a loop repeats.
@@ -275,30 +272,6 @@ fn stores_to(stmt: &Stmt, tensor: TensorId) -> bool {
         StmtKind::Append { list, count, .. } => *list == tensor || *count == tensor,
         _ => false,
     }
-}
-
-/// Whether two expressions of a pipeline have the same value.
-fn same(func: &Func, a: ExprId, b: ExprId) -> bool {
-    let (x, y) = (&func.exprs[a], &func.exprs[b]);
-    if a == b {
-        return true;
-    }
-    let parts = |e: &Expr| {
-        let mut out = Vec::new();
-        operands(&e.kind, |o| out.push(o));
-        out
-    };
-    let (ours, theirs) = (parts(x), parts(y));
-    let own = match (&x.kind, &y.kind) {
-        (ExprKind::Unary(p, _), ExprKind::Unary(q, _)) => p == q,
-        (ExprKind::Binary(p, ..), ExprKind::Binary(q, ..)) => p == q,
-        (ExprKind::Call(p, _), ExprKind::Call(q, _)) => p == q,
-        (ExprKind::Select(..), ExprKind::Select(..)) | (ExprKind::Cast(_), ExprKind::Cast(_)) => true,
-        (p, q) => ours.is_empty() && p == q,
-    };
-    own && x.dtype == y.dtype
-        && ours.len() == theirs.len()
-        && ours.iter().zip(&theirs).all(|(a, b)| same(func, *a, *b))
 }
 
 /// The axis that all accesses of a tensor have as their index in a dimension.
@@ -328,19 +301,10 @@ fn along(func: &Func, tensor: TensorId, dim: usize) -> Option<AxisId> {
 fn uses(pipeline: &Func, tensor: TensorId) -> usize {
     let mut found = 0;
     for_each_stmt(&pipeline.body, &mut |s| {
-        let named: Vec<TensorId> = match &s.kind {
-            StmtKind::Call { args, .. } => args
-                .iter()
-                .filter_map(|a| match a {
-                    CallArg::Tensor(view) => Some(view.tensor),
-                    CallArg::Scalar(_) => None,
-                })
-                .collect(),
-            StmtKind::Repeat { pingpong, .. } => pingpong.iter().flat_map(|(a, b)| [*a, *b]).collect(),
-            StmtKind::Fill { tensor, .. } => vec![*tensor],
-            StmtKind::Copy { from, to } => vec![*from, *to],
-            _ => Vec::new(),
-        };
+        let mut named = tensors_named(s);
+        if let StmtKind::Repeat { pingpong, .. } = &s.kind {
+            named.extend(pingpong.iter().flat_map(|(a, b)| [*a, *b]));
+        }
         found += named.iter().filter(|t| **t == tensor).count();
     });
     found

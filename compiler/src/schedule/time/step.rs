@@ -155,13 +155,8 @@ fn used(stmts: &[Stmt], except: &[Stmt], out: &mut BTreeSet<TensorId>) {
         return;
     }
     for stmt in stmts {
+        out.extend(walk::tensors_named(stmt));
         match &stmt.kind {
-            StmtKind::Call { args, .. } => out.extend(args.iter().filter_map(|a| match a {
-                CallArg::Tensor(view) => Some(view.tensor),
-                CallArg::Scalar(_) => None,
-            })),
-            StmtKind::Copy { from, to } => out.extend([*from, *to]),
-            StmtKind::Fill { tensor, .. } => out.extend([*tensor]),
             StmtKind::Repeat { body, .. } => used(body, except, out),
             StmtKind::If { then, otherwise, .. } => {
                 used(then, except, out);
