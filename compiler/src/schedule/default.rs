@@ -307,49 +307,29 @@ fn block_contraction(
     // Long enough that packing costs little; short enough that every core gets some where they are shared out.
     let most = if shared.contains(&c.rows) { 224 } else { 1024 };
     let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
-    if c.many && deep.is_none() {
+    let (rows, copied_in) = if c.many && deep.is_none() {
         // The sums stay in registers to their end, and each result is written once.
-        let rows = rows.min(ROWS_OF_MANY);
-        specs[c.rows.index()] =
-            AxisSpec { tiles: vec![most / rows * rows], unroll: Some(rows), ..specs[c.rows.index()].clone() };
         specs[c.columns.index()].tiles = vec![PANELS_OF_MANY * lanes];
         specs[c.reduced.index()].unroll = Some(PRODUCTS_OF_MANY);
         order.extend([0, 1].into_iter().flat_map(|n| [form.level(c.rows, n), form.level(c.columns, n)]));
         order.push(form.level(c.reduced, 0));
-        setup.order = order;
-        setup.stages.push(Stage {
-            tensor: panel,
-            at: form.level(c.columns, 0),
-            place: Place::Local,
-            panel: Some(lanes),
-            deep,
-            window: None,
-        });
-        return;
-    }
-    specs[c.rows.index()].tiles = vec![most / rows * rows];
-    specs[c.columns.index()].tiles = vec![columns];
-    specs[c.reduced.index()].tiles = vec![kc];
-    // Two points a pass share the cost of counting and of addresses.
-    specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
-    order.extend([
-        form.level(c.rows, 0),
-        form.level(c.columns, 0),
-        form.level(c.reduced, 0),
+        (rows.min(ROWS_OF_MANY), c.columns)
+    } else {
+        specs[c.columns.index()].tiles = vec![columns];
+        specs[c.reduced.index()].tiles = vec![kc];
+        // Two points a pass share the cost of counting and of addresses.
+        specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
         // The rows stay in the first-level cache, and panels, which lie in one piece, come in from the second.
-        form.level(c.rows, 1),
-        form.level(c.columns, 1),
-        form.level(c.reduced, 1),
-    ]);
+        let loops = [c.rows, c.columns, c.reduced];
+        order.extend([0, 1].into_iter().flat_map(|n| loops.map(|a| form.level(a, n))));
+        (rows, c.reduced)
+    };
+    specs[c.rows.index()].tiles = vec![most / rows * rows];
+    specs[c.rows.index()].unroll = Some(rows);
     setup.order = order;
-    setup.stages.push(Stage {
-        tensor: panel,
-        at: form.level(c.reduced, 0),
-        place: Place::Local,
-        panel: Some(lanes),
-        deep,
-        window: None,
-    });
+    let at = form.level(copied_in, 0);
+    let (place, window) = (Place::Local, None);
+    setup.stages.push(Stage { tensor: panel, at, place, panel: Some(lanes), deep, window });
 }
 
 /// Where no axis can be shared out as it is: scans, scatters and reductions in parts.

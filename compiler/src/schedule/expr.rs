@@ -184,13 +184,6 @@ impl Emitter<'_> {
         Ok(Val::Real(self.b.constant(v.cast(dtype), machine)))
     }
 
-    /// Indices that are 0 where the current arm is not chosen.
-    fn safe(&mut self, index: &[nest::ExprId]) -> Vec<nest::ExprId> {
-        let Some(guard) = self.guard else { return index.to_vec() };
-        let zero = self.b.int(0);
-        index.iter().map(|i| self.b.select(guard, *i, zero)).collect()
-    }
-
     // ---- memory ----
 
     fn load(
@@ -229,11 +222,8 @@ impl Emitter<'_> {
                     }
                     None => at.push(i),
                 }
-            } else if let Some(guard) = self.guard
-                && !near
-                && !bounds::is_inside(self.form, tensor, d, *ix)
-            {
-                at.push(self.b.select(guard, i, first));
+            } else if self.guard.is_some() && !near && !bounds::is_inside(self.form, tensor, d, *ix) {
+                at.push(self.or_first(i, first));
             } else {
                 at.push(i);
             }
@@ -424,8 +414,9 @@ impl Emitter<'_> {
                 buffer
             }
         };
-        let at = self.safe(&[flat]);
-        Ok(Val::Real(self.b.load(buffer, &at)))
+        let zero = self.b.int(0);
+        let at = self.or_first(flat, zero);
+        Ok(Val::Real(self.b.load(buffer, &[at])))
     }
 
     // ---- operators ----

@@ -14,7 +14,7 @@ pub(in crate::schedule) const LARGE: i64 = 1 << 20;
 
 impl Emitter<'_> {
     /// An index where the current arm is chosen, else the first that a buffer has: that of a copy is rarely 0.
-    fn or_first(&mut self, at: nest::ExprId, first: nest::ExprId) -> nest::ExprId {
+    pub(in crate::schedule) fn or_first(&mut self, at: nest::ExprId, first: nest::ExprId) -> nest::ExprId {
         match self.guard {
             Some(guard) => self.b.select(guard, at, first),
             None => at,

@@ -30,7 +30,7 @@ use super::compose::{Composer, SWEPT};
 use super::part::Block;
 use super::stencil::refuse;
 use super::step::Step;
-use super::versions::Stages;
+use super::versions::{Stage, Stages};
 use crate::diag::{Diagnostic, Span};
 use crate::hir::ir::TensorId;
 use crate::nest::ir::{CoreLoop, ExprId, LoopKind, Stmt};
@@ -119,23 +119,18 @@ impl Slopes {
     }
 }
 
-/// The memory behind each kernel's tensors: exchanges give a tensor's name to other memory.
+/// The memory behind each kernel's tensors. No tensor is exchanged for more than one other, so after two steps each has its
+/// own again.
 fn memory(step: &Step, stages: &Stages) -> Vec<Vec<TensorId>> {
-    let mut named: BTreeMap<TensorId, TensorId> = BTreeMap::new();
-    let mut memory: Vec<Vec<TensorId>> = Vec::new();
-    let mut now = 0;
-    for stage in &stages.all {
-        if stage.step != now {
-            now = stage.step;
-            for (a, b) in &step.swaps {
-                let [x, y] = [a, b].map(|t| named.get(t).copied().unwrap_or(*t));
-                named.extend([(*a, y), (*b, x)]);
-            }
-        }
-        let tensors = &step.calls[stage.call].tensors;
-        memory.push(tensors.iter().map(|t| named.get(t).copied().unwrap_or(*t)).collect());
-    }
-    memory
+    let other = |t: TensorId| {
+        let pair = step.swaps.iter().find(|(a, b)| *a == t || *b == t);
+        pair.map_or(t, |(a, b)| if *a == t { *b } else { *a })
+    };
+    let of_stage = |stage: &Stage| {
+        let tensors = step.calls[stage.call].tensors.iter();
+        tensors.map(|t| if stage.step % 2 == 1 { other(*t) } else { *t }).collect()
+    };
+    stages.all.iter().map(of_stage).collect()
 }
 
 /// What a call does to the state, by the memory that it is in.
@@ -215,13 +210,13 @@ impl Composer<'_> {
     ) {
         // Scratch is a phase's own.
         self.memory.forget_scratch();
-        let (CoreLoop { var, lo, hi, step }, counter) =
-            self.b.core_loop(&format!("{}.0", self.parts.names[SWEPT]), range);
+        let (core, counter) = self.b.core_loop(&format!("{}.0", self.parts.names[SWEPT]), range);
         let mut stmts = Vec::new();
         body(self, counter, &mut stmts);
         if parallel {
-            self.b.add_phase(vec![CoreLoop { var, lo, hi, step }], stmts);
+            self.b.add_phase(vec![core], stmts);
         } else {
+            let CoreLoop { var, lo, hi, step } = core;
             let body = vec![Stmt::Loop { var, lo, hi, step, kind: LoopKind::Serial, body: stmts }];
             self.b.add_phase(Vec::new(), body);
         }
