@@ -8,6 +8,7 @@ use rooftile_runtime::roof::level_of;
 use rooftile_runtime::roof_time;
 use serde_json::json;
 
+use super::explain_memory::Memory;
 use crate::args::ExplainArgs;
 use crate::engine::{self, Subject};
 use crate::failure::Outcome;
@@ -45,14 +46,6 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     let module = subject.module(&subject.choice(s.schedule, &set.sizes, &target), &target)?;
     let program = engine::compile(&module, &target)?;
     let instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
-    let moved = super::explain_memory::of(
-        &module,
-        &target,
-        &engine::bindings(subject.func(), &program, &set)?,
-        &set.inputs.tensors,
-    );
-    let names: Vec<&str> = module.nests().iter().map(|n| n.name.as_str()).collect();
-    let vector_bytes = target.cpu().map_or(0, |cpu| cpu.vector_bytes);
     let nests: Vec<String> = module.nests().iter().map(|n| (**n).to_string()).collect();
     let code: usize = program.kernels.iter().map(|k| k.code.bytes()).sum();
     drop(instance);
@@ -63,6 +56,8 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             pressures.extend(found.map(|p| (nest.name.clone(), p)));
         }
     }
+    let bindings = engine::bindings(subject.func(), &program, &set)?;
+    let memory = Memory::new(&module, (&target, &bindings), &set.inputs.tensors, (&profile, &roof), threads);
     let level = format!("{:?}", level_of(&target, work.working_set, threads)).to_lowercase();
     if args.json {
         return output::print_json(&json!({
@@ -73,7 +68,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             "roof": roof,
             "code_bytes": code,
             "kernels": pressures.iter().map(|(name, p)| machine_code(name, p)).collect::<Vec<_>>(),
-            "memory": super::explain_memory::json(&names, &moved, (&profile, &roof), threads, vector_bytes),
+            "memory": memory.json(),
             "nests": nests,
         }));
     }
@@ -95,7 +90,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     text += &output::table(&rows);
     text += &format!("\nroof {}s, bound by {}\n", si(roof.seconds), roof.bound);
     text += &format!("code {code} bytes, {} threads\n\n", threads);
-    text += &super::explain_memory::text(&names, &moved, (&profile, &roof), threads, vector_bytes);
+    text += &memory.text();
     for (name, pressure) in &pressures {
         text += &loops(name, pressure);
     }
