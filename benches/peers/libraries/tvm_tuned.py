@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rows import TUNING
+
 from . import Way, copied, empty, way
 
-# Seconds of tuning, as in `rows.py` of ours.
-SECONDS = 45
 TUNED = Path(sys.prefix).parent / "tuned"
 
 
@@ -35,7 +35,7 @@ def tune(function, target):
     late = []
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, range(os.cpu_count()))
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + TUNING
     try:
         ms.tune_tir(
             module,
@@ -71,7 +71,7 @@ def tuned(name, function, inputs, result):
     target = tvm.target.Target(
         {"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu(), "num-cores": 1}
     )
-    file = TUNED / f"{name}-{tvm.__version__}-{SECONDS}s.so"
+    file = TUNED / f"{name}-{tvm.__version__}-{TUNING}s.so"
     if not file.exists():
         TUNED.mkdir(exist_ok=True)
         best = tune(function, target)
