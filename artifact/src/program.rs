@@ -24,8 +24,22 @@ pub struct Program {
     pub kernels: Vec<Kernel>,
     /// Number of step variables; [`HostExpr::Step`] is below it.
     pub step_vars: usize,
-    /// What to do, in order.
+    /// What to do before the first run that sees an input's content, in order: `prepack`. It reads parameters and writes
+    /// temporaries, which no step of a run changes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prepare: Vec<Step>,
+    /// What to do in each run, in order.
     pub steps: Vec<Step>,
+}
+
+impl Program {
+    /// Names of the parameters whose content is put in another form once for all runs that see it.
+    #[must_use]
+    pub fn prepared(&self) -> Vec<&str> {
+        let read = |b: &usize| self.prepare.iter().any(|step| step.buffers().contains(b));
+        let params = self.params.iter().enumerate();
+        params.filter(|(b, _)| read(b)).map(|(_, p)| p.name.as_str()).collect()
+    }
 }
 
 /// A scalar parameter.
@@ -135,6 +149,25 @@ pub enum Step {
         /// Written.
         to: usize,
     },
+}
+
+impl Step {
+    /// The buffers that it names, those of the steps inside too.
+    #[must_use]
+    pub fn buffers(&self) -> Vec<usize> {
+        match self {
+            Step::Launch { buffers, .. } => buffers.clone(),
+            Step::Repeat { swaps, body, .. } => {
+                let own = swaps.iter().flat_map(|&(a, b)| [a, b]);
+                own.chain(body.iter().flat_map(Step::buffers)).collect()
+            }
+            Step::If { then, otherwise, .. } => {
+                then.iter().chain(otherwise).flat_map(Step::buffers).collect()
+            }
+            Step::Fill { buffer, .. } => vec![*buffer],
+            Step::Copy { from, to } => vec![*from, *to],
+        }
+    }
 }
 
 /// A compiled kernel: code, and how to launch it. Expressions refer to the kernel's own sizes and scalars.

@@ -8,8 +8,9 @@ use crate::diag::Span;
 use crate::diag::{Code, Diagnostic, Severity, has_errors, suggest};
 use crate::hir as hir_stage;
 use crate::hir::ir::{self as hir, FuncId, FuncKind};
-use crate::schedule::parse::{Scope, parse as parse_schedule, plan_to_ast};
+use crate::schedule::parse::{Scope, parse as parse_schedule};
 use crate::schedule::plan::{Amount, Assignment, Plan, Verb};
+use crate::schedule::print::plan_to_ast;
 use crate::syntax::{ast, edit, parse, print};
 use crate::task::{self, Sizes, Task};
 use crate::tune::solve::{Dropped, Space, SpaceError};
@@ -398,6 +399,7 @@ pub fn with_values(plan: &Plan, assignment: &Assignment) -> Plan {
             | Verb::Thread { count: a, .. }
             | Verb::Grid { group: a, .. }
             | Verb::Stage { panel: a, .. }
+            | Verb::Prepack { panel: a, .. }
             | Verb::Scan { items: a, .. }
             | Verb::Scatter { copies: a, .. } => a.iter_mut().for_each(fix),
             Verb::Roll { tile, passes, .. } => {

@@ -9,6 +9,7 @@ use crate::buffer::OutOfMemory;
 use crate::device::Loaded;
 use crate::error::{Error, InputError, InternalError, malformed};
 use crate::setting::Setting;
+use crate::timer::{Clock, Stopwatch};
 use crate::timing::Flusher;
 use crate::topology::Pin;
 use crate::{content, contract, memory, packing};
@@ -42,6 +43,8 @@ pub struct Instance {
     backend: Box<dyn Backend>,
     /// Which parameters were given their content.
     given: Vec<bool>,
+    /// Seconds that preparing the inputs took; `None` where it is to be done, or done again.
+    prepared: Option<f64>,
     /// What went wrong in a call that does not say; the next run does.
     failed: Option<Error>,
 }
@@ -60,7 +63,7 @@ impl Instance {
         let setting = Setting::new(loaded, bindings, threads, available)?;
         let backend = backend::new(&setting, &options)?;
         let given = loaded.program().params.iter().map(|p| p.mode == Mode::Out).collect();
-        let mut instance = Instance { setting, backend, given, failed: None };
+        let mut instance = Instance { setting, backend, given, prepared: None, failed: None };
         if let Some(payload) = options.poison {
             instance.poison(payload);
         }
@@ -137,11 +140,19 @@ impl Instance {
         let packing = layout.packing;
         self.backend.write(param, &mut |storage| packing::store(tensor, packing, storage))?;
         self.given[param] = true;
+        self.prepared = None;
         self.backend.forget_saved();
         Ok(())
     }
 
-    /// Runs the program once on whatever the buffers hold; a program with `inout` parameters goes on from its last
+    /// Wall seconds that it took to prepare the inputs that it has now (`prepack`), which is no part of a run; `None`
+    /// where a program prepares none, or before the first run.
+    #[must_use]
+    pub fn prepare_seconds(&self) -> Option<f64> {
+        self.prepared
+    }
+
+    /// Runs the program once on whatever the buffers hold, the first time on new inputs after preparing them; a program with `inout` parameters goes on from its last
     /// result unless [`Instance::restore_inputs`] was called in between.
     ///
     /// # Errors
@@ -152,10 +163,15 @@ impl Instance {
         if let Some(param) = self.given.iter().position(|given| !given) {
             return Err(InputError::MissingInput(self.program().params[param].name.clone()).into());
         }
-        match self.failed.take() {
-            Some(failed) => Err(failed),
-            None => self.backend.run(&self.setting),
+        if let Some(failed) = self.failed.take() {
+            return Err(failed);
         }
+        if self.prepared.is_none() && !self.setting.program().prepare.is_empty() {
+            let watch = Stopwatch::start(Clock::Wall);
+            self.backend.prepare(&self.setting)?;
+            self.prepared = Some(watch.seconds());
+        }
+        self.backend.run(&self.setting)
     }
 
     /// A parameter's content. After a run, the newest data of a parameter whose storage was swapped.
@@ -195,6 +211,8 @@ impl Instance {
     /// says so at the next run.
     pub fn poison(&mut self, payload: u64) {
         let program = self.setting.program();
+        // What was prepared lies in temporaries.
+        self.prepared = None;
         let mut outcome = Ok(());
         for (b, decl) in program.buffers.iter().enumerate() {
             if program.params.get(b).is_none_or(|p| p.mode == Mode::Out) {

@@ -19,6 +19,7 @@ pub(crate) fn program(p: &Program) -> Result<(), Error> {
         }
     }
     p.kernels.iter().try_for_each(kernel)?;
+    steps(p, &p.prepare)?;
     steps(p, &p.steps)
 }
 

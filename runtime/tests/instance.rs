@@ -119,6 +119,29 @@ fn conditions_fills_and_copies() {
     }
 }
 
+/// What is prepared is prepared again for new inputs, and where temporaries were overwritten.
+#[test]
+fn inputs_are_prepared_once() {
+    let steps = vec![Step::Copy { from: 2, to: 1 }];
+    let mut p = program(&[("w", Mode::In), ("y", Mode::Out)], 1, vec![], steps);
+    p.prepare = vec![Step::Copy { from: 0, to: 2 }];
+    let mut i = instance(&p, &bindings(3, 0), InstanceOptions::default()).expect("small");
+    assert!(i.prepare_seconds().is_none());
+    i.write_input(0, &ints(&[1, 2, 3])).expect("fits");
+    for _ in 0..2 {
+        i.run().expect("runs");
+        assert_eq!(read(&i, 1), [1, 2, 3]);
+        assert!(i.prepare_seconds().is_some());
+    }
+    i.write_input(0, &ints(&[4, 5, 6])).expect("fits");
+    assert!(i.prepare_seconds().is_none());
+    i.run().expect("runs");
+    assert_eq!(read(&i, 1), [4, 5, 6]);
+    i.poison(7);
+    i.run().expect("runs");
+    assert_eq!(read(&i, 1), [4, 5, 6]);
+}
+
 #[test]
 fn a_write_outside_is_caught() {
     let past = HostExpr::binary(HostBinary::Add, HostExpr::Size(0), 1.into());

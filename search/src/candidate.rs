@@ -86,6 +86,7 @@ pub fn amounts(verb: &Verb) -> Vec<&Amount> {
         | Verb::Thread { count: amount, .. }
         | Verb::Grid { group: amount, .. }
         | Verb::Stage { panel: amount, .. }
+        | Verb::Prepack { panel: amount, .. }
         | Verb::Scan { items: amount, .. }
         | Verb::Scatter { copies: amount, .. } => amount.iter().collect(),
         Verb::Roll { tile, passes, .. } => std::iter::once(tile).chain(passes).collect(),
@@ -108,6 +109,7 @@ pub fn amounts_mut(verb: &mut Verb) -> Vec<&mut Amount> {
         | Verb::Thread { count: amount, .. }
         | Verb::Grid { group: amount, .. }
         | Verb::Stage { panel: amount, .. }
+        | Verb::Prepack { panel: amount, .. }
         | Verb::Scan { items: amount, .. }
         | Verb::Scatter { copies: amount, .. } => amount.iter_mut().collect(),
         Verb::Roll { tile, passes, .. } => std::iter::once(tile).chain(passes).collect(),

@@ -176,6 +176,7 @@ impl Workload for Twice {
             requires: Vec::new(),
             kernels: vec![kernel],
             step_vars: 0,
+            prepare: Vec::new(),
             steps: vec![Step::Launch {
                 kernel: 0,
                 buffers: vec![0, 1],

@@ -31,6 +31,7 @@ pub fn module(nest: Nest, buffers: &[(&str, DType, Vec<HostExpr>, Mode)], sizes:
         requires: Vec::new(),
         kernels: Vec::new(),
         step_vars: 0,
+        prepare: Vec::new(),
         steps: vec![Step::Launch {
             kernel: 0,
             buffers: (0..buffers.len()).collect(),

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rooftile_compiler::schedule::anchors::anchors as plausible;
 use rooftile_compiler::schedule::draw::random_plan;
-use rooftile_compiler::schedule::parse::verb_text;
 use rooftile_compiler::schedule::plan::Assignment;
+use rooftile_compiler::schedule::print::verb_text;
 use rooftile_compiler::schedule::{Allow, Choice};
 use rooftile_runtime::Device;
 use rooftile_search::candidate::{Allowed, Recipe};

@@ -95,6 +95,7 @@ pub fn run(args: &BenchArgs) -> Outcome {
             "roof": { "time_s": roof.seconds, "bound": roof.bound, "stable": roof.stable },
             "fraction": roof.seconds / m.median,
             "compile_s": compile_s,
+            "prepare_s": instance.prepare_seconds(),
         });
         if let Some(rival) = rival {
             result["against"] = rival;
@@ -191,7 +192,14 @@ fn text(results: &[Value]) -> String {
             row.push(yes(&r["against"]["verified"]));
         }
     }
-    output::table(&rows)
+    let mut text = output::table(&rows);
+    let prepared = results.iter().filter_map(|r| r["prepare_s"].as_f64()).map(|s| format!("{}s", si(s)));
+    let prepared: Vec<String> = prepared.collect();
+    if !prepared.is_empty() {
+        text +=
+            &format!("\npacked once before the first run, in none of these times: {}\n", prepared.join(", "));
+    }
+    text
 }
 
 fn yes(verified: &Value) -> String {

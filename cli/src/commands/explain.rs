@@ -69,6 +69,7 @@ pub fn run(args: &ExplainArgs) -> Outcome {
             "code_bytes": code,
             "kernels": pressures.iter().map(|(name, p)| machine_code(name, p)).collect::<Vec<_>>(),
             "memory": memory.json(),
+            "prepared": program.prepared(),
             "nests": nests,
         }));
     }
@@ -91,6 +92,10 @@ pub fn run(args: &ExplainArgs) -> Outcome {
     text += &format!("\nroof {}s, bound by {}\n", si(roof.seconds), roof.bound);
     text += &format!("code {code} bytes, {} threads\n\n", threads);
     text += &memory.text();
+    if !program.prepare.is_empty() {
+        text +=
+            &format!("packed once for all runs on the same content: {}\n\n", program.prepared().join(", "));
+    }
     for (name, pressure) in &pressures {
         text += &loops(name, pressure);
     }

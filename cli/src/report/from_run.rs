@@ -3,7 +3,8 @@
 use rooftile_artifact::profile::{Level, Pattern};
 use rooftile_artifact::work::OpClass;
 use rooftile_artifact::{DType, Profile};
-use rooftile_compiler::schedule::parse::plan_to_ast;
+use rooftile_compiler::schedule::plan::Verb;
+use rooftile_compiler::schedule::print::plan_to_ast;
 use rooftile_compiler::syntax;
 use rooftile_search::candidate::Recipe;
 use rooftile_search::finale::{Set, SizeResult};
@@ -221,6 +222,14 @@ fn facts(run: &RunReport) -> Vec<(String, String)> {
     }
     if let Some(t) = run.compile_s {
         facts.push(fact("compile time", format!("{}s, median", si(t))));
+    }
+    let verbs = run.recipe.iter().flat_map(|recipe| &recipe.plan.verbs);
+    let packed: Vec<&str> = verbs
+        .filter_map(|v| if let Verb::Prepack { tensor, .. } = v { Some(tensor.as_str()) } else { None })
+        .collect();
+    if !packed.is_empty() {
+        let all = packed.join(", ");
+        facts.push(fact("packed once", format!("{all}, before the first run and in none of the times")));
     }
     if let Some(profile) = &run.profile {
         let f = &profile.fingerprint;

@@ -46,7 +46,8 @@ pub fn compile(module: &VerifiedModule, target: &Target) -> Result<Program, Code
 /// Number of buffer slots of each kernel: those that the nest touches, and every one that a launch passes.
 fn slots(module: &VerifiedModule) -> Vec<usize> {
     let mut slots: Vec<usize> = module.nests().iter().map(|nest| verify::slots(nest)).collect();
-    passed_slots(&module.program().steps, &mut slots);
+    let program = module.program();
+    [&program.prepare, &program.steps].into_iter().for_each(|steps| passed_slots(steps, &mut slots));
     slots
 }
 

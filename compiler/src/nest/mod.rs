@@ -1,9 +1,10 @@
 //! Explicit loops: [`ir`] says what a nest is and which rules it keeps, [`build`] makes one, [`verify`](mod@verify) checks it,
 //! [`print`](mod@print) shows it, [`hash`] names it, [`inline`](mod@inline) writes it into another, [`eval`] says what its operators mean, [`interp`] runs it, [`settle`] finds loops that
 //! may be left early, [`traffic`] says what it moves, [`masks`] statements that some lanes can run alone, [`prefetch`] fetches
-//! ahead what loops read.
+//! ahead what loops read, [`aligned`] takes divisions apart.
 
 pub mod affine;
+pub mod aligned;
 pub mod build;
 pub mod eval;
 pub mod hash;

@@ -143,6 +143,20 @@ impl Nest {
         }
     }
 
+    /// The slots that its statements write to.
+    #[must_use]
+    pub fn written_slots(&self) -> BTreeSet<usize> {
+        let mut slots = BTreeSet::new();
+        for phase in &self.phases {
+            for_each_stmt(&phase.body, &mut |s| {
+                if let Some(Space::Global(slot)) = s.written().map(|b| self.buffers[b].space) {
+                    slots.insert(slot as usize);
+                }
+            });
+        }
+        slots
+    }
+
     /// Whether some statement writes to a buffer in this space.
     #[must_use]
     pub fn writes_to(&self, space: Space) -> bool {

@@ -36,6 +36,8 @@ pub struct Anchors {
     pub functions: Vec<String>,
     /// Counters of repeats of which several steps can be taken at once.
     pub repeats: Vec<String>,
+    /// Inputs of constant content that can be put in another order once, each with its dimensions.
+    pub constants: Vec<(String, usize)>,
     /// Kernels that a pipeline calls one after the other, and that can be one.
     pub joinable: Vec<[String; 2]>,
 }
@@ -161,6 +163,8 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
     }
     out.joinable = join::joinable(file, entry);
     let func = &file.funcs[entry];
+    let constants = func.tensors.iter().map(|(_, t)| t).filter(|t| t.constant && t.packed.is_none());
+    out.constants = constants.map(|t| (t.name.clone(), t.shape.len())).collect();
     for_each_stmt(&func.body, &mut |stmt| {
         if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind {
             let repeat = time::Repeat { axis: *axis, pingpong, body, span: stmt.span };

@@ -3,7 +3,7 @@
 
 use crate::schedule::anchors::{Anchors, AxisAnchor, AxisRole, TensorAnchor, ValueAnchor};
 use crate::schedule::plan::{
-    Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TimeStyle, Verb,
+    Amount, AppendVia, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TensorLayout, TimeStyle, Verb,
 };
 
 /// A source of choices: a number below its argument, which is not zero.
@@ -95,6 +95,7 @@ pub fn random_verb(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Optio
             let tensor = one_of(&read, pick)?.name.clone();
             Verb::Prefetch { tensor, passes: amount(PASSES, pick) }
         }
+        10 if !anchors.constants.is_empty() && pick(2) == 0 => prepack(anchors, pick)?,
         10 => {
             let v = one_of(&anchors.values, pick)?;
             let place = if pick(2) == 0 { Place::Reg } else { near(anchors, pick) };
@@ -218,6 +219,15 @@ fn stage(anchors: &Anchors, plan: &Plan, pick: &mut Pick<'_>) -> Option<Verb> {
     Some(Verb::Stage { tensor: t.name.clone(), at: AxisRef { name, level }, place, panel, deep })
 }
 
+/// An input of constant content in another order.
+fn prepack(anchors: &Anchors, pick: &mut Pick<'_>) -> Option<Verb> {
+    let (tensor, rank) = one_of(&anchors.constants, pick)?;
+    let orders = [None, Some(TensorLayout::Soa), Some(TensorLayout::Transpose)];
+    let layout = orders[pick(if rank > 1 { orders.len() } else { 1 })];
+    let panel = (layout.is_none() || pick(2) == 0).then(|| amount(LANES, pick));
+    Some(Verb::Prepack { tensor, layout, panel })
+}
+
 /// Memory for a copy or a value.
 fn near(anchors: &Anchors, pick: &mut Pick<'_>) -> Place {
     if anchors.gpu && pick(3) > 0 { Place::Shared } else { Place::Local }
@@ -300,7 +310,8 @@ pub fn clashes(a: &Verb, b: &Verb) -> bool {
         | (Verb::Scatter { target: x, .. }, Verb::Scatter { target: y, .. })
         | (Verb::Append { target: x, .. }, Verb::Append { target: y, .. }) => x == y,
         (Verb::Mma(x), Verb::Mma(y)) | (Verb::Table(x), Verb::Table(y)) => x == y,
-        (Verb::Prefetch { tensor: x, .. }, Verb::Prefetch { tensor: y, .. }) => x == y,
+        (Verb::Prefetch { tensor: x, .. }, Verb::Prefetch { tensor: y, .. })
+        | (Verb::Prepack { tensor: x, .. }, Verb::Prepack { tensor: y, .. }) => x == y,
         (Verb::TimeTile { axis: x, .. }, Verb::TimeTile { axis: y, .. }) => x == y,
         // Joined kernels have another name.
         (Verb::Fuse(x), Verb::Fuse(y)) => x.iter().any(|k| y.contains(k)),

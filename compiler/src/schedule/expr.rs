@@ -319,8 +319,18 @@ impl Emitter<'_> {
                 BindingDim::View(n, None) => at[*n],
                 BindingDim::View(n, Some(lo)) => self.b.add(at[*n], *lo),
                 BindingDim::Fixed(i) => *i,
+                BindingDim::Panel(n, by) => self.divided(BinaryOp::DivNonNeg, at[*n], *by),
+                BindingDim::InPanel(n, by) => self.divided(BinaryOp::RemNonNeg, at[*n], *by),
             })
             .collect()
+    }
+
+    /// A quotient or remainder by the length of panels, to be taken apart where the loops around are known.
+    fn divided(&mut self, op: BinaryOp, index: nest::ExprId, by: i64) -> nest::ExprId {
+        let by = self.b.int(by);
+        let e = self.b.binary(op, index, by);
+        self.divisions.push(e);
+        e
     }
 
     /// The element of a tensor at indices that are inside.

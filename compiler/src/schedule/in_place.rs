@@ -255,7 +255,7 @@ fn place(
         None => axes.last().copied(),
         Some(view) => view.dims.last().and_then(|d| match d {
             ViewShapeDim::Whole(d) | ViewShapeDim::Part(d) => axes.get(*d).copied(),
-            ViewShapeDim::Fixed => None,
+            ViewShapeDim::Fixed | ViewShapeDim::Panel(..) | ViewShapeDim::InPanel(..) => None,
         }),
     };
     let beside = value.axes.iter().all(|a| !levels.has_lanes(*a) || last == Some(*a));

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ExprId, Tensor, TensorId, ValueId};
+use crate::nest::aligned::take_apart;
 use crate::nest::build::Builder;
 use crate::nest::ir::{self as nest, Space};
 use crate::nest::prefetch::{Missed, prefetch};
@@ -102,6 +103,20 @@ pub(crate) enum ViewShapeDim {
     Part(usize),
     /// Held at an index: two sizes follow, the index and the buffer's extent.
     Fixed,
+    /// The numbers of panels of so many elements along the tensor's dimension.
+    Panel(usize, i64),
+    /// The place within such a panel.
+    InPanel(usize, i64),
+}
+
+impl ViewShapeDim {
+    /// Sizes that follow the kernel's own.
+    pub(crate) fn sizes(self) -> usize {
+        match self {
+            ViewShapeDim::Part(_) | ViewShapeDim::Fixed => 2,
+            ViewShapeDim::Whole(_) | ViewShapeDim::Panel(..) | ViewShapeDim::InPanel(..) => 0,
+        }
+    }
 }
 
 /// A scratch buffer of a kernel: element type, and extents with panels.
@@ -251,7 +266,11 @@ fn lower_copied(
         .collect();
     let wanted = setup.prefetches.iter().map(|(t, passes)| (*t, emitter.tensors[t.index()].buffer, *passes));
     let wanted: Vec<_> = wanted.collect();
+    let divisions = std::mem::take(&mut emitter.divisions);
     let mut nest = emitter.b.finish();
+    if !divisions.is_empty() {
+        nest = take_apart(nest, &divisions);
+    }
     let prefetches = wanted
         .into_iter()
         .map(|(tensor, buffer, passes)| {
@@ -501,6 +520,15 @@ fn bind_tensor(
                         let at = e.b.add_size(&format!("{}.{s}.at", tensor.name));
                         shape.push(e.b.add_size(&format!("{}.{s}.extent", tensor.name)));
                         dims.push(BindingDim::Fixed(at));
+                    }
+                    ViewShapeDim::Panel(d, n) => {
+                        let extent = e.pure(tensor.shape[*d])?;
+                        shape.push(e.b.ceil_div(extent, *n));
+                        dims.push(BindingDim::Panel(*d, *n));
+                    }
+                    ViewShapeDim::InPanel(d, n) => {
+                        shape.push(e.b.int(*n));
+                        dims.push(BindingDim::InPanel(*d, *n));
                     }
                 }
             }

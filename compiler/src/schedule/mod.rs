@@ -1,4 +1,4 @@
-//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads and writes it, [`verbs`] is
+//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads it and [`print`] writes it, [`verbs`] is
 //! the table of verbs.
 //!
 //! The way of a kernel: the *normal form* (`normal`, `form`) is a list of statements
@@ -41,6 +41,7 @@ pub mod parse;
 mod partial;
 pub mod plan;
 mod point_copies;
+pub mod print;
 mod program;
 mod say;
 mod scans;
@@ -161,7 +162,9 @@ pub fn lower(
         Ok(nest)
     };
     let orders = match choice {
-        Choice::Planned { plan, .. } => layout::orders(&file.funcs[entry], plan).map_err(|d| vec![d])?,
+        Choice::Planned { plan, assignment, .. } => {
+            layout::orders(&file.funcs[entry], plan, assignment).map_err(|d| vec![d])?
+        }
         Choice::Naive | Choice::Default { .. } => BTreeMap::new(),
     };
     let none = Assignment::new();

@@ -1,4 +1,5 @@
 use super::*;
+use crate::schedule::print::{plan_to_ast, verb_text};
 use crate::schedule::verbs::VERBS;
 
 fn scope() -> Scope {
@@ -40,7 +41,7 @@ const ALL: &str = "tile(i, 256, bm) tile(j, 4) order(i.0, j.0, k, i.1, j.1) para
     stage(A, at = i, in = shared) stage(B, at = k, in = local, layout = panel(vj, 4)) keep(acc, in = reg) keep(A, in = local) recompute(x) split(k, g, merge = atomic)
     roll(j, bm) roll(j, bm, passes = 2) fuse_online(p) tail(i, j, peel) tail(k, predicate) scan(C, via = two_pass, items = 4)
     scatter(h, via = privatize, in = local, copies = g) scatter(h, via = global) scatter(h, via = atomic) ragged(e, via = lane)
-    append(l, via = sort) layout(A, soa) nontemporal(C) prefetch(A, 8) prefetch(B, g) fuse(k1, k2) inplace(A, B) specialize(D) math(exp, ulp = 4)";
+    append(l, via = sort) layout(A, soa) prepack(A, soa) prepack(B, panel(g)) prepack(B, transpose, panel(32)) nontemporal(C) prefetch(A, 8) prefetch(B, g) fuse(k1, k2) inplace(A, B) specialize(D) math(exp, ulp = 4)";
 
 #[test]
 fn every_verb_round_trips() {
@@ -72,7 +73,7 @@ fn verbs_of_gpus_round_trip() {
 
 const GPU: &str = "grid(i, j, group = g, order = heavy_first) micro(acc)
     stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared)
-    time_tile(t, 4, style = overlapped, keep = shared) prepack(B, panel(32))
+    time_tile(t, 4, style = overlapped, keep = shared)
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
     convert(w, at = reg, via = lop3) spread(i, 2, sync = cluster) peel(j, diagonal)";
 
@@ -145,7 +146,7 @@ fn mistakes_are_reported() {
             "cpu",
             "keep(ac, in = reg) vectro(j, 4) vector(q, 4) vector(acc, 4) vector(j) vector(j, 0) vector(j, bn) vector(j, 4, 5)
              tile(i) tile(i.0, 4) order(i.0, i.0) stage(A) stage(A, at = k, in = reg) stage(A, at = k, layout = rows(2))
-             keep(acc) keep(acc, in = l2) tail(i, j) tail(peel) split(k, 2, merge = magic) scan(C) layout(A, aos)
+             keep(acc) keep(acc, in = l2) tail(i, j) tail(peel) split(k, 2, merge = magic) scan(C) layout(A, aos) prepack(A) prepack(A, rows) prepack(A, soa, 3) prepack(A, panel(2, 4))
              math(exp) math(gamma, ulp = 1) roll(j, 4, pass = 2) specialize(i) inplace(A) mma(ac) fuse(k1, k3) fuse(k1) prefetch(B) unroll(i, 2 + 2)
              parallel(i, balance = rows) frobnicate(i) vector(1..2) grid()"
         ),
@@ -171,6 +172,10 @@ fn mistakes_are_reported() {
         Error E0503 `split`: one of two_pass, atomic was expected  help: it is written split(k, n, merge = two_pass or atomic)
         Error E0503 `scan`: `via = ..` is missing  help: it is written scan(y, via = serial or two_pass or three_pass or lookback, items = n)
         Error E0503 `layout`: one of soa, transpose was expected  help: it is written layout(P, soa or transpose)
+        Error E0503 `prepack`: the layout is missing  help: it is written prepack(W, soa or transpose, panel(n)) with one of both or both
+        Error E0503 `prepack`: one of soa, transpose was expected  help: it is written prepack(W, soa or transpose, panel(n)) with one of both or both
+        Error E0503 `prepack`: `panel(n)` was expected  help: it is written prepack(W, soa or transpose, panel(n)) with one of both or both
+        Error E0503 `prepack`: `panel` takes one number here  help: it is written prepack(W, soa or transpose, panel(n)) with one of both or both
         Error E0503 `math`: `ulp = ..` is missing  help: it is written math(exp, ulp = n)
         Error E0501 no function `gamma`
         Error E0503 `roll`: no option `pass`, or it stands twice  help: it is written roll(j, n, passes = p)

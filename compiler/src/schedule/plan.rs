@@ -203,6 +203,15 @@ pub enum Verb {
         /// How.
         layout: TensorLayout,
     },
+    /// `prepack(W, transpose, panel(32))`: a `const_` input is copied to another order once for all runs on its content.
+    Prepack {
+        /// The tensor.
+        tensor: String,
+        /// The order of its dimensions, where it is not the signature's.
+        layout: Option<TensorLayout>,
+        /// `panel(n)`: the dimension that is then the last is cut into panels of `n`, each contiguous.
+        panel: Option<Amount>,
+    },
     /// `inplace(a, b)`: one storage for two tensors of a pipeline.
     Inplace {
         /// Kept.

@@ -7,12 +7,12 @@ use rooftile_artifact::program::{BufferDecl, Contract, Mode, Program, ScalarPara
 
 use super::host;
 use super::kernel::{KernelNest, ViewShape, ViewShapeDim};
-use super::layout::{self, Order};
+use super::layout::{self, Order, OrderDim};
 use super::time::{Repeat, TimePlan};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AxisId, CallArg, ExprId, File, Func, FuncId, FuncKind, ParamRef, Role, Stmt, StmtKind, Tensor, TensorId,
-    View,
+    View, ViewDim,
 };
 use crate::nest::ir::{Module, Nest};
 
@@ -49,7 +49,7 @@ pub(crate) fn program(
         }
         let mut shape = extents(func, t)?;
         if let (Role::Buf, Some(order)) = (t.role, orders.get(&buffers.len())) {
-            shape = order.iter().map(|d| shape[*d].clone()).collect();
+            shape = order.extents(&shape);
         }
         buffers.push(BufferDecl { name: t.name.clone(), dtype: t.dtype, shape, packed: t.packed });
     }
@@ -71,7 +71,7 @@ pub(crate) fn program(
         steps: Steps::new(),
         step_vars: 0,
     };
-    let (before, after) = maker.reorder()?;
+    let Around { once, before, after } = maker.reorder()?;
     let main = if func.kind == FuncKind::Pipeline {
         maker.block(&func.body)?
     } else {
@@ -95,6 +95,7 @@ pub(crate) fn program(
         requires,
         kernels: Vec::new(),
         step_vars: maker.step_vars,
+        prepare: once,
         steps,
     };
     Ok(Module { program, nests: maker.nests })
@@ -128,6 +129,17 @@ struct Made {
     views: Vec<Option<ViewShape>>,
     kernel: usize,
     nest: KernelNest,
+}
+
+/// The copies of parameters that lie in another order than their callers'.
+#[derive(Default)]
+struct Around {
+    /// Those that all runs on the same content share.
+    once: Vec<Step>,
+    /// Those that come first in each run.
+    before: Vec<Step>,
+    /// Those that come last.
+    after: Vec<Step>,
 }
 
 /// Makes the steps of a program.
@@ -170,10 +182,9 @@ impl Maker<'_, '_> {
         host::of_hir(self.func, e, &self.steps)
     }
 
-    /// Gives parameters that lie in another order than their callers' buffers of their own: the copies that come first and
-    /// those that come last.
-    fn reorder(&mut self) -> Result<(Vec<Step>, Vec<Step>), Diagnostic> {
-        let (mut before, mut after) = (Vec::new(), Vec::new());
+    /// Gives parameters that lie in another order than their callers' buffers of their own.
+    fn reorder(&mut self) -> Result<Around, Diagnostic> {
+        let mut around = Around::default();
         for (&t, order) in self.orders {
             let Some((_, tensor)) = self.func.tensors.iter().nth(t) else { continue };
             if tensor.role == Role::Buf {
@@ -184,10 +195,11 @@ impl Maker<'_, '_> {
             self.buffers.push(BufferDecl {
                 name: format!("{}.layout", tensor.name),
                 dtype: tensor.dtype,
-                shape: order.iter().map(|d| sizes[*d].clone()).collect(),
+                shape: order.extents(&sizes),
                 packed: None,
             });
             self.places[t] = place;
+            let plain = Order::plain(tensor.shape.len());
             let mut copy = |from, to, buffers: [usize; 2]| -> Result<Step, Diagnostic> {
                 self.nests.push(layout::copy(tensor, from, to)?);
                 let kernel = self.nests.len() - 1;
@@ -195,19 +207,20 @@ impl Maker<'_, '_> {
                 Ok(Step::Launch { kernel, buffers, sizes, scalars: Vec::new() })
             };
             if tensor.role != Role::Out {
-                before.push(copy(None, Some(order), [t, place])?);
+                let first = if order.once { &mut around.once } else { &mut around.before };
+                first.push(copy(&plain, order, [t, place])?);
             }
             if tensor.role != Role::In {
-                after.push(copy(Some(order), None, [place, t])?);
+                around.after.push(copy(order, &plain, [place, t])?);
             }
         }
-        Ok((before, after))
+        Ok(around)
     }
 
     /// A tensor as a whole, where its order is not the signature's.
     fn whole(&self, tensor: usize) -> Option<ViewShape> {
         let order = self.orders.get(&tensor)?;
-        Some(ViewShape { dims: order.iter().map(|d| ViewShapeDim::Whole(*d)).collect() })
+        Some(ViewShape { dims: order.view() })
     }
 
     /// Two tensors of which one is to hold what the other held: they must lie alike.
@@ -332,8 +345,24 @@ impl Maker<'_, '_> {
             return Ok(self.whole(tensor.index()));
         }
         let mut dims = Vec::new();
-        let plain: Order = (0..shape.len()).collect();
-        for &s in self.orders.get(&tensor.index()).unwrap_or(&plain) {
+        let plain = Order::plain(shape.len());
+        for &dim in &self.orders.get(&tensor.index()).unwrap_or(&plain).dims {
+            let s = match dim {
+                OrderDim::Whole(s) => s,
+                OrderDim::Panel(s, n) | OrderDim::InPanel(s, n) => {
+                    let whole = |d: &ViewDim| d.source == s && d.lo.is_none() && d.extent.is_none();
+                    let Some(at) = view.dims.iter().position(whole) else {
+                        let tensor = &self.func.tensors[tensor];
+                        let message =
+                            format!("a part of `{}` along its panels is handed to a kernel", tensor.name);
+                        return Err(Diagnostic::error(Code::Illegal, tensor.span, message)
+                            .help("cut another dimension into panels: `prepack` takes the last, after `transpose` or `soa`"));
+                    };
+                    let panels = matches!(dim, OrderDim::Panel(..));
+                    dims.push(if panels { ViewShapeDim::Panel(at, n) } else { ViewShapeDim::InPanel(at, n) });
+                    continue;
+                }
+            };
             let extent = &shape[s];
             if let Some((_, at)) = view.fixed.iter().find(|(d, _)| *d == s) {
                 sizes.push(self.host(*at)?);

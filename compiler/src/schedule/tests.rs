@@ -9,6 +9,7 @@ mod mma;
 mod pairs;
 mod point_copies;
 mod prefetch;
+mod prepack;
 mod scans;
 mod slanted;
 mod tables;
@@ -21,7 +22,7 @@ use rooftile_artifact::program::Bindings;
 use rooftile_artifact::{CpuTarget, GpuTarget, HostTensor, Scalar, Target};
 
 use super::plan::{Amount, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, TensorLayout, Verb};
-use super::{Allow, Choice, anchors, default_plan, draw, lower, parse};
+use super::{Allow, Choice, anchors, default_plan, draw, lower, parse, print};
 use crate::diag::Diagnostic;
 use crate::hir::check::check;
 use crate::hir::ir::{AxisKind, ExprKind, File, FuncId, FuncKind, Role, TileSize};

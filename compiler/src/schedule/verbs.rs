@@ -122,7 +122,7 @@ pub const VERBS: &[VerbInfo] = {
         verb("inplace", "inplace(a, b)", All(Tensor), Everywhere),
         verb("fuse", "fuse(k1, k2, ..)", All(Kernel), Everywhere),
         verb("layout", "layout(P, soa or transpose)", First(Tensor), Everywhere),
-        verb("prepack", "prepack(W, layout)", First(Tensor), NotYet),
+        verb("prepack", "prepack(W, soa or transpose, panel(n)) with one of both or both", First(Tensor), Everywhere),
         verb("nontemporal", "nontemporal(C)", First(Tensor), Everywhere),
         verb("prefetch", "prefetch(A, n)", First(Tensor), Cpu),
         verb("table", "table(f)", First(Function), Cpu),

@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use crate::backend::{Backend, Place};
+use crate::backend::{Backend, Ops, Place};
 use crate::buffer::CanaryDied;
 use crate::content;
 use crate::device::{LoadedCode, Pools, SharedPool};
@@ -12,7 +12,7 @@ use crate::interpret::{Memory, Run, allocate};
 use crate::launch::Pointers;
 use crate::memory;
 use crate::pool::Pool;
-use crate::prepared::{Op, local_bytes};
+use crate::prepared::local_bytes;
 use crate::setting::Setting;
 use crate::timer::Clock;
 use crate::timing::Flusher;
@@ -23,7 +23,7 @@ use crate::topology::Pin;
 pub(crate) struct CpuBackend {
     pool: Option<SharedPool>,
     memory: Memory,
-    ops: Vec<Op>,
+    ops: Ops,
     steps: Vec<i64>,
     pointers: Pointers,
     threads: usize,
@@ -34,12 +34,12 @@ impl CpuBackend {
     /// Counts and allocates the memory.
     pub(crate) fn new(
         setting: &Setting,
-        ops: Vec<Op>,
+        ops: Ops,
         pools: &Pools,
         options: &InstanceOptions,
     ) -> Result<CpuBackend, Error> {
         let (threads, guarded) = (setting.threads, options.guarded);
-        let local = local_bytes(&ops);
+        let local = local_bytes(&ops.once).max(local_bytes(&ops.run));
         setting.check_memory((local as u64).saturating_mul(threads as u64))?;
         let layouts = &setting.layouts;
         let storages = layouts.iter().map(|l| allocate(l.bytes, guarded)).collect::<Result<Vec<_>, _>>()?;
@@ -54,10 +54,8 @@ impl CpuBackend {
             saved: Vec::new(),
         })
     }
-}
 
-impl Backend for CpuBackend {
-    fn run(&mut self, setting: &Setting) -> Result<(), Error> {
+    fn steps(&mut self, setting: &Setting, once: bool) -> Result<(), Error> {
         let LoadedCode::Cpu { kernels, .. } = &setting.loaded.inner.code else {
             return Err(malformed("the program is loaded on another device"));
         };
@@ -71,7 +69,17 @@ impl Backend for CpuBackend {
             steps: &mut self.steps,
             pointers: &mut self.pointers,
         };
-        run.run(&mut self.ops)
+        run.run(if once { &mut self.ops.once } else { &mut self.ops.run })
+    }
+}
+
+impl Backend for CpuBackend {
+    fn prepare(&mut self, setting: &Setting) -> Result<(), Error> {
+        self.steps(setting, true)
+    }
+
+    fn run(&mut self, setting: &Setting) -> Result<(), Error> {
+        self.steps(setting, false)
     }
 
     fn read(&self, buffer: usize, look: &mut dyn FnMut(&[u8])) -> Result<(), Error> {

@@ -9,7 +9,7 @@ use crate::device::{Loaded, LoadedCode};
 use crate::error::Error;
 use crate::instance::InstanceOptions;
 use crate::memory;
-use crate::prepared::prepare;
+use crate::prepared::{Op, prepare};
 use crate::setting::Setting;
 use crate::timer::Clock;
 use crate::timing::Flusher;
@@ -21,6 +21,9 @@ use cpu::CpuBackend;
 /// A program's memory at fixed sizes on one kind of device, and what runs its steps there. Buffers are numbered as in
 /// the program; after a run that swaps, a number names the newest data.
 pub(crate) trait Backend: Debug + Send + Sync {
+    /// Does once what all runs on the same inputs share.
+    fn prepare(&mut self, setting: &Setting) -> Result<(), Error>;
+
     /// Runs every step once.
     fn run(&mut self, setting: &Setting) -> Result<(), Error>;
 
@@ -64,6 +67,15 @@ pub(crate) trait Backend: Debug + Send + Sync {
     fn device_seconds(&self) -> Option<f64>;
 }
 
+/// The steps of a program, ready to run.
+#[derive(Debug)]
+pub(crate) struct Ops {
+    /// Those that all runs on the same inputs share.
+    pub(crate) once: Vec<Op>,
+    /// Those of each run.
+    pub(crate) run: Vec<Op>,
+}
+
 /// A part of a program's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -85,7 +97,8 @@ pub(crate) fn available(loaded: &Loaded) -> Option<u64> {
 pub(crate) fn new(setting: &Setting, options: &InstanceOptions) -> Result<Box<dyn Backend>, Error> {
     // A counter that no step has set yet reads as missing, so only what cannot change is computed here.
     let program = setting.program();
-    let ops = prepare(program, &program.steps, &setting.env(&[]))?;
+    let ops = |steps| prepare(program, steps, &setting.env(&[]));
+    let ops = Ops { once: ops(&program.prepare)?, run: ops(&program.steps)? };
     Ok(match &setting.loaded.inner.code {
         LoadedCode::Cpu { pools, .. } => Box::new(CpuBackend::new(setting, ops, pools, options)?),
         LoadedCode::Vulkan(program) => Box::new(VulkanBackend::new(setting, ops, program, options)?),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ash::vk;
 use rooftile_artifact::gpu_abi::LIMIT;
 
-use crate::backend::{Backend, Place};
+use crate::backend::{Backend, Ops, Place};
 use crate::buffer::CanaryDied;
 use crate::device::LoadedCode;
 use crate::error::{Error, InputError, malformed};
@@ -44,7 +44,7 @@ pub(crate) struct VulkanBackend {
     /// One word a kernel.
     status: Storage,
     readback: Storage,
-    ops: Vec<Op>,
+    ops: Ops,
     saved: Vec<Storage>,
     flushed: Option<Storage>,
     seconds: Option<f64>,
@@ -69,13 +69,13 @@ impl VulkanBackend {
     /// Counts and allocates the memory.
     pub(crate) fn new(
         setting: &Setting,
-        ops: Vec<Op>,
+        ops: Ops,
         program: &VulkanProgram,
         options: &InstanceOptions,
     ) -> Result<VulkanBackend, Error> {
         let context = &program.context;
         check_limits(setting, context)?;
-        setting.check_memory(known_scratch(program, &ops))?;
+        setting.check_memory(known_scratch(program, &ops.once).max(known_scratch(program, &ops.run)))?;
         let make = |len, purpose, guarded| Storage::new(context, len, purpose, guarded);
         let storages = setting.layouts.iter().map(|l| make(l.bytes, Use::Device, options.guarded));
         let storages = storages.collect::<Result<Vec<_>, _>>()?;
@@ -113,8 +113,8 @@ impl VulkanBackend {
         Some(outcome.map(|()| ticks))
     }
 
-    /// Records what is not recorded yet, and submits it.
-    fn record(&mut self, setting: &Setting, program: &VulkanProgram) -> Result<Ticks, Error> {
+    /// Records what is not recorded yet, and submits it. What is done once is not kept.
+    fn record(&mut self, setting: &Setting, program: &VulkanProgram, once: bool) -> Result<Ticks, Error> {
         let (storages, status, readback) = (&self.storages, &self.status, &self.readback);
         let (context, fence) = (&self.context, self.fence);
         let mut ticks = Ticks::default();
@@ -143,12 +143,12 @@ impl VulkanBackend {
             stretch: Stretch::default(),
             sink: &mut |stretch| take(&stretch, false),
         };
-        walk.walk(&mut self.ops)?;
+        walk.walk(if once { &mut self.ops.once } else { &mut self.ops.run })?;
         let (rest, after) = (walk.stretch, walk.binding);
         take(&rest, true)?;
         play(context, fence, &tapes, &mut ticks)?;
         let before = std::mem::replace(&mut self.binding, after.clone());
-        if !long {
+        if !long && !once {
             if self.recordings.len() == MOST_RECORDINGS {
                 self.recordings.clear();
             }
@@ -173,6 +173,16 @@ impl VulkanBackend {
 }
 
 impl Backend for VulkanBackend {
+    fn prepare(&mut self, setting: &Setting) -> Result<(), Error> {
+        let LoadedCode::Vulkan(program) = &setting.loaded.inner.code else {
+            return Err(malformed("the program is loaded on another device"));
+        };
+        let messages = driver::messages_so_far();
+        self.record(setting, program, true)?;
+        valid_since(messages)?;
+        self.status(setting)
+    }
+
     fn run(&mut self, setting: &Setting) -> Result<(), Error> {
         let LoadedCode::Vulkan(program) = &setting.loaded.inner.code else {
             return Err(malformed("the program is loaded on another device"));
@@ -182,7 +192,7 @@ impl Backend for VulkanBackend {
         let watch = Stopwatch::start(Clock::Wall);
         let ticks = match self.replay() {
             Some(outcome) => outcome?,
-            None => self.record(setting, program)?,
+            None => self.record(setting, program, false)?,
         };
         let wall = watch.seconds();
         self.seconds = match (ticks.first, ticks.last) {

@@ -24,6 +24,7 @@ pub(crate) fn program(
         requires: vec![],
         kernels,
         step_vars: 1,
+        prepare: Vec::new(),
         steps,
     }
 }

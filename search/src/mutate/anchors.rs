@@ -51,6 +51,8 @@ pub struct TensorAnchor {
     pub rank: usize,
     /// Its storage is the program's own: a buffer of a pipeline, or an input of constant content.
     pub own: bool,
+    /// It is an input of constant content.
+    pub constant: bool,
 }
 
 /// All names.
@@ -180,6 +182,7 @@ impl Walk<'_> {
             match self.anchors.tensors.iter_mut().find(|t| t.name == tensor.name) {
                 Some(t) => {
                     t.own |= own;
+                    t.constant |= tensor.constant;
                     t.written |= written;
                 }
                 None => self.anchors.tensors.push(TensorAnchor {
@@ -188,6 +191,7 @@ impl Walk<'_> {
                     written,
                     rank: tensor.shape.len(),
                     own,
+                    constant: tensor.constant,
                 }),
             }
         }

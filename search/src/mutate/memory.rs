@@ -3,7 +3,7 @@
 use rooftile_compiler::schedule::plan::{Amount, AxisRef, Place, Plan, TensorLayout, Verb};
 
 use super::Mutator;
-use super::tune::AHEAD;
+use super::tune::{AHEAD, PANELS};
 use crate::candidate::Class;
 use crate::rng::Rng;
 
@@ -117,17 +117,24 @@ impl Mutator {
         Some(Class::X)
     }
 
-    /// Sets or drops the storage order of a tensor whose storage is the program's own.
+    /// Sets or drops the storage order of a tensor whose storage is the program's own, or of an input of constant content.
     pub(super) fn layout(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
-        let own: Vec<&str> =
-            self.anchors.tensors.iter().filter(|t| t.own && t.rank > 1).map(|t| t.name.as_str()).collect();
-        let tensor = (*rng.pick(&own)?).to_owned();
-        let had = plan.verbs.iter().any(|v| matches!(v, Verb::Layout { tensor: t, .. } if *t == tensor));
-        if had {
-            plan.verbs.retain(|v| !matches!(v, Verb::Layout { tensor: t, .. } if *t == tensor));
-        } else {
-            let layout = *rng.pick(&[TensorLayout::Soa, TensorLayout::Transpose])?;
-            plan.verbs.push(Verb::Layout { tensor, layout });
+        let own: Vec<_> = self.anchors.tensors.iter().filter(|t| t.constant || t.own && t.rank > 1).collect();
+        let anchor = rng.pick(&own)?;
+        let before = plan.verbs.len();
+        plan.verbs.retain(|v| {
+            !matches!(v, Verb::Layout { tensor: t, .. } | Verb::Prepack { tensor: t, .. } if *t == anchor.name)
+        });
+        if plan.verbs.len() == before {
+            let tensor = anchor.name.clone();
+            let orders = [None, Some(TensorLayout::Soa), Some(TensorLayout::Transpose)];
+            let layout = *rng.pick(if anchor.rank > 1 { &orders } else { &orders[..1] })?;
+            let panel = if layout.is_none() || rng.chance(0.5) { rng.pick(&PANELS) } else { None };
+            plan.verbs.push(match layout {
+                Some(layout) if !anchor.constant => Verb::Layout { tensor, layout },
+                None if !anchor.constant => return None,
+                layout => Verb::Prepack { tensor, layout, panel: panel.map(|n| Amount::Int(*n)) },
+            });
         }
         Some(Class::X)
     }

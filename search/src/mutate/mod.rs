@@ -343,7 +343,7 @@ impl Mutator {
             Operator::Parallel | Operator::Vector | Operator::Unroll | Operator::Block => !a.axes.is_empty(),
             // On the CPU these change no loop, or none that `tile` does not change as well.
             Operator::Tail | Operator::Roll | Operator::FuseOnline => false,
-            Operator::Layout => a.tensors.iter().any(|t| t.own && t.rank > 1),
+            Operator::Layout => a.tensors.iter().any(|t| t.constant || t.own && t.rank > 1),
             Operator::PastCaches => !self.gpu() && a.tensors.iter().any(|t| t.written),
             Operator::Prefetch => !self.gpu() && a.tensors.iter().any(|t| t.read),
             Operator::Stage => a.tensors.iter().any(|t| t.read),

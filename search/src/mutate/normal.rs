@@ -7,7 +7,7 @@ use rooftile_compiler::schedule::plan::{Plan, Verb};
 #[must_use]
 pub(crate) fn subject(verb: &Verb) -> (u8, &str) {
     match verb {
-        Verb::Layout { tensor, .. } => (0, tensor),
+        Verb::Layout { tensor, .. } | Verb::Prepack { tensor, .. } => (0, tensor),
         Verb::Inplace { replaced, .. } => (1, replaced),
         Verb::Specialize(size) => (2, size),
         Verb::FuseOnline(value) => (3, value),

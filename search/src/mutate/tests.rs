@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rooftile_compiler::driver::check;
-use rooftile_compiler::schedule::parse::verb_text;
 use rooftile_compiler::schedule::plan::{Amount, AxisRef, Plan, Verb};
+use rooftile_compiler::schedule::print::verb_text;
 
 use super::anchors::{AxisAnchor, TensorAnchor};
 use super::space::Product;
@@ -21,8 +21,14 @@ pub(crate) fn matmul_anchors() -> Anchors {
         tile: Some(tile.into()),
         ..AxisAnchor::default()
     };
-    let tensor =
-        |name: &str, read| TensorAnchor { name: name.into(), read, written: !read, rank: 2, own: false };
+    let tensor = |name: &str, read| TensorAnchor {
+        name: name.into(),
+        read,
+        written: !read,
+        rank: 2,
+        own: false,
+        constant: false,
+    };
     Anchors {
         axes: vec![axis("i", "bm", false, false), axis("j", "bn", false, true), axis("k", "bk", true, false)],
         values: vec!["acc".into()],

@@ -15,7 +15,7 @@ pub(super) const SIZES: [i64; 22] =
     [1, 2, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192];
 
 /// Panels of copies.
-const PANELS: [i64; 5] = [4, 8, 16, 32, 64];
+pub(super) const PANELS: [i64; 5] = [4, 8, 16, 32, 64];
 
 /// Passes that something is fetched ahead.
 pub(super) const AHEAD: [i64; 8] = [0, 1, 2, 4, 8, 16, 32, 64];
@@ -47,7 +47,7 @@ impl Mutator {
             Verb::Unroll { .. } => &BLOCKS,
             Verb::Split { .. } => &PARTS,
             Verb::Scan { .. } | Verb::Scatter { .. } => &SHARES,
-            Verb::Stage { .. } => &PANELS,
+            Verb::Stage { .. } | Verb::Prepack { .. } => &PANELS,
             Verb::TimeTile { .. } => &STEPS,
             Verb::Prefetch { .. } => &AHEAD,
             _ => &SIZES,

@@ -108,6 +108,7 @@ pub fn run_for_threads(
         Machine { module, bindings, threads, storages: Vec::new(), bound: Vec::new(), status: 0 };
     machine.allocate(inputs)?;
     let mut steps = vec![0; program.step_vars];
+    machine.steps(&program.prepare, &mut steps)?;
     machine.steps(&program.steps, &mut steps)?;
     if machine.status != 0 {
         return Err(InterpError::Status(machine.status));

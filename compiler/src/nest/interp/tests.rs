@@ -33,6 +33,7 @@ fn module(nest: Nest, steps: Vec<Step>) -> Module {
         requires: Vec::new(),
         kernels: Vec::new(),
         step_vars: 1,
+        prepare: Vec::new(),
         steps,
     };
     Module { program, nests: vec![nest] }

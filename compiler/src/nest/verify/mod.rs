@@ -9,6 +9,7 @@ mod places;
 pub mod threads;
 mod types;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 
@@ -103,7 +104,10 @@ pub fn verify_module(module: Module) -> Result<VerifiedModule, Vec<Violation>> {
     let Module { program, nests } = module;
     let name = program.name.clone();
     let mut report = Report { nest: &name, found: Vec::new() };
-    check_steps(&program, &nests, &program.steps, &mut report);
+    for steps in [&program.prepare, &program.steps] {
+        check_steps(&program, &nests, steps, &mut report);
+    }
+    check_prepared(&program, &nests, &mut report);
     let mut found = report.found;
     let mut verified = Vec::with_capacity(nests.len());
     for nest in nests {
@@ -165,6 +169,38 @@ fn check_steps(program: &Program, nests: &[Nest], steps: &[Step], report: &mut R
                     report.add(0, format_args!("a copy of a buffer that is not there"));
                 }
             }
+        }
+    }
+}
+
+/// What is prepared once stays as it is: no run writes it, and to prepare it changes no parameter.
+fn check_prepared(program: &Program, nests: &[Nest], report: &mut Report<'_>) {
+    let (mut once, mut runs) = (BTreeSet::new(), BTreeSet::new());
+    written(nests, &program.prepare, &mut once);
+    written(nests, &program.steps, &mut runs);
+    if once.iter().any(|b| *b < program.params.len() || runs.contains(b)) {
+        report.add(0, format_args!("a buffer that is prepared once is written elsewhere, or is a parameter"));
+    }
+}
+
+/// The buffers that steps write or exchange.
+fn written(nests: &[Nest], steps: &[Step], found: &mut BTreeSet<usize>) {
+    for step in steps {
+        match step {
+            Step::Launch { kernel, buffers, .. } => {
+                let slots = nests.get(*kernel).map(Nest::written_slots).unwrap_or_default();
+                found.extend(slots.iter().filter_map(|slot| buffers.get(*slot)));
+            }
+            Step::Repeat { swaps, body, .. } => {
+                found.extend(swaps.iter().flat_map(|&(a, b)| [a, b]));
+                written(nests, body, found);
+            }
+            Step::If { then, otherwise, .. } => {
+                written(nests, then, found);
+                written(nests, otherwise, found);
+            }
+            Step::Fill { buffer, .. } => _ = found.insert(*buffer),
+            Step::Copy { to, .. } => _ = found.insert(*to),
         }
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn program(file: &File, func: &Func) -> R<Program> {
         requires: requires.collect(),
         kernels: Vec::new(),
         step_vars: 0,
+        prepare: Vec::new(),
         steps: Vec::new(),
     };
     if func.kind == FuncKind::Pipeline {

@@ -62,6 +62,10 @@ pub(crate) enum BindingDim {
     View(usize, Option<nest::ExprId>),
     /// Held at an index.
     Fixed(nest::ExprId),
+    /// The numbers of panels of so many elements along the tensor's dimension.
+    Panel(usize, i64),
+    /// The place within such a panel.
+    InPanel(usize, i64),
 }
 
 /// The state of an axis while its loops are written.
@@ -139,6 +143,8 @@ pub(crate) struct Emitter<'a> {
     group: i64,
     /// Bytes of vectors that have masks; 0 where none have.
     pub(in crate::schedule) masked_bytes: i64,
+    /// Quotients and remainders by the lengths of panels.
+    pub(in crate::schedule) divisions: Vec<nest::ExprId>,
     /// Registers that each pass of a block under a mask begins anew, so that nobody sees what lies beyond the mask.
     begun: BTreeSet<BufferId>,
 }
@@ -176,6 +182,7 @@ impl<'a> Emitter<'a> {
             next_slot,
             group: 0,
             masked_bytes: 0,
+            divisions: Vec::new(),
             begun: BTreeSet::new(),
         }
     }

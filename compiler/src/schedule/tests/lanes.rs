@@ -9,7 +9,7 @@ fn verbs(example: &str, kernel: &str, vector_bytes: usize, allow: Allow) -> Vec<
     let id = file.entry(kernel).expect("a kernel");
     let target: Target = CpuTarget { vector_bytes, ..CpuTarget::default() }.into();
     let plan = default_plan(&file, id, allow, &target).expect("a plan");
-    plan.verbs.iter().map(parse::verb_text).collect()
+    plan.verbs.iter().map(print::verb_text).collect()
 }
 
 /// A pass waits for the one before: two rows run side by side.
@@ -51,7 +51,7 @@ fn other_sums_keep_their_lanes() {
         let (file, id) = kernel(&text(term));
         let allow = Allow { reassoc, ..Allow::default() };
         let plan = default_plan(&file, id, allow, &target).expect("a plan");
-        let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+        let verbs: Vec<String> = plan.verbs.iter().map(print::verb_text).collect();
         let found = verbs.iter().find(|v| v.starts_with("vector("));
         assert!(found.is_some_and(|v| v.starts_with(&format!("vector({axis},"))), "{term}: {verbs:?}");
         agrees(&target, (&file, id), &Choice::Default { allow }, &[3, 9, 40]);
@@ -124,7 +124,7 @@ fn results_of_many_products_are_written_once() {
     for (text, whole) in [(many, true), (&one, false)] {
         let (file, id) = kernel(text);
         let plan = default_plan(&file, id, allow, &target).expect("a plan");
-        let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+        let verbs: Vec<String> = plan.verbs.iter().map(print::verb_text).collect();
         let cut = verbs.iter().any(|v| v.starts_with("tile(k,") && v != "tile(k, 1)");
         assert_eq!(cut, !whole, "{verbs:?}");
         assert_eq!(verbs.iter().any(|v| v == "unroll(i, 8)"), whole, "{verbs:?}");

@@ -202,7 +202,7 @@ fn the_default_scans_by_subgroups() {
         let (target, (file, id)) = (device(8), kernel(&text));
         let allow = Allow { reassoc, ..Allow::default() };
         let plan = default_plan(&file, id, allow, &target).expect("a default");
-        let shown: Vec<String> = plan.verbs.iter().map(crate::schedule::parse::verb_text).collect();
+        let shown: Vec<String> = plan.verbs.iter().map(crate::schedule::print::verb_text).collect();
         assert_eq!(shown.join(" "), expected, "{text}");
         for n in [1, 5, 32, 70, 300] {
             let sizes = if file.funcs[id].sizes.len() == 1 { vec![n] } else { vec![3, n] };

@@ -55,7 +55,7 @@ fn steps_without_lanes_get_those_of_a_line() {
     let id = file.entry("fft_line").expect("a kernel");
     let target: Target = CpuTarget { vector_bytes: 32, ..CpuTarget::default() }.into();
     let plan = default_plan(&file, id, Allow::default(), &target).expect("a plan");
-    let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+    let verbs: Vec<String> = plan.verbs.iter().map(print::verb_text).collect();
     for verb in ["vector(t, 8)", "unroll(p, 4)", "table(bitrev)", "table(cis)"] {
         assert!(verbs.iter().any(|v| v == verb), "{verb}: {verbs:?}");
     }

@@ -124,7 +124,7 @@ fn convolutions_have_lanes_along_what_is_not_shifted() {
         let mut cpu = CpuTarget { vector_bytes, threads: 2, ..CpuTarget::default() };
         cpu.features.fma = true;
         let plan = default_plan(&file, id, allow, &cpu.into()).expect("a plan");
-        let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+        let verbs: Vec<String> = plan.verbs.iter().map(print::verb_text).collect();
         let always = ["unroll(s, 3)", "stage(X, at = x.0, in = local)", "parallel(b, k)"];
         for verb in expected.iter().chain(&always) {
             assert!(verbs.iter().any(|v| v == verb), "{verb}: {verbs:?}");
@@ -138,7 +138,7 @@ fn strided_convolutions_copy_windows() {
     let (file, id) = convolution("H,W] edge const(0.0)", "X[c, 2 * y + r - 1, 2 * x + s - 1]");
     let allow = Allow { reassoc: true, contract: true, ..Allow::default() };
     let plan = default_plan(&file, id, allow, &CpuTarget::default().into()).expect("a plan");
-    let verbs: Vec<String> = plan.verbs.iter().map(parse::verb_text).collect();
+    let verbs: Vec<String> = plan.verbs.iter().map(print::verb_text).collect();
     for verb in ["stage(X, at = x.0, in = local)", "vector(k, 8)"] {
         assert!(verbs.iter().any(|v| v == verb), "{verb}: {verbs:?}");
     }

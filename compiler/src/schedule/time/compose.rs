@@ -149,7 +149,7 @@ impl Composer<'_> {
                 .iter()
                 .map(|d| match d {
                     ViewShapeDim::Whole(d) | ViewShapeDim::Part(d) => axis(*d),
-                    ViewShapeDim::Fixed => None,
+                    ViewShapeDim::Fixed | ViewShapeDim::Panel(..) | ViewShapeDim::InPanel(..) => None,
                 })
                 .collect(),
         }
@@ -361,10 +361,8 @@ impl Composer<'_> {
         let call = self.parts.stages.all[n].call;
         let (_, places, _) = &self.parts.made[self.parts.of_stage[n]];
         let (c, views) = (&self.parts.step.calls[call], &self.parts.views[call]);
-        let of_view = |v: &Option<ViewShape>| {
-            let sized = |d: &&ViewShapeDim| !matches!(d, ViewShapeDim::Whole(_));
-            v.as_ref().map_or(0, |v| 2 * v.dims.iter().filter(sized).count())
-        };
+        let of_view =
+            |v: &Option<ViewShape>| v.as_ref().map_or(0, |v| v.dims.iter().map(|d| d.sizes()).sum::<usize>());
         let own = self.sizes[call].len() - views.iter().map(of_view).sum::<usize>();
         let (mut sizes, mut rest) = (self.sizes[call][..own].to_vec(), self.sizes[call][own..].to_vec());
         sizes.extend(c.axes.iter().flat_map(|axis| [region[*axis].0, region[*axis].1]));

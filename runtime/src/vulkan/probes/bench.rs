@@ -206,6 +206,7 @@ fn launch(device: &VulkanDevice) -> Result<Entry, Error> {
         requires: vec![],
         kernels: vec![kernel],
         step_vars: 0,
+        prepare: Vec::new(),
         steps: vec![step; LAUNCHES as usize],
     };
     Ok(Entry {
@@ -278,6 +279,7 @@ fn program(kernel: Kernel, arrays: u32, sizes: usize) -> Program {
         requires: vec![],
         kernels: vec![kernel],
         step_vars: 0,
+        prepare: Vec::new(),
         steps: vec![step],
     }
 }
