@@ -17,7 +17,7 @@ use super::emit::machine_type;
 use super::kernel::ViewShapeDim;
 use super::plan::{Assignment, Plan, TensorLayout, Verb};
 use crate::diag::{Code, Diagnostic};
-use crate::hir::ir::{Func, Role, StmtKind, Tensor};
+use crate::hir::ir::{Func, Role, StmtKind, Tensor, TensorId};
 use crate::hir::walk::for_each_stmt;
 use crate::nest::build::Builder;
 use crate::nest::ir::{BinaryOp, ExprId, LoopKind, Nest, Space, Stmt};
@@ -123,11 +123,9 @@ pub(crate) fn orders(
         }
     }
     let pairs = exchanged(func);
-    for (_, tensor) in func.tensors.iter().filter(|(id, _)| {
-        orders.get(&id.index()).is_some_and(|order| order.once)
-            && pairs.iter().any(|(a, b)| [*a, *b].contains(&id.index()))
-    }) {
-        return Err(refuse(tensor, "another tensor takes its place"));
+    let once = |t: usize| orders.get(&t).is_some_and(|order: &Order| order.once);
+    if let Some(t) = pairs.iter().flat_map(|&(a, b)| [a, b]).find(|t| once(*t)) {
+        return Err(refuse(&func.tensors[TensorId::from_index(t)], "another tensor takes its place"));
     }
     let follow = |orders: &BTreeMap<usize, Order>| {
         let mut either = pairs.iter().flat_map(|&(a, b)| [(a, b), (b, a)]);

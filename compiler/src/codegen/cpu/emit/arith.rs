@@ -67,6 +67,11 @@ impl<B: Ssa> Emitter<'_, B> {
         if let (BinaryOp::Shl | BinaryOp::Shr, Val::Lanes(lanes), Val::Uniform(count)) = (op, a, b) {
             return Val::Lanes(self.map1(lanes, lanes.ty, |e, v| e.shift(op, v, *count, t)));
         }
+        if let (BinaryOp::Div, DType::F32, Val::Lanes(lanes), Val::Uniform(by)) = (op, t, a, b)
+            && let Some(quotients) = self.quotients(lanes, *by)
+        {
+            return Val::Lanes(quotients);
+        }
         if !has_vector_form(op, t) {
             let result = if op.is_comparison() { DType::Bool } else { t };
             let done =

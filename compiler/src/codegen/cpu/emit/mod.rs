@@ -20,6 +20,7 @@ mod math_ops;
 mod memory;
 mod ops;
 mod packed;
+mod quotient;
 mod register;
 mod scope;
 mod settle;

@@ -1,5 +1,7 @@
 //! Register buffers: a variable per element, or per vector of the last dimension where lanes access it.
 
+use std::collections::BTreeSet;
+
 use rooftile_artifact::DType;
 
 use super::super::ssa::{Bin, Lane, Ssa, Ty};
@@ -8,6 +10,7 @@ use super::lanes::{Lanes, Val, lane_of, scalar_of};
 use super::scope::{Dep, Life};
 use crate::nest::affine::Affine;
 use crate::nest::ir::{BufferId, ExprId, ExprKind, LoopKind, Phase, Space, Stmt, VarId};
+use crate::nest::walk::for_each_stmt;
 
 /// The variables of a register buffer.
 #[derive(Clone, Debug)]
@@ -94,6 +97,21 @@ impl<B: Ssa> Emitter<'_, B> {
                 self.find_in_lanes(block, inner, found);
             }
         }
+    }
+
+    /// The registers that a loop's body reads and does not write, with what they hold: what is computed of them can be
+    /// computed outside, before it is known where else the loop is jumped to from.
+    pub(super) fn steady_registers(&mut self, body: &[Stmt]) -> Vec<(B::Variable, B::Value)> {
+        let nest = self.nest;
+        let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+        for_each_stmt(body, &mut |s| {
+            written.extend(s.written());
+            let mut seen = BTreeSet::new();
+            s.for_each_expr(|e| nest.for_each_load(e, &mut seen, &mut |b, _| _ = read.insert(b)));
+        });
+        let steady = read.difference(&written).filter_map(|b| self.registers.get(b.index())?.clone());
+        let variables: Vec<B::Variable> = steady.flat_map(|file| file.variables).collect();
+        variables.into_iter().map(|var| (var, self.b.use_var(var))).collect()
     }
 
     /// Starts a chunk: nothing is carried over from the one before.

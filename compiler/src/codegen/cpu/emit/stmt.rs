@@ -156,7 +156,9 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         let (lo, hi, step) = range;
         let (first, end) = (self.uniform(lo), self.uniform(hi));
+        let steady = self.steady_registers(body);
         self.counted((first, end, step), passes.is_some(), |e, counter| {
+            steady.iter().for_each(|(var, v)| e.b.def_var(*var, *v));
             if e.writes_memory(body) {
                 e.scopes.memory_written();
             }
