@@ -163,7 +163,7 @@ pub fn anchors(file: &File, entry: FuncId) -> Anchors {
     }
     out.joinable = join::joinable(file, entry);
     let func = &file.funcs[entry];
-    let constants = func.tensors.iter().map(|(_, t)| t).filter(|t| t.constant && t.packed.is_none());
+    let constants = func.tensors.iter().map(|(_, t)| t).filter(|t| t.constant);
     out.constants = constants.map(|t| (t.name.clone(), t.shape.len())).collect();
     for_each_stmt(&func.body, &mut |stmt| {
         if let StmtKind::Repeat { axis, pingpong, body } = &stmt.kind {

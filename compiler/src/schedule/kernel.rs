@@ -535,8 +535,9 @@ fn bind_tensor(
         }
     }
     // Packing belongs to the tensor's dimension; the buffer's may stand elsewhere.
-    let packed =
-        tensor.packed.and_then(|p| dims.iter().position(|d| matches!(d, BindingDim::View(n, _) if *n == p)));
+    let along =
+        |d: &BindingDim, p| matches!(d, BindingDim::View(n, _) | BindingDim::InPanel(n, _) if *n == p);
+    let packed = tensor.packed.and_then(|p| dims.iter().position(|d| along(d, p)));
     let mut dtype = machine_type(tensor.dtype.real(), tensor.span)?;
     if let Some(p) = packed {
         dtype = DType::U8;

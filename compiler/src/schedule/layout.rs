@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use rooftile_artifact::HostExpr;
+use rooftile_artifact::{DType, HostExpr};
 
 use super::emit::machine_type;
 use super::kernel::ViewShapeDim;
@@ -65,6 +65,12 @@ impl Order {
         Order { dims, once }
     }
 
+    /// The buffer's dimension along which elements share bytes, if they do along one of the tensor's.
+    pub(crate) fn packed(&self, tensor: Option<usize>) -> Option<usize> {
+        let along = |dim: &OrderDim| matches!(*dim, OrderDim::Whole(d) | OrderDim::InPanel(d, _) if Some(d) == tensor);
+        self.dims.iter().position(along)
+    }
+
     /// The buffer's extents for those of the tensor.
     pub(crate) fn extents(&self, shape: &[HostExpr]) -> Vec<HostExpr> {
         let extent = |dim: &OrderDim| match *dim {
@@ -73,6 +79,17 @@ impl Order {
             OrderDim::InPanel(_, n) => n.into(),
         };
         self.dims.iter().map(extent).collect()
+    }
+
+    /// Counts bytes in place of the elements of which so many share one along a dimension.
+    fn in_bytes(&mut self, packed: usize, per: i64) {
+        for dim in &mut self.dims {
+            if let OrderDim::Panel(d, n) | OrderDim::InPanel(d, n) = dim
+                && *d == packed
+            {
+                *n /= per;
+            }
+        }
     }
 
     /// The buffer's dimensions to a kernel that is handed all of the tensor.
@@ -90,7 +107,7 @@ impl Order {
 /// another (`pingpong`, `copy`) follows it. Names that the function lacks are those of other kernels.
 ///
 /// # Errors
-/// E0504 for a tensor of one dimension (but for panels), for one that is packed, for a list in the caller's storage, and for
+/// E0504 for a tensor of one dimension (but for panels), for panels that begin inside a byte, for a list in the caller's storage, and for
 /// what is to be packed once though its content is not `const_`.
 pub(crate) fn orders(
     func: &Func,
@@ -134,9 +151,12 @@ pub(crate) fn orders(
     while let Some((tensor, order)) = follow(&orders) {
         orders.insert(tensor, order);
     }
-    for (_, tensor) in func.tensors.iter().filter(|(id, _)| orders.contains_key(&id.index())) {
-        if tensor.packed.is_some() {
-            return Err(refuse(tensor, "elements of it share bytes"));
+    for (id, tensor) in func.tensors.iter().filter(|(id, _)| orders.contains_key(&id.index())) {
+        let per = i64::try_from(tensor.dtype.per_byte()).unwrap_or(1);
+        let cut =
+            |d: &OrderDim| matches!(*d, OrderDim::InPanel(p, n) if tensor.packed == Some(p) && n % per != 0);
+        if orders.get(&id.index()).is_some_and(|order| order.dims.iter().any(cut)) {
+            return Err(refuse(tensor, "a panel would begin inside a byte"));
         }
         if tensor.bag && tensor.role == Role::Out {
             return Err(refuse(tensor, "it is a list, of which only the filled part could be copied back"));
@@ -164,17 +184,25 @@ fn exchanged(func: &Func) -> Vec<(usize, usize)> {
 }
 
 /// A kernel that copies a tensor from its buffer in one order (slot 0) to another (slot 1); its sizes are the tensor's
-/// extents. Places of panels that lie past the end of the tensor are left alone.
+/// extents. Elements that share a byte stay together. Places of panels that lie past the end of the tensor are left alone.
 ///
 /// # Errors
 /// E0701 for a type that the CPU lacks.
 pub(crate) fn copy(tensor: &Tensor, from: &Order, to: &Order) -> Result<Nest, Diagnostic> {
     let rank = tensor.shape.len();
     let mut b = Builder::new(&format!("{}.layout", tensor.name));
-    let extents: Vec<_> = (0..rank).map(|d| b.add_size(&format!("n{d}"))).collect();
+    let mut extents: Vec<_> = (0..rank).map(|d| b.add_size(&format!("n{d}"))).collect();
     // A complex element is two floats.
     let parts = tensor.dtype.is_complex().then(|| b.int(2));
-    let dtype = machine_type(tensor.dtype, tensor.span)?;
+    let mut dtype = machine_type(tensor.dtype, tensor.span)?;
+    let (mut from, mut to) = (from.clone(), to.clone());
+    if let Some(p) = tensor.packed {
+        let per = i64::try_from(tensor.dtype.per_byte()).unwrap_or(1);
+        dtype = DType::U8;
+        extents[p] = b.ceil_div(extents[p], per);
+        [&mut from, &mut to].into_iter().for_each(|order| order.in_bytes(p, per));
+    }
+    let (from, to) = (&from, &to);
     let buffer = |b: &mut Builder, order: &Order, slot| {
         let extent = |b: &mut Builder, dim: &OrderDim| match *dim {
             OrderDim::Whole(d) => extents[d],

@@ -9,7 +9,7 @@ use super::plan::{
     Amount, AppendVia, AxisRef, Merge, Place, Plan, RaggedVia, ScanVia, ScatterVia, TailStyle, TensorLayout,
     TimeStyle, Verb,
 };
-use super::print::arg_text;
+use super::print::{INTERLEAVED, arg_text};
 use super::verbs::{self, Anchor, Anchors, Effect, VerbInfo};
 
 const LAYOUTS: [(&str, TensorLayout); 2] =
@@ -584,6 +584,10 @@ impl<'a> Args<'a> {
                 let tensor = self.anchor(Anchor::Tensor)?;
                 let mut e = self.positional("the layout")?;
                 let mut layout = None;
+                if matches!(&e.kind, ExprKind::Name(name) if name == INTERLEAVED) {
+                    self.foreign.push((print_expr(e), e.span));
+                    return Ok(Verb::Prepack { tensor, layout: None, panel: None });
+                }
                 if !matches!(e.kind, ExprKind::Call(..)) {
                     layout = Some(self.word(e, &LAYOUTS)?);
                     let Some(next) = self.peek() else {

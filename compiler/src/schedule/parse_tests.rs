@@ -73,7 +73,7 @@ fn verbs_of_gpus_round_trip() {
 
 const GPU: &str = "grid(i, j, group = g, order = heavy_first) micro(acc)
     stage(A, at = k, in = shared, depth = st, async, pad(1)) keep(x, in = reg, spill = shared)
-    time_tile(t, 4, style = overlapped, keep = shared)
+    time_tile(t, 4, style = overlapped, keep = shared) prepack(B, mma_b_interleave)
     table(cis, in = constant) fuse_stages(t, 4) exchange(a, via = shuffle, spill = shared, pad = 1)
     convert(w, at = reg, via = lop3) spread(i, 2, sync = cluster) peel(j, diagonal)";
 

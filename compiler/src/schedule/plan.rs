@@ -203,7 +203,8 @@ pub enum Verb {
         /// How.
         layout: TensorLayout,
     },
-    /// `prepack(W, transpose, panel(32))`: a `const_` input is copied to another order once for all runs on its content.
+    /// `prepack(W, transpose, panel(32))`: a `const_` input is copied to another order once for all runs on its content. With
+    /// neither, the order of matrix units is meant, and nothing is done.
     Prepack {
         /// The tensor.
         tensor: String,

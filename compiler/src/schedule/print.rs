@@ -36,6 +36,9 @@ fn name(name: &str) -> Expr {
     expr(ExprKind::Name(name.to_owned()))
 }
 
+/// The order of the operands of matrix units, which no target has yet.
+pub(super) const INTERLEAVED: &str = "mma_b_interleave";
+
 fn layout_word(layout: TensorLayout) -> &'static str {
     match layout {
         TensorLayout::Soa => "soa",
@@ -160,10 +163,10 @@ fn verb_to_ast(verb: &Verb) -> ast::Verb {
             ("layout", vec![positional(tensor), positional(layout_word(*layout))])
         }
         Verb::Prepack { tensor, layout, panel } => {
-            let panel = panel
-                .iter()
-                .map(|n| Arg::Expr(expr(ExprKind::Call(ident("panel"), vec![Arg::Expr(amount(n))]))));
-            let layout = layout.iter().map(|l| positional(layout_word(*l)));
+            let none = layout.is_none() && panel.is_none();
+            let layout = layout.map(layout_word).or(none.then_some(INTERLEAVED)).map(positional);
+            let call = |n| expr(ExprKind::Call(ident("panel"), vec![Arg::Expr(amount(n))]));
+            let panel = panel.iter().map(|n| Arg::Expr(call(n)));
             ("prepack", std::iter::once(positional(tensor)).chain(layout).chain(panel).collect())
         }
         Verb::Inplace { kept, replaced } => ("inplace", vec![positional(kept), positional(replaced)]),

@@ -47,11 +47,11 @@ pub(crate) fn program(
         if let Some(mode) = mode {
             params.push(TensorParam { name: t.name.clone(), mode, contracts: contracts(func, t)? });
         }
-        let mut shape = extents(func, t)?;
+        let (mut shape, mut packed) = (extents(func, t)?, t.packed);
         if let (Role::Buf, Some(order)) = (t.role, orders.get(&buffers.len())) {
-            shape = order.extents(&shape);
+            (shape, packed) = (order.extents(&shape), order.packed(packed));
         }
-        buffers.push(BufferDecl { name: t.name.clone(), dtype: t.dtype, shape, packed: t.packed });
+        buffers.push(BufferDecl { name: t.name.clone(), dtype: t.dtype, shape, packed });
     }
     let requires = func
         .wheres
@@ -196,7 +196,7 @@ impl Maker<'_, '_> {
                 name: format!("{}.layout", tensor.name),
                 dtype: tensor.dtype,
                 shape: order.extents(&sizes),
-                packed: None,
+                packed: order.packed(tensor.packed),
             });
             self.places[t] = place;
             let plain = Order::plain(tensor.shape.len());

@@ -278,7 +278,7 @@ fn other_orders_of_dimensions() {
         let choice = |file: &File, id: FuncId, _: u64| {
             let tensors = file.funcs[id].tensors.iter().map(|(_, t)| t);
             let list = |t: &crate::hir::ir::Tensor| t.bag && t.role == Role::Out;
-            let eligible = tensors.filter(|t| t.shape.len() > 1 && t.packed.is_none() && !list(t));
+            let eligible = tensors.filter(|t| t.shape.len() > 1 && !list(t));
             let verbs = eligible.map(|t| Verb::Layout { tensor: t.name.clone(), layout }).collect();
             let allow = Allow::default();
             Choice::Planned { plan: Plan { verbs }, assignment: Default::default(), allow }
