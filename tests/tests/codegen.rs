@@ -336,6 +336,95 @@ fn lanes_that_lie_far_apart_are_stored_where_they_belong() {
     }
 }
 
+/// `Y[l] = X[at[l], k] + X[k, 2 at[l] + l]` in lanes: elements anywhere, by rows whose length is a size, and by columns.
+fn anywhere(dtype: DType, of_index: DType, lanes: i64) -> Nest {
+    let mut b = Builder::new("anywhere");
+    let rows = b.add_size("N");
+    let (zero, count, two, column) = (b.int(0), b.int(lanes), b.int(2), b.int(3));
+    let x = b.add_buffer("X", dtype, &[rows, rows], Space::Global(0));
+    let at = b.add_buffer("at", of_index, &[count], Space::Global(1));
+    let y = b.add_buffer("Y", dtype, &[count], Space::Global(2));
+    let all = b.for_loop(LoopKind::Lanes, "l", (zero, count, 1), |b, l| {
+        let place = b.load(at, &[l]);
+        let place = b.cast(DType::I64, place);
+        let by_row = b.load(x, &[place, column]);
+        let twice = b.mul(place, two);
+        let apart = b.add(twice, l);
+        let by_column = b.load(x, &[column, apart]);
+        let sum = b.add(by_row, by_column);
+        vec![b.store(y, &[l], sum)]
+    });
+    b.add_phase(Vec::new(), vec![all]);
+    b.finish()
+}
+
+#[test]
+fn elements_anywhere_become_lanes() {
+    let extent = 97i64;
+    for dtype in [DType::F32, DType::F64, DType::I32, DType::I64] {
+        for of_index in [DType::I32, DType::I64, DType::U8, DType::I16, DType::U32] {
+            for lanes in [5i64, 8, 13, 16, 21, 32] {
+                let square = vec![HostExpr::Size(0), HostExpr::Size(0)];
+                let buffers = [
+                    ("X", dtype, square, Mode::In),
+                    ("at", of_index, vec![lanes.into()], Mode::In),
+                    ("Y", dtype, vec![lanes.into()], Mode::Out),
+                ];
+                let n = extent as usize;
+                let value = |i: usize| Scalar::Int((i * 31 % 1009) as i64);
+                let x = HostTensor::from_fn(dtype, &[n, n], value).expect("small");
+                // The last element that there is is among them.
+                let place = |l: usize| (extent as usize - 1 - 7 * l % 97) % 33;
+                let at = |l: usize| Scalar::Int(place(l) as i64);
+                let at = HostTensor::from_fn(of_index, &[lanes as usize], at).expect("small");
+                let inputs = [Some(x.clone()), Some(at), None];
+                let nest = module(anywhere(dtype, of_index, lanes), &buffers, &["N"]);
+                let out = run(nest, &[extent], &inputs, 1);
+                for l in 0..lanes as usize {
+                    let want = x.get(place(l) * n + 3).as_f64() + x.get(3 * n + 2 * place(l) + l).as_f64();
+                    assert_eq!(out[2].get(l).as_f64(), want, "{dtype} by {of_index}, {lanes} lanes: {l}");
+                }
+            }
+        }
+    }
+}
+
+/// Quotients and remainders of lanes by powers of two are rounded down.
+#[test]
+fn lanes_are_divided_by_powers_of_two() {
+    for dtype in [DType::I8, DType::U8, DType::I16, DType::I32, DType::U32, DType::I64] {
+        let count = 40i64;
+        let mut b = Builder::new("halves");
+        let (zero, n) = (b.int(0), b.int(count));
+        let x = b.add_buffer("x", dtype, &[n], Space::Global(0));
+        let outs = ["q", "r"].map(|name| {
+            let slot = if name == "q" { 1 } else { 2 };
+            b.add_buffer(name, dtype, &[n], Space::Global(slot))
+        });
+        let all = b.for_loop(LoopKind::Lanes, "l", (zero, n, 1), |b, l| {
+            let (v, by) = (b.load(x, &[l]), b.constant(Scalar::Int(8), dtype));
+            let parts = [BinaryOp::Div, BinaryOp::Rem].map(|op| b.binary(op, v, by));
+            (0..2).map(|n| b.store(outs[n], &[l], parts[n])).collect()
+        });
+        b.add_phase(Vec::new(), vec![all]);
+        let shape = || vec![count.into()];
+        let buffers = [
+            ("x", dtype, shape(), Mode::In),
+            ("q", dtype, shape(), Mode::Out),
+            ("r", dtype, shape(), Mode::Out),
+        ];
+        let first = if dtype.to_string().starts_with('i') { -20 } else { 0 };
+        let x = HostTensor::from_fn(dtype, &[count as usize], |i| Scalar::Int(i as i64 * 3 + first));
+        let x = x.expect("small");
+        let out = run(module(b.finish(), &buffers, &[]), &[], &[Some(x.clone()), None, None], 1);
+        for i in 0..count as usize {
+            let v = x.get(i).as_i64();
+            let want = (v.div_euclid(8), v.rem_euclid(8));
+            assert_eq!((out[1].get(i).as_i64(), out[2].get(i).as_i64()), want, "{dtype}: {v}");
+        }
+    }
+}
+
 /// `Y[i, p] = (x - y, x)` where `(x, y)` is `X[i, p]`, or `named` `X[i, to[p]]`: `lanes` of them far apart along `i`, with 16
 /// points `p` written out, or side by side along `p`.
 fn records(dtype: DType, lanes: i64, apart: bool, named: bool) -> Nest {

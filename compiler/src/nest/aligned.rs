@@ -45,17 +45,26 @@ impl Apart {
         let n = nest.const_int(by).filter(|n| *n > 0)?;
         let mut terms = Vec::new();
         terms_of(nest, x, &mut terms);
-        let (whole, rest): (Vec<_>, Vec<_>) = terms.into_iter().partition(|t| vars.factor(nest, *t) % n == 0);
-        let most = rest.iter().try_fold(0i64, |sum, t| sum.checked_add(vars.most(nest, *t)?))?;
-        if most >= n || (whole.is_empty() && rest.is_empty()) {
-            return None;
-        }
-        let quotient = op == BinaryOp::DivNonNeg;
-        let mut sum = self.b.int(0);
-        for part in if quotient { whole } else { rest } {
-            sum = self.b.add(sum, part);
-        }
-        Some(if quotient { self.b.binary(op, sum, by) } else { sum })
+        // What is left over from multiples of a part of the number does not reach the next of them.
+        let parts = std::iter::successors(Some(n), |part| (part % 2 == 0).then_some(part / 2));
+        let (part, whole, rest) = parts.filter(|part| *part > 1).find_map(|part| {
+            let (whole, rest): (Vec<_>, Vec<_>) =
+                terms.iter().copied().partition(|t| vars.factor(nest, *t) % part == 0);
+            let most = rest.iter().try_fold(0i64, |sum, t| sum.checked_add(vars.most(nest, *t)?))?;
+            (most < part).then_some((part, whole, rest))
+        })?;
+        let [whole, rest] = [whole, rest].map(|terms| {
+            let zero = self.b.int(0);
+            terms.into_iter().fold(zero, |sum, term| self.b.add(sum, term))
+        });
+        Some(match op {
+            BinaryOp::DivNonNeg => self.b.binary(op, whole, by),
+            _ if part == n => rest,
+            _ => {
+                let whole = self.b.binary(op, whole, by);
+                self.b.add(whole, rest)
+            }
+        })
     }
 
     fn block(&mut self, body: &mut [Stmt]) {
@@ -217,6 +226,8 @@ mod tests {
     fn what_may_lie_across_panels_is_divided() {
         let divided = "y[(j + v)] = w[((j + v) /+ 16), ((j + v) %+ 16)]";
         assert_eq!(panels(16, 32, 32), divided);
-        assert_eq!(panels(16, 24, 8), divided);
+        assert_eq!(panels(16, 24, 16), divided);
+        // Parts of panels are enough.
+        assert_eq!(panels(16, 24, 8), "y[(j + v)] = w[(j /+ 16), ((j %+ 16) + v)]");
     }
 }

@@ -458,6 +458,18 @@ pub(super) trait Ssa {
     fn load_masked(&mut self, ty: Ty, _mask: Self::Value, at: At<Self::Value>) -> Self::Value {
         self.load(ty, at)
     }
+    /// The first `n` lanes, of 32 or 64 bits, each `scale` (1, 2, 4 or 8) times its number from an address: numbers of 32
+    /// bits with their signs, or one vector or two of 64. The other lanes are anything. `None` where that is no instruction.
+    fn gather(
+        &mut self,
+        _ty: Ty,
+        _n: usize,
+        _numbers: &[Self::Value],
+        _scale: u8,
+        _at: At<Self::Value>,
+    ) -> Option<Self::Value> {
+        None
+    }
     /// The lanes of a vector whose masks are set; memory of others is not touched.
     fn store_masked(&mut self, v: Self::Value, _mask: Self::Value, at: At<Self::Value>) {
         self.store(v, at);

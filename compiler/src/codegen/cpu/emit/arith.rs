@@ -67,6 +67,11 @@ impl<B: Ssa> Emitter<'_, B> {
         if let (BinaryOp::Shl | BinaryOp::Shr, Val::Lanes(lanes), Val::Uniform(count)) = (op, a, b) {
             return Val::Lanes(self.map1(lanes, lanes.ty, |e, v| e.shift(op, v, *count, t)));
         }
+        if let (Val::Lanes(lanes), Val::Uniform(by)) = (a, b)
+            && let Some(divided) = self.by_power_of_two(op, lanes, *by, t)
+        {
+            return Val::Lanes(divided);
+        }
         if let (BinaryOp::Div, DType::F32, Val::Lanes(lanes), Val::Uniform(by)) = (op, t, a, b)
             && let Some(quotients) = self.quotients(lanes, *by)
         {
@@ -233,6 +238,30 @@ impl<B: Ssa> Emitter<'_, B> {
         let is_bad = self.compare_const(Cmp::Eq, v, bad);
         let one = self.b.int(ty, 1);
         self.b.select(is_bad, one, v)
+    }
+
+    /// Quotients and remainders of integers by a power of two; `None` of others. They are rounded toward negative infinity, as
+    /// shifts and masks do.
+    fn by_power_of_two(
+        &mut self,
+        op: BinaryOp,
+        lanes: &Lanes<B::Value>,
+        by: B::Value,
+        t: DType,
+    ) -> Option<Lanes<B::Value>> {
+        use BinaryOp as O;
+        let quotient = match op {
+            O::Div | O::DivNonNeg if t.is_int() => true,
+            O::Rem | O::RemNonNeg if t.is_int() => false,
+            _ => return None,
+        };
+        let by = self.b.known_int(by).filter(|k| *k > 0 && k.count_ones() == 1)?;
+        let signed = t.is_signed_int() && matches!(op, O::Div | O::Rem);
+        Some(self.map1(lanes, lanes.ty, |e, v| match (quotient, signed) {
+            (true, true) => e.shift_const(Bin::SShr, v, by.trailing_zeros()),
+            (true, false) => e.shift_const(Bin::UShr, v, by.trailing_zeros()),
+            (false, _) => e.op_const(Bin::And, v, by - 1),
+        }))
     }
 
     /// `a * b + c` with one rounding.

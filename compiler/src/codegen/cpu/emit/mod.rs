@@ -14,6 +14,7 @@ mod bits;
 mod convert;
 mod dots;
 mod expr;
+mod gather;
 mod lanes;
 mod masked;
 mod math_ops;

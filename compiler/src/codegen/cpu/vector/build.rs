@@ -670,6 +670,9 @@ impl Ssa for Builder {
         let bits = self.bits(mask);
         self.inst(Op::LoadBits { displacement, region }, ty, &[base, bits])
     }
+    fn gather(&mut self, ty: Ty, n: usize, numbers: &[Value], scale: u8, at: At<Value>) -> Option<Value> {
+        self.write_gather(ty, n, numbers, scale, at)
+    }
     fn store_masked(&mut self, v: Value, mask: Value, at: At<Value>) {
         let At { base, displacement, region } = at;
         let bits = self.bits(mask);

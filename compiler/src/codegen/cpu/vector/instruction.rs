@@ -51,9 +51,10 @@ pub(super) fn of(isa: Isa, code: Code, parts: &[Part], allocs: Allocs<'_>) -> (I
                 memory(&mut instruction, n, Register::RIP, None, 0);
                 constant = Some(pool);
             }
-            Part::Mem(Mem { base: Base::Operand(base), index, displacement, .. }) => {
+            Part::Mem(Mem { base: Base::Operand(base), index, by_lanes, displacement, .. }) => {
                 let base = allocated(isa, allocs, base, Form::R64);
-                let index = index.map(|(i, scale)| (allocated(isa, allocs, i, Form::R64), u32::from(scale)));
+                let form = if by_lanes { Form::V } else { Form::R64 };
+                let index = index.map(|(i, scale)| (allocated(isa, allocs, i, form), u32::from(scale)));
                 memory(&mut instruction, n, base, index, displacement.into());
             }
         }

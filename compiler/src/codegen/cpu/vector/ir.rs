@@ -179,6 +179,13 @@ pub(super) enum Op {
         displacement: i32,
         region: Region,
     },
+    /// Lanes of 32 or 64 bits, each `scale` times its number in `args[1]` from the base: of those whose bits, `args[2]`, are
+    /// set; the others are zero. Of 32 bits by numbers of 64 the lower half; the upper one is anything. AVX-512.
+    Gather {
+        displacement: i32,
+        region: Region,
+        scale: u8,
+    },
     /// `args[0]` is the base, `args[1]` what is stored.
     Store {
         displacement: i32,
@@ -238,6 +245,7 @@ impl Op {
             Op::Load { displacement, region }
             | Op::LoadMasked { displacement, region, .. }
             | Op::LoadBits { displacement, region }
+            | Op::Gather { displacement, region, .. }
             | Op::Prefetch { displacement, region }
             | Op::LoadLow { displacement, region, .. } => {
                 Some(Access { displacement, region, writes: false })

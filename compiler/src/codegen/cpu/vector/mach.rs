@@ -39,6 +39,8 @@ pub(super) struct Mem {
     pub(super) base: Base,
     /// An operand's register, times 1, 2, 4 or 8.
     pub(super) index: Option<(u8, u8)>,
+    /// The index is a vector: each lane has an address of its own.
+    pub(super) by_lanes: bool,
     pub(super) displacement: i32,
     /// How many bytes are meant; of a constant vector, at most; 0 where only the address is.
     pub(super) bytes: u8,

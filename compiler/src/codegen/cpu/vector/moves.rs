@@ -311,6 +311,35 @@ impl Builder {
         self.bytes(ty.as_int(), &bytes)
     }
 
+    /// Lanes that lie anywhere.
+    pub(super) fn write_gather(
+        &mut self,
+        ty: Ty,
+        n: usize,
+        numbers: &[Value],
+        scale: u8,
+        at: At<Value>,
+    ) -> Option<Value> {
+        if !self.has_bits() || ty.lane.bytes() < 4 {
+            return None;
+        }
+        let per = usize::from(self.f.ty(*numbers.first()?).count);
+        let At { base, displacement, region } = at;
+        let parts: Vec<Value> = numbers
+            .iter()
+            .enumerate()
+            .map(|(part, &numbers)| {
+                let bits = self.first_bits(self.f.ty(numbers), (n - part * per).min(per));
+                self.inst(Op::Gather { displacement, region, scale }, ty, &[base, numbers, bits])
+            })
+            .collect();
+        match parts[..] {
+            [one] => Some(one),
+            [low, high] => Some(self.inst(Op::Join, ty, &[low, high])),
+            _ => None,
+        }
+    }
+
     pub(super) fn write_store_part(&mut self, v: Value, n: usize, at: At<Value>) {
         let At { base, displacement, region } = at;
         let (ty, bytes) = (self.f.ty(v), n * self.f.ty(v).lane.bytes());

@@ -226,5 +226,9 @@ pub(super) fn access(f: &Function, block: Block, v: Value) -> Option<(Address, &
     let inst = f.inst(v);
     let displacement = inst.op.memory()?.displacement;
     let (base, rest) = inst.args().split_first()?;
+    if let Op::Gather { .. } = inst.op {
+        // The index is taken.
+        return Some((Address { base: *base, index: None, displacement }, rest));
+    }
     Some((address(f, block, *base, displacement), rest))
 }

@@ -159,7 +159,7 @@ impl Select<'_> {
         let base = Base::Operand(draft.operand(Operand::reg_use(a)));
         let index = b.map(|b| (draft.operand(Operand::reg_use(b)), 1));
         let displacement = constant.unwrap_or(0);
-        self.push(draft.part(Part::Mem(Mem { base, index, displacement, bytes: 0 })));
+        self.push(draft.part(Part::Mem(Mem { base, index, by_lanes: false, displacement, bytes: 0 })));
     }
 
     fn general_binary(&mut self, op: Bin, v: Value, wide: bool) {

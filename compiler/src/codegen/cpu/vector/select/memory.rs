@@ -14,7 +14,7 @@ impl Select<'_> {
     /// The place of an access; its registers become operands of the kind given.
     pub(super) fn place(&mut self, draft: &mut Draft, v: Value, operand: fn(VReg) -> Operand) -> Mem {
         let Some((address, _)) = access(self.f, self.block, v) else {
-            return Mem { base: Base::Pool(0), index: None, displacement: 0, bytes: 0 };
+            return Mem { base: Base::Pool(0), index: None, by_lanes: false, displacement: 0, bytes: 0 };
         };
         let base = self.register(address.base);
         let base = Base::Operand(draft.operand(operand(base)));
@@ -27,7 +27,7 @@ impl Select<'_> {
             Op::LoadLow { bytes, .. } | Op::StoreLow { bytes, .. } => bytes,
             _ => inst.ty.bytes() as u8,
         };
-        Mem { base, index, displacement: address.displacement, bytes }
+        Mem { base, index, by_lanes: false, displacement: address.displacement, bytes }
     }
 
     /// Makes a load here, that was to be part of the instruction that uses it.
@@ -80,6 +80,7 @@ impl Select<'_> {
                 let place = self.place(&mut draft, v, Operand::reg_use);
                 self.push(draft.part(Part::Mem(place)));
             }
+            Op::Gather { scale, .. } => self.gather(v, scale),
             Op::StoreBits { .. } => {
                 let (value, bits) = (self.register(inst.args()[1]), self.register(inst.args()[2]));
                 let (_, store) = codes::moves_by_lane(inst.ty.lane);
@@ -120,6 +121,33 @@ impl Select<'_> {
             Op::Atomic { op, .. } => self.atomic(op, v),
             _ => {}
         }
+    }
+
+    /// The instruction clears the bits of lanes that it has loaded, and leaves the others of its result as they were.
+    fn gather(&mut self, v: Value, scale: u8) {
+        let inst = *self.f.inst(v);
+        let Some((address, _)) = access(self.f, self.block, v) else { return };
+        let wide = self.f.ty(inst.args()[1]).lane.bytes() == 8;
+        let code = match (inst.ty.lane.bytes(), wide) {
+            (4, false) => Code::EVEX_Vgatherdps_zmm_k1_vm32z,
+            (4, true) => Code::EVEX_Vgatherqps_ymm_k1_vm64z,
+            _ => Code::EVEX_Vgatherqpd_zmm_k1_vm64z,
+        };
+        let [index, bits] = [1, 2].map(|n| self.register(inst.args()[n]));
+        let base = self.register(address.base);
+        let (zero, cleared) = (self.fresh_vector(), self.fresh_bits());
+        self.zero(zero);
+        let to = self.define(v);
+        let form = if code == Code::EVEX_Vgatherqps_ymm_k1_vm64z { Form::H } else { Form::V };
+        let mut draft = Draft::new(code).change(to, zero, form);
+        let mask = draft.operands.len() as u8;
+        draft.operand(Operand::reg_reuse_def(cleared, usize::from(mask) + 1));
+        draft.operand(Operand::reg_use(bits));
+        let base = Base::Operand(draft.operand(Operand::reg_use(base)));
+        let index = Some((draft.operand(Operand::reg_use(index)), scale));
+        let bytes = inst.ty.lane.bytes() as u8;
+        let at = Mem { base, index, by_lanes: true, displacement: address.displacement, bytes };
+        self.push(draft.part(Part::Masked { operand: mask, zero: false }).part(Part::Mem(at)));
     }
 
     fn atomic(&mut self, op: AtomicOp, v: Value) {

@@ -368,7 +368,13 @@ impl Select<'_> {
     fn pool_place(&mut self, bytes: Vec<u8>) -> Part {
         let size = bytes.len() as u8;
         let n = self.pool.insert_full(bytes).0;
-        Part::Mem(Mem { base: Base::Pool(n as u32), index: None, displacement: 0, bytes: size })
+        Part::Mem(Mem {
+            base: Base::Pool(n as u32),
+            index: None,
+            by_lanes: false,
+            displacement: 0,
+            bytes: size,
+        })
     }
 
     /// Reads an operand as the last one of an instruction, from memory where it is there.

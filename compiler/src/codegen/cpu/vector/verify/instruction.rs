@@ -103,9 +103,10 @@ impl<'s> Instructions<'s> {
             _ => None,
         };
         let address = |part: &Part| match *part {
-            Part::Mem(Mem { base, index, .. }) => {
+            Part::Mem(Mem { base, index, by_lanes, .. }) => {
                 let base = if let Base::Operand(n) = base { Some(n) } else { None };
-                [base, index.map(|(n, _)| n)].map(|n| n.map(|n| (n, RegClass::Int)))
+                let class = if by_lanes { RegClass::Float } else { RegClass::Int };
+                [base.map(|n| (n, RegClass::Int)), index.map(|(n, _)| (n, class))]
             }
             _ => [None, None],
         };

@@ -232,6 +232,7 @@ impl Operation<'_> {
             | Op::LoadMasked { .. }
             | Op::LoadLow { .. }
             | Op::LoadBits { .. }
+            | Op::Gather { .. }
             | Op::Prefetch { .. }
             | Op::Store { .. }
             | Op::StorePast { .. }
@@ -249,7 +250,7 @@ impl Operation<'_> {
                 Op::BinBits(_) | Op::NotBits | Op::HalfBits { .. } | Op::JoinBits => true,
                 Op::AllBits | Op::AnyBits | Op::Spread | Op::BlendBits => n == 0,
                 Op::LoadBits { .. } => n == 1,
-                Op::StoreBits { .. } => n == 2,
+                Op::StoreBits { .. } | Op::Gather { .. } => n == 2,
                 _ => false,
             };
             self.hold(self.f.inst(arg).op.makes_bits() == meant, Rule::Class)?;
@@ -359,6 +360,14 @@ impl Operation<'_> {
                 self.types(vector && self.types[1].count == ty.count)?;
                 self.wide_set(true)
             }
+            Op::Gather { scale, .. } => {
+                let (index, bits) = (self.types[1], self.types[2]);
+                let sizes = (ty.lane.bytes(), index.lane.bytes());
+                self.types(vector && matches!(sizes, (4, 4) | (4 | 8, 8)) && !index.lane.is_float())?;
+                self.types(index.is_vector() && bits.count == index.count)?;
+                self.hold(matches!(scale, 1 | 2 | 4 | 8), Rule::Range)?;
+                self.wide_set(true)
+            }
             Op::StoreBits { .. } => {
                 self.types(vector && stored && self.types[2].count == ty.count)?;
                 self.wide_set(true)
@@ -452,6 +461,7 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::Blend
         | Op::Permute
         | Op::BlendBits
+        | Op::Gather { .. }
         | Op::StoreBits { .. } => (3, 3),
     }
 }

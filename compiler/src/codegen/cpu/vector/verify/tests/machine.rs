@@ -30,7 +30,7 @@ fn begun(isa: Isa) -> (Machine, VReg, VReg, VReg) {
 }
 
 fn at(operand: u8, bytes: u8) -> Mem {
-    Mem { base: Base::Operand(operand), index: None, displacement: 0, bytes }
+    Mem { base: Base::Operand(operand), index: None, by_lanes: false, displacement: 0, bytes }
 }
 
 fn checked(mut m: Machine) -> Result<(), Broken> {
@@ -289,7 +289,8 @@ fn accesses_are_of_the_bytes_that_are_meant() {
     assert_eq!(loaded(at(1, 32)), None);
     assert_eq!(loaded(at(1, 4)), Some(Rule::Memory));
     assert_eq!(loaded(Mem { index: Some((1, 3)), ..at(1, 32) }), Some(Rule::Range));
-    let constant = |n, bytes| Mem { base: Base::Pool(n), index: None, displacement: 0, bytes };
+    let constant =
+        |n, bytes| Mem { base: Base::Pool(n), index: None, by_lanes: false, displacement: 0, bytes };
     assert_eq!(loaded(constant(0, 32)), None);
     assert_eq!(loaded(constant(0, 16)), Some(Rule::Memory));
     assert_eq!(loaded(constant(1, 32)), Some(Rule::Range));

@@ -242,6 +242,7 @@ fn bits_are_where_bits_are_meant() {
     let isa = Isa::Avx512;
     let [f, i, l] = [Lane::F32, Lane::I32, Lane::I64].map(|lane| v(isa, lane));
     let region = Region::Numbered(0);
+    let gather = |scale| Op::Gather { displacement: 0, region, scale };
     let cases: Vec<(Op, Ty, Vec<Given>, Option<Rule>)> = vec![
         (Op::BlendBits, f, vec![Bits(i), Of(f), Of(f)], None),
         (Op::BlendBits, f, vec![Of(i), Of(f), Of(f)], Some(Rule::Class)),
@@ -262,6 +263,14 @@ fn bits_are_where_bits_are_meant() {
         (Op::LoadBits { displacement: 0, region }, f, vec![Of(I64), Bits(i)], None),
         (Op::LoadBits { displacement: 0, region }, f, vec![Of(I64), Of(i)], Some(Rule::Class)),
         (Op::LoadBits { displacement: 0, region }, f, vec![Of(I64), Bits(l)], Some(Rule::Types)),
+        (gather(4), f, vec![Of(I64), Of(i), Bits(i)], None),
+        (gather(1), f, vec![Of(I64), Of(l), Bits(l)], None),
+        (gather(8), l, vec![Of(I64), Of(l), Bits(l)], None),
+        (gather(8), l, vec![Of(I64), Of(i), Bits(i)], Some(Rule::Types)),
+        (gather(4), f, vec![Of(I64), Of(i), Bits(l)], Some(Rule::Types)),
+        (gather(4), f, vec![Of(I64), Of(f), Bits(i)], Some(Rule::Types)),
+        (gather(4), f, vec![Of(I64), Of(i), Of(i)], Some(Rule::Class)),
+        (gather(3), f, vec![Of(I64), Of(i), Bits(i)], Some(Rule::Range)),
         (Op::StoreBits { displacement: 0, region }, f, vec![Of(I64), Of(f), Bits(i)], None),
         (Op::StoreBits { displacement: 0, region }, f, vec![Of(I64), Of(f), Of(i)], Some(Rule::Class)),
         (Op::Store { displacement: 0, region }, i, vec![Of(I64), Bits(i)], Some(Rule::Class)),
