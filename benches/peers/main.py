@@ -35,10 +35,18 @@ def arguments():
         default=min(1, (os.cpu_count() or 1) - 1),
         help="the processor of both (default: 1)",
     )
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=int,
+        help="in place of peers: ours on one thread and on N, by the wall clock",
+    )
     parser.add_argument("--json", metavar="OUT", type=Path, help="write every sample there")
     args = parser.parse_args()
     if args.search < 0 or args.samples < 1 or args.processes < 1:
         parser.error("--search takes 0 or more, --samples and --processes 1 or more")
+    if args.threads is not None and not set(range(args.threads)) <= os.sched_getaffinity(0):
+        parser.error(f"--threads {args.threads}: this process may not use so many processors")
     if args.core not in os.sched_getaffinity(0):
         parser.error(f"--core {args.core}: this process may not use it")
     try:
@@ -46,6 +54,24 @@ def arguments():
     except re.error as error:
         parser.error(f"--only: {error}")
     return args
+
+
+def scaling(args, chosen):
+    """What more threads are worth, row by row."""
+    from table import grid, machine
+    from threads import Threads, line
+
+    bench, records, what = Threads(args), [], machine()
+    for row in chosen:
+        records.append(bench.row(row))
+        print(f"peers: {' | '.join(line(records[-1]))}", file=sys.stderr, flush=True)
+        if args.json:
+            args.json.write_text(json.dumps({"machine": what, "rows": records}, indent=1) + "\n")
+    head = ["row", "one thread, ms", f"{args.threads} threads, ms", "one / many [95 %]"]
+    print(grid(head, [line(record) for record in records]))
+    print(f"\n{args.processes} pairs of processes, {args.samples} of samples in each\n{what}")
+    if any("failure" in record for record in records):
+        sys.exit(1)
 
 
 def main():
@@ -63,6 +89,9 @@ def main():
         return
     if not chosen:
         sys.exit("peers: no row has such a name; --list names them")
+    if args.threads:
+        scaling(args, chosen)
+        return
     bench, records, what = Bench(args), [], machine()
     interrupted = False
     for row in chosen:

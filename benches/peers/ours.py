@@ -83,11 +83,12 @@ class Ours:
             raise Failed(lines[-1] if lines else "no winner")
         shutil.copyfile(best, winner)
 
-    def process(self, row, file, schedule, folder, core):
-        command = [self.binary, "sample", file, "--device", "cpu", "--threads", "1", "--schedule", schedule]
+    def process(self, row, file, schedule, folder, cores, threads=1):
+        command = [self.binary, "sample", file, "--device", "cpu", "--schedule", schedule]
+        command += ["--threads", threads]
         command += ["--size", ",".join(f"{name}={value}" for name, value in row.sizes.items())]
         if row.numbers:
             command += ["--set", ",".join(f"{name}={value!r}" for name, value in row.numbers.items())]
         for array in sorted(folder.glob("in.*.npy")):
             command += ["--in", f"{array.name.split('.')[1]}={array}"]
-        return Process(command, core, self.home / "log" / f"{row.name}.ours.txt")
+        return Process(command, cores, self.home / "log" / f"{row.name}.ours.txt")

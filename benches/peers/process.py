@@ -26,9 +26,10 @@ def environment():
 
 
 class Process:
-    """A program on one processor, from `ready` to `quit`."""
+    """A program on one processor, or a set of them, from `ready` to `quit`."""
 
-    def __init__(self, command, core, log, patience=600):
+    def __init__(self, command, cores, log, patience=600):
+        cores = cores if isinstance(cores, set) else {cores}
         self.log = log
         with open(log, "wb") as messages:
             self.child = subprocess.Popen(
@@ -37,7 +38,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 env=environment(),
-                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+                preexec_fn=lambda: os.sched_setaffinity(0, cores),
             )
         try:
             said = self._line(patience)

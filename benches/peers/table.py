@@ -63,7 +63,11 @@ HEAD = [
 
 
 def table(records):
-    lines = [HEAD, ["---"] * len(HEAD), *(line(record) for record in records)]
+    return grid(HEAD, [line(record) for record in records])
+
+
+def grid(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 

@@ -32,6 +32,8 @@ const TRANSPOSED_TILE: i64 = 64;
 /// Most rows of a register block that are written out, from plan to plan.
 const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 
+/// Rows that a core computes at a time where they are shared out.
+const ROWS_OF_CORES: i64 = 258;
 /// Rows of a register block of a product that is one of many, and panels that are copied at once: few points are left over at
 /// its ends where it is small, and where it is not, rows are read anew for so few columns at no cost.
 const ROWS_OF_MANY: i64 = 8;
@@ -290,7 +292,10 @@ fn block_contraction(
         (false, false) => (256, 4, 2),
     };
     let part = i64::try_from(target.l2 / part).unwrap_or(1 << 17);
-    let columns = (part / (kc * bytes) / lanes * lanes).clamp(lanes, 512);
+    let alone = !shared.contains(&c.rows);
+    // Half as many where cores share them out: of 256 by 256, each of two gets half.
+    let columns = (part / (kc * bytes)).min(512) / if alone { 1 } else { 2 } / lanes * lanes;
+    let columns = columns.max(lanes);
     let plain = |a: AxisId| {
         matches!(form.func.axes[a].kind, AxisKind::For(_)) && form.func.axes[a].parents.is_empty()
     };
@@ -305,7 +310,7 @@ fn block_contraction(
         }
     }
     // Long enough that packing costs little; short enough that every core gets some where they are shared out.
-    let most = if shared.contains(&c.rows) { 224 } else { 1024 };
+    let most = if alone { 1024 } else { ROWS_OF_CORES };
     let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
     let (rows, copied_in) = if c.many && deep.is_none() {
         // The sums stay in registers to their end, and each result is written once.
@@ -753,9 +758,11 @@ impl<'a> Model<'a> {
 
     /// Axes to share out over the cores: the outermost whose passes never meet.
     fn shared(&self, lanes: &BTreeSet<AxisId>) -> Vec<AxisId> {
-        let mut out = Vec::new();
+        let (mut out, deepest) = (Vec::new(), self.deepest());
         for axis in &self.apart() {
-            if lanes.contains(axis) && !out.is_empty() {
+            // A second one is of use where most of the work has it.
+            let idle = || !deepest.iter().all(|s| self.form.stmts[*s].axes.contains(axis));
+            if !out.is_empty() && (lanes.contains(axis) || idle()) {
                 continue;
             }
             out.push(*axis);
