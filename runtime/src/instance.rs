@@ -259,8 +259,10 @@ impl Instance {
         self.note(outcome);
     }
 
-    /// Keeps the calling thread on one processor while it times this instance.
-    pub(crate) fn pin_caller(&self) -> Option<Pin> {
+    /// Keeps the calling thread on a processor that no other thread of the launches has, as long as what is returned lives:
+    /// for who times runs. `None` where launches do not run on the host.
+    #[must_use]
+    pub fn pin_caller(&self) -> Option<Pin> {
         self.backend.pin_caller()
     }
 

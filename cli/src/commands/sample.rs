@@ -39,6 +39,8 @@ pub fn run(args: &SampleArgs) -> Outcome {
     let mut instance = engine::instance(device.as_ref(), subject.func(), &program, &set, Some(threads))?;
     instance.save_inputs();
     instance.run()?;
+    // The others have a processor each; on one of theirs the caller would wait for them.
+    let _pinned = if threads > 1 { instance.pin_caller() } else { None };
     output::print("ready\n")?;
     for line in io::stdin().lock().lines() {
         let line = line.map_err(|e| Failure::Input(format!("standard input: {e}")))?;
