@@ -162,6 +162,7 @@ impl<B: Ssa> Emitter<'_, B> {
         lanes.retain(|_, c| *c != 0);
         let mut address_dep = Dep::default();
         let mut parts = Vec::with_capacity(terms.len());
+        let mut scattered = false;
         for (&(symbol, atom), &coefficient) in &terms {
             let value = match atom {
                 None => None,
@@ -171,7 +172,11 @@ impl<B: Ssa> Emitter<'_, B> {
                     address_dep = address_dep.and(d);
                     match v {
                         Val::Uniform(v) => Some((v, d.level)),
-                        Val::Lanes(_) if self.lane_count().is_some() => return (Place::Scattered, dep),
+                        // What the others depend on counts all the same.
+                        Val::Lanes(_) if self.lane_count().is_some() => {
+                            scattered = true;
+                            continue;
+                        }
                         Val::Lanes(_) => Some((self.extract(&v, DType::I64, 0), d.level)),
                     }
                 }
@@ -179,6 +184,9 @@ impl<B: Ssa> Emitter<'_, B> {
             let level = value.map_or(0, |(_, level)| level);
             let symbol = symbol.map(|s| symbols[&s]);
             parts.push(Term { level, symbol, value: value.map(|(v, _)| v), coefficient });
+        }
+        if scattered {
+            return (Place::Scattered, dep);
         }
         let key = AddressKey { buffer, terms: terms.into_iter().collect() };
         let mut base = self.address(key, parts, address_dep);
