@@ -1,4 +1,4 @@
-//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads it and [`print`] writes it, [`verbs`] is
+//! A plan applied to hir gives a nest: [`plan`] is the schedule as data, [`parse`] reads it and [`print`](mod@print) writes it, [`verbs`] is
 //! the table of verbs.
 //!
 //! The way of a kernel: the *normal form* (`normal`, `form`) is a list of statements

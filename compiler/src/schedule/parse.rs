@@ -1,4 +1,4 @@
-//! Schedules as written to plans; [`super::print`] is the way back.
+//! Schedules as written to plans; [`print`](mod@super::print) is the way back.
 
 use crate::diag::{Code, Diagnostic, Span, suggest};
 use crate::hir::ir::{self as hir, AxisKind, FuncId, TileSize};
