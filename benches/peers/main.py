@@ -45,8 +45,8 @@ def arguments():
     args = parser.parse_args()
     if args.search < 0 or args.samples < 1 or args.processes < 1:
         parser.error("--search takes 0 or more, --samples and --processes 1 or more")
-    if args.threads is not None and not set(range(args.threads)) <= os.sched_getaffinity(0):
-        parser.error(f"--threads {args.threads}: this process may not use so many processors")
+    if args.threads is not None and not 2 <= args.threads <= len(os.sched_getaffinity(0)):
+        parser.error(f"--threads takes 2 to {len(os.sched_getaffinity(0))}, as many processors as there are")
     if args.core not in os.sched_getaffinity(0):
         parser.error(f"--core {args.core}: this process may not use it")
     try:
@@ -54,24 +54,6 @@ def arguments():
     except re.error as error:
         parser.error(f"--only: {error}")
     return args
-
-
-def scaling(args, chosen):
-    """What more threads are worth, row by row."""
-    from table import grid, machine
-    from threads import Threads, line
-
-    bench, records, what = Threads(args), [], machine()
-    for row in chosen:
-        records.append(bench.row(row))
-        print(f"peers: {' | '.join(line(records[-1]))}", file=sys.stderr, flush=True)
-        if args.json:
-            args.json.write_text(json.dumps({"machine": what, "rows": records}, indent=1) + "\n")
-    head = ["row", "one thread, ms", f"{args.threads} threads, ms", "one / many [95 %]"]
-    print(grid(head, [line(record) for record in records]))
-    print(f"\n{args.processes} pairs of processes, {args.samples} of samples in each\n{what}")
-    if any("failure" in record for record in records):
-        sys.exit(1)
 
 
 def main():
@@ -90,8 +72,8 @@ def main():
     if not chosen:
         sys.exit("peers: no row has such a name; --list names them")
     if args.threads:
-        scaling(args, chosen)
-        return
+        from threads import Threads as Bench
+        from threads import line, table
     bench, records, what = Bench(args), [], machine()
     interrupted = False
     for row in chosen:
@@ -106,14 +88,14 @@ def main():
             args.json.write_text(json.dumps({"machine": what, "rows": records}, indent=1) + "\n")
     print(table(records))
     met = sum(record.get("met", False) for record in records)
-    print(f"\n{met} of {len(records)} rows met")
+    print("" if args.threads else f"\n{met} of {len(records)} rows met")
     print(
         f"{args.search} s of search a row; {args.processes} pairs of processes, {args.samples} of samples in each"
     )
     print(what)
     if interrupted:
         sys.exit(f"peers: interrupted, {len(chosen) - len(records)} rows left out")
-    if any("ratio" not in record or record["missing"] for record in records):
+    if any("ratio" not in record or record.get("missing") for record in records):
         sys.exit(1)
 
 

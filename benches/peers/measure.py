@@ -89,7 +89,7 @@ class Bench:
     def row(self, row):
         """Everything about a row, as it goes into the JSON file."""
         folder = HOME / "data" / row.name
-        record = {"row": row.name, "peer": row.peer, "goal": row.goal, "sizes": row.sizes}
+        record = {"row": row.name, "sizes": row.sizes, **self.heading(row)}
         try:
             prepare(row, folder)
             try:
@@ -100,15 +100,23 @@ class Bench:
                 record["search"] = str(failed)
                 file, schedule = self.ours.file(row, 0, False)
             record["schedule"] = schedule if schedule == "default" else str(file.relative_to(ROOT))
-            with self.ours.process(row, file, schedule, folder, self.args.core) as ours:
-                ours.write(outputs(row, folder, "ours"))
-            record["ways"], record["missing"] = self.survey(row, folder)
-            self.judge(row, file, schedule, folder, record)
+            self.compare(row, file, schedule, folder, record)
         except (Failed, OSError) as failed:
             record["failure"] = str(failed)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return record
+
+    def heading(self, row):
+        """What a record says besides its row."""
+        return {"peer": row.peer, "goal": row.goal}
+
+    def compare(self, row, file, schedule, folder, record):
+        """Ours against every way of the row's libraries."""
+        with self.ours.process(row, file, schedule, folder, self.args.core) as ours:
+            ours.write(outputs(row, folder, "ours"))
+        record["ways"], record["missing"] = self.survey(row, folder)
+        self.judge(row, file, schedule, folder, record)
 
     def survey(self, row, folder):
         """Every way of the row's libraries: a few samples, and how far it lies from ours; and the libraries that are

@@ -1,39 +1,30 @@
 """Times ours on one thread and on several in turns, by the wall clock: what more threads are worth."""
 
-import shutil
+import os
 import statistics
 
-from measure import HOME, ROOT, Bench, prepare, runs_for
-from process import Failed
+from measure import Bench, runs_for
 from stats import median_with_limits
+from table import grid
 
 
 class Threads(Bench):
     """Measures rows on one thread and on `args.threads`, each with the processors that it may use."""
 
-    def row(self, row):
-        """How many times as fast several threads are, as it goes into the JSON file."""
-        folder = HOME / "data" / row.name
-        record = {"row": row.name, "sizes": row.sizes, "threads": self.args.threads}
-        try:
-            prepare(row, folder)
-            seconds = row.seconds if row.seconds and self.args.search else self.args.search
-            file, schedule = self.ours.file(row, seconds, self.args.keep_winners)
-            record["schedule"] = schedule if schedule == "default" else str(file.relative_to(ROOT))
-            groups = [self.pairs(row, file, schedule, folder) for _ in range(self.args.processes)]
-            ratios = [[one / many for one, many in group] for group in groups]
-            record["ratio"], record["low"], record["high"] = median_with_limits(ratios)
-            pairs = [pair for group in groups for pair in group]
-            record["one_s"], record["many_s"] = (statistics.median(pair[n] for pair in pairs) for n in (0, 1))
-        except (Failed, OSError) as failed:
-            record["failure"] = str(failed)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return record
+    def heading(self, row):
+        return {"threads": self.args.threads}
+
+    def compare(self, row, file, schedule, folder, record):
+        """How many times as fast several threads are."""
+        groups = [self.pairs(row, file, schedule, folder) for _ in range(self.args.processes)]
+        ratios = [[one / many for one, many in group] for group in groups]
+        record["ratio"], record["low"], record["high"] = median_with_limits(ratios)
+        pairs = [pair for group in groups for pair in group]
+        record["one_s"], record["many_s"] = (statistics.median(pair[n] for pair in pairs) for n in (0, 1))
 
     def pairs(self, row, file, schedule, folder):
         """Samples of a fresh process of each, in turns A B B A."""
-        cores = set(range(self.args.threads))
+        cores = set(sorted(os.sched_getaffinity(0))[: self.args.threads])
         with self.ours.process(row, file, schedule, folder, cores, 1) as one:
             with self.ours.process(row, file, schedule, folder, cores, self.args.threads) as many:
                 runs = {side: runs_for(row, side) for side in (one, many)}
@@ -45,6 +36,12 @@ class Threads(Bench):
                     times = {side: side.sample(runs[side])[1] for side in order}
                     taken.append((times[one], times[many]))
                 return taken
+
+
+def table(records):
+    many = records[0]["threads"] if records else "several"
+    head = ["row", "one thread, ms", f"{many} threads, ms", "one / many [95 %]"]
+    return grid(head, [line(record) for record in records])
 
 
 def line(record):

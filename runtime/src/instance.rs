@@ -4,7 +4,7 @@ use rooftile_artifact::program::{Bindings, Mode, TensorParam};
 use rooftile_artifact::tensor::TensorError;
 use rooftile_artifact::{DType, HostTensor, Program, Scalar, Target};
 
-use crate::backend::{self, Backend, Place};
+use crate::backend::{self, Backend, Part, Place};
 use crate::buffer::OutOfMemory;
 use crate::device::Loaded;
 use crate::error::{Error, InputError, InternalError, malformed};
@@ -152,8 +152,8 @@ impl Instance {
         self.prepared
     }
 
-    /// Runs the program once on whatever the buffers hold, the first time on new inputs after preparing them; a program with `inout` parameters goes on from its last
-    /// result unless [`Instance::restore_inputs`] was called in between.
+    /// Runs the program once on whatever the buffers hold, the first time on new inputs after preparing them; a program
+    /// with `inout` parameters goes on from its last result unless [`Instance::restore_inputs`] was called in between.
     ///
     /// # Errors
     /// [`InputError`] when an input is missing, an expression has no value, or a kernel reports that a list was too
@@ -168,10 +168,10 @@ impl Instance {
         }
         if self.prepared.is_none() && !self.setting.program().prepare.is_empty() {
             let watch = Stopwatch::start(Clock::Wall);
-            self.backend.prepare(&self.setting)?;
+            self.backend.run(&self.setting, Part::Once)?;
             self.prepared = Some(watch.seconds());
         }
-        self.backend.run(&self.setting)
+        self.backend.run(&self.setting, Part::Run)
     }
 
     /// A parameter's content. After a run, the newest data of a parameter whose storage was swapped.

@@ -294,8 +294,8 @@ fn block_contraction(
     let part = i64::try_from(target.l2 / part).unwrap_or(1 << 17);
     let alone = !shared.contains(&c.rows);
     // Half as many where cores share them out: of 256 by 256, each of two gets half.
-    let columns = (part / (kc * bytes)).min(512) / if alone { 1 } else { 2 } / lanes * lanes;
-    let columns = columns.max(lanes);
+    let cores = if alone { 1 } else { 2 };
+    let columns = ((part / (kc * bytes)).min(512) / cores / lanes * lanes).max(lanes);
     let plain = |a: AxisId| {
         matches!(form.func.axes[a].kind, AxisKind::For(_)) && form.func.axes[a].parents.is_empty()
     };

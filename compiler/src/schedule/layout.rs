@@ -204,22 +204,13 @@ pub(crate) fn copy(tensor: &Tensor, from: &Order, to: &Order) -> Result<Nest, Di
     }
     let (from, to) = (&from, &to);
     let buffer = |b: &mut Builder, order: &Order, slot| {
-        let extent = |b: &mut Builder, dim: &OrderDim| match *dim {
-            OrderDim::Whole(d) => extents[d],
-            OrderDim::Panel(d, n) => b.ceil_div(extents[d], n),
-            OrderDim::InPanel(_, n) => b.int(n),
-        };
-        let shape: Vec<_> = order.dims.iter().map(|d| extent(b, d)).collect();
+        let shape: Vec<_> = order.dims.iter().map(|d| extent(b, *d, &extents)).collect();
         let shape: Vec<_> = shape.into_iter().chain(parts).collect();
         b.add_buffer(&tensor.name, dtype, &shape, Space::Global(slot))
     };
     let (source, target) = (buffer(&mut b, from, 0), buffer(&mut b, to, 1));
     let zero = b.int(0);
-    let hi = match to.dims[0] {
-        OrderDim::Whole(d) => extents[d],
-        OrderDim::Panel(d, n) => b.ceil_div(extents[d], n),
-        OrderDim::InPanel(_, n) => b.int(n),
-    };
+    let hi = extent(&mut b, to.dims[0], &extents);
     let (core, first) = b.core_loop("i0", (zero, hi, 1));
     let mut index = vec![zero; rank];
     enter(&mut b, to.dims[0], first, &mut index);
@@ -241,8 +232,17 @@ pub(crate) fn copy(tensor: &Tensor, from: &Order, to: &Order) -> Result<Nest, Di
     Ok(b.finish())
 }
 
+/// The extent of a dimension of a buffer for those of the tensor.
+fn extent(b: &mut Builder, dim: OrderDim, extents: &[ExprId]) -> ExprId {
+    match dim {
+        OrderDim::Whole(d) => extents[d],
+        OrderDim::Panel(d, n) => b.ceil_div(extents[d], n),
+        OrderDim::InPanel(_, n) => b.int(n),
+    }
+}
+
 /// The index into a dimension of a buffer for an element.
-pub(super) fn place(b: &mut Builder, dim: OrderDim, index: &[ExprId]) -> ExprId {
+fn place(b: &mut Builder, dim: OrderDim, index: &[ExprId]) -> ExprId {
     match dim {
         OrderDim::Whole(d) => index[d],
         OrderDim::Panel(d, n) => {
@@ -276,8 +276,7 @@ fn loops(
     let [dim, rest @ ..] = dims else { return element(b, index) };
     let zero = b.int(0);
     let (d, range) = match *dim {
-        OrderDim::Whole(d) => (d, (zero, extents[d], 1)),
-        OrderDim::Panel(d, n) => (d, (zero, b.ceil_div(extents[d], n), 1)),
+        OrderDim::Whole(d) | OrderDim::Panel(d, _) => (d, (zero, extent(b, *dim, extents), 1)),
         // From the panel's first element to its last, or the tensor's.
         OrderDim::InPanel(d, n) => {
             let end = b.add_int(index[d], n);

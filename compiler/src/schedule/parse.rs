@@ -385,6 +385,14 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// What stands in `panel(..)`.
+    fn panel<'e>(&self, e: &'e Expr) -> Parsed<&'e [Arg]> {
+        match &e.kind {
+            ExprKind::Call(name, args) if name.name == "panel" => Ok(args),
+            _ => self.wrong(e.span, "`panel(n)` was expected"),
+        }
+    }
+
     fn named_word<T: Copy>(&mut self, key: &str, words: &[(&str, T)]) -> Parsed<Option<T>> {
         self.named(key).map(|e| self.word(e, words)).transpose()
     }
@@ -480,16 +488,13 @@ impl<'a> Args<'a> {
                 let place = self.named_word("in", &PLACES[1..])?.unwrap_or(Place::Local);
                 let (panel, deep) = match self.named("layout") {
                     None => (None, None),
-                    Some(e) => match &e.kind {
-                        ExprKind::Call(name, args) if name.name == "panel" => match args.as_slice() {
-                            [Arg::Expr(n)] => (Some(self.amount(n)?), None),
-                            [Arg::Expr(n), Arg::Expr(q)] => match self.amount(q)? {
-                                Amount::Int(deep) => (Some(self.amount(n)?), Some(deep)),
-                                Amount::Name(_) => return self.wrong(q.span, "a number was expected"),
-                            },
-                            _ => return self.wrong(e.span, "`panel` takes one number, or two"),
+                    Some(e) => match self.panel(e)? {
+                        [Arg::Expr(n)] => (Some(self.amount(n)?), None),
+                        [Arg::Expr(n), Arg::Expr(q)] => match self.amount(q)? {
+                            Amount::Int(deep) => (Some(self.amount(n)?), Some(deep)),
+                            Amount::Name(_) => return self.wrong(q.span, "a number was expected"),
                         },
-                        _ => return self.wrong(e.span, "`panel(n)` was expected"),
+                        _ => return self.wrong(e.span, "`panel` takes one number, or two"),
                     },
                 };
                 self.foreign(&["depth", "async", "pad", "swizzle"]);
@@ -596,12 +601,9 @@ impl<'a> Args<'a> {
                     self.skip();
                     e = next;
                 }
-                match &e.kind {
-                    ExprKind::Call(name, args) if name.name == "panel" => match args.as_slice() {
-                        [Arg::Expr(n)] => Verb::Prepack { tensor, layout, panel: Some(self.amount(n)?) },
-                        _ => return self.wrong(e.span, "`panel` takes one number here"),
-                    },
-                    _ => return self.wrong(e.span, "`panel(n)` was expected"),
+                match self.panel(e)? {
+                    [Arg::Expr(n)] => Verb::Prepack { tensor, layout, panel: Some(self.amount(n)?) },
+                    _ => return self.wrong(e.span, "`panel` takes one number here"),
                 }
             }
             "nontemporal" => Verb::Nontemporal(self.anchor(Anchor::Tensor)?),

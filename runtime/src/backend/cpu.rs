@@ -2,7 +2,7 @@
 
 use std::sync::{MutexGuard, PoisonError};
 
-use crate::backend::{Backend, Ops, Place};
+use crate::backend::{Backend, Ops, Part, Place};
 use crate::buffer::CanaryDied;
 use crate::content;
 use crate::device::{LoadedCode, Pools, SharedPool};
@@ -39,7 +39,7 @@ impl CpuBackend {
         options: &InstanceOptions,
     ) -> Result<CpuBackend, Error> {
         let (threads, guarded) = (setting.threads, options.guarded);
-        let local = local_bytes(&ops.once).max(local_bytes(&ops.run));
+        let local = ops.most(local_bytes);
         setting.check_memory((local as u64).saturating_mul(threads as u64))?;
         let layouts = &setting.layouts;
         let storages = layouts.iter().map(|l| allocate(l.bytes, guarded)).collect::<Result<Vec<_>, _>>()?;
@@ -54,8 +54,10 @@ impl CpuBackend {
             saved: Vec::new(),
         })
     }
+}
 
-    fn steps(&mut self, setting: &Setting, once: bool) -> Result<(), Error> {
+impl Backend for CpuBackend {
+    fn run(&mut self, setting: &Setting, part: Part) -> Result<(), Error> {
         let LoadedCode::Cpu { kernels, .. } = &setting.loaded.inner.code else {
             return Err(malformed("the program is loaded on another device"));
         };
@@ -69,17 +71,7 @@ impl CpuBackend {
             steps: &mut self.steps,
             pointers: &mut self.pointers,
         };
-        run.run(if once { &mut self.ops.once } else { &mut self.ops.run })
-    }
-}
-
-impl Backend for CpuBackend {
-    fn prepare(&mut self, setting: &Setting) -> Result<(), Error> {
-        self.steps(setting, true)
-    }
-
-    fn run(&mut self, setting: &Setting) -> Result<(), Error> {
-        self.steps(setting, false)
+        run.run(self.ops.of(part))
     }
 
     fn read(&self, buffer: usize, look: &mut dyn FnMut(&[u8])) -> Result<(), Error> {

@@ -21,11 +21,8 @@ use cpu::CpuBackend;
 /// A program's memory at fixed sizes on one kind of device, and what runs its steps there. Buffers are numbered as in
 /// the program; after a run that swaps, a number names the newest data.
 pub(crate) trait Backend: Debug + Send + Sync {
-    /// Does once what all runs on the same inputs share.
-    fn prepare(&mut self, setting: &Setting) -> Result<(), Error>;
-
-    /// Runs every step once.
-    fn run(&mut self, setting: &Setting) -> Result<(), Error>;
+    /// Runs every step of a part of the program once.
+    fn run(&mut self, setting: &Setting, part: Part) -> Result<(), Error>;
 
     /// Shows all bytes of a buffer.
     fn read(&self, buffer: usize, look: &mut dyn FnMut(&[u8])) -> Result<(), Error>;
@@ -67,13 +64,35 @@ pub(crate) trait Backend: Debug + Send + Sync {
     fn device_seconds(&self) -> Option<f64>;
 }
 
+/// A part of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// What all runs on the same inputs share.
+    Once,
+    /// A run.
+    Run,
+}
+
 /// The steps of a program, ready to run.
 #[derive(Debug)]
 pub(crate) struct Ops {
-    /// Those that all runs on the same inputs share.
-    pub(crate) once: Vec<Op>,
-    /// Those of each run.
-    pub(crate) run: Vec<Op>,
+    once: Vec<Op>,
+    run: Vec<Op>,
+}
+
+impl Ops {
+    /// Those of a part.
+    pub(crate) fn of(&mut self, part: Part) -> &mut [Op] {
+        match part {
+            Part::Once => &mut self.once,
+            Part::Run => &mut self.run,
+        }
+    }
+
+    /// The most scratch memory that a part asks for.
+    pub(crate) fn most<T: Ord>(&self, of: impl Fn(&[Op]) -> T) -> T {
+        of(&self.once).max(of(&self.run))
+    }
 }
 
 /// A part of a program's memory.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ash::vk;
 use rooftile_artifact::gpu_abi::LIMIT;
 
-use crate::backend::{Backend, Ops, Place};
+use crate::backend::{Backend, Ops, Part, Place};
 use crate::buffer::CanaryDied;
 use crate::device::LoadedCode;
 use crate::error::{Error, InputError, malformed};
@@ -75,7 +75,7 @@ impl VulkanBackend {
     ) -> Result<VulkanBackend, Error> {
         let context = &program.context;
         check_limits(setting, context)?;
-        setting.check_memory(known_scratch(program, &ops.once).max(known_scratch(program, &ops.run)))?;
+        setting.check_memory(ops.most(|ops| known_scratch(program, ops)))?;
         let make = |len, purpose, guarded| Storage::new(context, len, purpose, guarded);
         let storages = setting.layouts.iter().map(|l| make(l.bytes, Use::Device, options.guarded));
         let storages = storages.collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +114,7 @@ impl VulkanBackend {
     }
 
     /// Records what is not recorded yet, and submits it. What is done once is not kept.
-    fn record(&mut self, setting: &Setting, program: &VulkanProgram, once: bool) -> Result<Ticks, Error> {
+    fn record(&mut self, setting: &Setting, program: &VulkanProgram, part: Part) -> Result<Ticks, Error> {
         let (storages, status, readback) = (&self.storages, &self.status, &self.readback);
         let (context, fence) = (&self.context, self.fence);
         let mut ticks = Ticks::default();
@@ -143,12 +143,12 @@ impl VulkanBackend {
             stretch: Stretch::default(),
             sink: &mut |stretch| take(&stretch, false),
         };
-        walk.walk(if once { &mut self.ops.once } else { &mut self.ops.run })?;
+        walk.walk(self.ops.of(part))?;
         let (rest, after) = (walk.stretch, walk.binding);
         take(&rest, true)?;
         play(context, fence, &tapes, &mut ticks)?;
         let before = std::mem::replace(&mut self.binding, after.clone());
-        if !long && !once {
+        if !long && part == Part::Run {
             if self.recordings.len() == MOST_RECORDINGS {
                 self.recordings.clear();
             }
@@ -173,26 +173,17 @@ impl VulkanBackend {
 }
 
 impl Backend for VulkanBackend {
-    fn prepare(&mut self, setting: &Setting) -> Result<(), Error> {
-        let LoadedCode::Vulkan(program) = &setting.loaded.inner.code else {
-            return Err(malformed("the program is loaded on another device"));
-        };
-        let messages = driver::messages_so_far();
-        self.record(setting, program, true)?;
-        valid_since(messages)?;
-        self.status(setting)
-    }
-
-    fn run(&mut self, setting: &Setting) -> Result<(), Error> {
+    fn run(&mut self, setting: &Setting, part: Part) -> Result<(), Error> {
         let LoadedCode::Vulkan(program) = &setting.loaded.inner.code else {
             return Err(malformed("the program is loaded on another device"));
         };
         let messages = driver::messages_so_far();
         self.seconds = None;
         let watch = Stopwatch::start(Clock::Wall);
-        let ticks = match self.replay() {
+        let replayed = if part == Part::Run { self.replay() } else { None };
+        let ticks = match replayed {
             Some(outcome) => outcome?,
-            None => self.record(setting, program, false)?,
+            None => self.record(setting, program, part)?,
         };
         let wall = watch.seconds();
         self.seconds = match (ticks.first, ticks.last) {

@@ -49,7 +49,7 @@ pub struct TensorAnchor {
     pub written: bool,
     /// Dimensions.
     pub rank: usize,
-    /// Its storage is the program's own: a buffer of a pipeline, or an input of constant content.
+    /// It is a buffer of a pipeline, so its storage is the program's own.
     pub own: bool,
     /// It is an input of constant content.
     pub constant: bool,
@@ -178,7 +178,7 @@ impl Walk<'_> {
         }
         for (_, tensor) in func.tensors.iter() {
             let written = func.kind == FuncKind::Kernel && tensor.role == Role::Out;
-            let own = tensor.role == Role::Buf || tensor.constant;
+            let own = tensor.role == Role::Buf;
             match self.anchors.tensors.iter_mut().find(|t| t.name == tensor.name) {
                 Some(t) => {
                     t.own |= own;

@@ -119,6 +119,7 @@ impl Mutator {
 
     /// Sets or drops the storage order of a tensor whose storage is the program's own, or of an input of constant content.
     pub(super) fn layout(&self, plan: &mut Plan, rng: &mut Rng) -> Option<Class> {
+        const ORDERS: [TensorLayout; 2] = [TensorLayout::Soa, TensorLayout::Transpose];
         let own: Vec<_> = self.anchors.tensors.iter().filter(|t| t.constant || t.own && t.rank > 1).collect();
         let anchor = rng.pick(&own)?;
         let before = plan.verbs.len();
@@ -127,13 +128,13 @@ impl Mutator {
         });
         if plan.verbs.len() == before {
             let tensor = anchor.name.clone();
-            let orders = [None, Some(TensorLayout::Soa), Some(TensorLayout::Transpose)];
-            let layout = *rng.pick(if anchor.rank > 1 { &orders } else { &orders[..1] })?;
-            let panel = if layout.is_none() || rng.chance(0.5) { rng.pick(&PANELS) } else { None };
-            plan.verbs.push(match layout {
-                Some(layout) if !anchor.constant => Verb::Layout { tensor, layout },
-                None if !anchor.constant => return None,
-                layout => Verb::Prepack { tensor, layout, panel: panel.map(|n| Amount::Int(*n)) },
+            plan.verbs.push(if anchor.constant {
+                let layout =
+                    if anchor.rank > 1 && rng.chance(0.6) { rng.pick(&ORDERS).copied() } else { None };
+                let panel = if layout.is_none() || rng.chance(0.5) { rng.pick(&PANELS) } else { None };
+                Verb::Prepack { tensor, layout, panel: panel.map(|n| Amount::Int(*n)) }
+            } else {
+                Verb::Layout { tensor, layout: *rng.pick(&ORDERS)? }
             });
         }
         Some(Class::X)

@@ -67,6 +67,32 @@ pub(super) struct AddressKey {
     terms: Vec<(Product, i64)>,
 }
 
+/// An address in the making.
+pub(super) struct Sum<V> {
+    /// Bytes that are known.
+    pub(super) displacement: i64,
+    /// What is the same for all lanes.
+    pub(super) steady: Steady<V>,
+    /// Parts of the index of which each lane has its own.
+    pub(super) varying: Vec<Varying<V>>,
+    /// Multiples of the lane counter: bytes, times a symbol.
+    pub(super) lanes: Vec<(Option<V>, i64)>,
+}
+
+/// Terms of an address that are the same for all lanes, for [`Emitter::address`] to add up.
+pub(super) struct Steady<V> {
+    key: AddressKey,
+    terms: Vec<Term<V>>,
+    dep: Dep,
+}
+
+/// A part of an index in which lanes differ: bytes for one of it, times a symbol.
+pub(super) struct Varying<V> {
+    pub(super) part: ExprId,
+    pub(super) bytes: i64,
+    pub(super) symbol: Option<V>,
+}
+
 /// The place of an access.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Place<V> {
@@ -129,6 +155,38 @@ impl<B: Ssa> Emitter<'_, B> {
 
     /// The place of an element of a buffer in memory.
     pub(super) fn place(&mut self, buffer: BufferId, index: &[ExprId]) -> (Place<B::Value>, Dep) {
+        let (sum, dep) = self.address_sum(buffer, index);
+        if !sum.varying.is_empty() {
+            return (Place::Scattered, dep);
+        }
+        let mut displacement = sum.displacement;
+        let mut base = self.address(sum.steady);
+        // The lane counter's first value belongs to the address, its step to the lane step.
+        let (first, step) = self.lane_range();
+        let mut lane_step = LaneStep::Const(0);
+        for (symbol, c) in sum.lanes {
+            let (start, each) = (c.wrapping_mul(first), c.wrapping_mul(step));
+            match symbol {
+                None => {
+                    displacement = displacement.wrapping_add(start);
+                    lane_step = self.add_step(lane_step, LaneStep::Const(each));
+                }
+                Some(s) => {
+                    if start != 0 {
+                        let start = self.op_const(Bin::Mul, s, start);
+                        base = self.b.binary(Bin::Add, base, start);
+                    }
+                    let each = self.op_const(Bin::Mul, s, each);
+                    lane_step = self.add_step(lane_step, LaneStep::Value(each));
+                }
+            }
+        }
+        let (base, displacement) = self.displaced(base, displacement);
+        (Place::Strided { base, displacement, step: lane_step }, dep)
+    }
+
+    /// What the address of an element is added up from, and what its index depends on.
+    pub(super) fn address_sum(&mut self, buffer: BufferId, index: &[ExprId]) -> (Sum<B::Value>, Dep) {
         let size = self.nest.buffers[buffer].dtype.size() as i64;
         let mut displacement = 0i64;
         let mut terms: BTreeMap<Product, i64> = BTreeMap::new();
@@ -160,61 +218,45 @@ impl<B: Ssa> Emitter<'_, B> {
         }
         terms.retain(|_, c| *c != 0);
         lanes.retain(|_, c| *c != 0);
-        let mut address_dep = Dep::default();
-        let mut parts = Vec::with_capacity(terms.len());
-        let mut scattered = false;
-        for (&(symbol, atom), &coefficient) in &terms {
+        let mut steady = Steady {
+            key: AddressKey { buffer, terms: Vec::with_capacity(terms.len()) },
+            terms: Vec::with_capacity(terms.len()),
+            dep: Dep::default(),
+        };
+        let mut varying = Vec::new();
+        for ((number, atom), coefficient) in terms {
+            let symbol = number.map(|s| symbols[&s]);
             let value = match atom {
                 None => None,
                 Some(e) => {
                     let (v, d) = self.eval_dep(e);
                     dep = dep.and(d);
-                    address_dep = address_dep.and(d);
                     match v {
-                        Val::Uniform(v) => Some((v, d.level)),
-                        // What the others depend on counts all the same.
                         Val::Lanes(_) if self.lane_count().is_some() => {
-                            scattered = true;
+                            varying.push(Varying { part: e, bytes: coefficient, symbol });
                             continue;
                         }
-                        Val::Lanes(_) => Some((self.extract(&v, DType::I64, 0), d.level)),
+                        v => {
+                            steady.dep = steady.dep.and(d);
+                            Some((self.extract(&v, DType::I64, 0), d.level))
+                        }
                     }
                 }
             };
             let level = value.map_or(0, |(_, level)| level);
-            let symbol = symbol.map(|s| symbols[&s]);
-            parts.push(Term { level, symbol, value: value.map(|(v, _)| v), coefficient });
+            steady.terms.push(Term { level, symbol, value: value.map(|(v, _)| v), coefficient });
+            steady.key.terms.push(((number, atom), coefficient));
         }
-        if scattered {
-            return (Place::Scattered, dep);
+        let lanes = lanes.into_iter().map(|(symbol, c)| (symbol.map(|s| symbols[&s]), c)).collect();
+        (Sum { displacement, steady, varying, lanes }, dep)
+    }
+
+    /// An address and a constant, as far as instructions hold one.
+    pub(super) fn displaced(&mut self, base: B::Value, displacement: i64) -> (B::Value, i32) {
+        match i32::try_from(displacement) {
+            Ok(displacement) => (base, displacement),
+            Err(_) => (self.op_const(Bin::Add, base, displacement), 0),
         }
-        let key = AddressKey { buffer, terms: terms.into_iter().collect() };
-        let mut base = self.address(key, parts, address_dep);
-        // The lane counter's first value belongs to the address, its step to the lane step.
-        let (first, step) = self.lane_range();
-        let mut lane_step = LaneStep::Const(0);
-        for (symbol, c) in lanes {
-            let (start, each) = (c.wrapping_mul(first), c.wrapping_mul(step));
-            match symbol.map(|s| symbols[&s]) {
-                None => {
-                    displacement = displacement.wrapping_add(start);
-                    lane_step = self.add_step(lane_step, LaneStep::Const(each));
-                }
-                Some(s) => {
-                    if start != 0 {
-                        let start = self.op_const(Bin::Mul, s, start);
-                        base = self.b.binary(Bin::Add, base, start);
-                    }
-                    let each = self.op_const(Bin::Mul, s, each);
-                    lane_step = self.add_step(lane_step, LaneStep::Value(each));
-                }
-            }
-        }
-        let displacement = i32::try_from(displacement).unwrap_or_else(|_| {
-            base = self.op_const(Bin::Add, base, displacement);
-            0
-        });
-        (Place::Strided { base, displacement, step: lane_step }, dep)
     }
 
     fn add_step(&mut self, a: LaneStep<B::Value>, b: LaneStep<B::Value>) -> LaneStep<B::Value> {
@@ -236,7 +278,8 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// The base of a buffer plus all terms.
-    fn address(&mut self, key: AddressKey, mut parts: Vec<Term<B::Value>>, dep: Dep) -> B::Value {
+    pub(super) fn address(&mut self, steady: Steady<B::Value>) -> B::Value {
+        let Steady { key, terms: mut parts, dep } = steady;
         if let Some((v, _)) = self.known_addresses.get(&key).and_then(|k| self.scopes.recall(k)) {
             return *v;
         }

@@ -68,9 +68,9 @@ impl<B: Ssa> Emitter<'_, B> {
             return Val::Lanes(self.map1(lanes, lanes.ty, |e, v| e.shift(op, v, *count, t)));
         }
         if let (Val::Lanes(lanes), Val::Uniform(by)) = (a, b)
-            && let Some(divided) = self.by_power_of_two(op, lanes, *by, t)
+            && let Some(by) = self.by_power_of_two(op, *by, t)
         {
-            return Val::Lanes(divided);
+            return Val::Lanes(self.map1(lanes, lanes.ty, |e, v| e.divided(v, by)));
         }
         if let (BinaryOp::Div, DType::F32, Val::Lanes(lanes), Val::Uniform(by)) = (op, t, a, b)
             && let Some(quotients) = self.quotients(lanes, *by)
@@ -177,6 +177,9 @@ impl<B: Ssa> Emitter<'_, B> {
     /// Quotients and remainders of scalar integers. A divisor of zero, which the rules forbid, gives any value but
     /// does not trap; neither does the least integer divided by -1.
     fn divide(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
+        if let Some(by) = self.by_power_of_two(op, b, t) {
+            return self.divided(a, by);
+        }
         let lane = lane_of(t);
         if lane.bits() < 32 {
             let signed = t.is_signed_int();
@@ -191,17 +194,6 @@ impl<B: Ssa> Emitter<'_, B> {
         if !t.is_signed_int() || matches!(op, BinaryOp::DivNonNeg | BinaryOp::RemNonNeg) {
             let b = if known.is_some_and(|k| k != 0) { b } else { self.one_instead_of(b, ty, 0) };
             return if quotient { self.b.binary(Bin::UDiv, a, b) } else { self.b.binary(Bin::URem, a, b) };
-        }
-        if let Some(k) = known
-            && k > 0
-            && k.count_ones() == 1
-        {
-            // Rounding toward negative infinity is what shifts and masks do.
-            return if quotient {
-                self.op_const(Bin::SShr, a, i64::from(k.trailing_zeros()))
-            } else {
-                self.op_const(Bin::And, a, k - 1)
-            };
         }
         let safe = match known {
             Some(k) if k != 0 && k != -1 => b,
@@ -240,28 +232,25 @@ impl<B: Ssa> Emitter<'_, B> {
         self.b.select(is_bad, one, v)
     }
 
-    /// Quotients and remainders of integers by a power of two; `None` of others. They are rounded toward negative infinity, as
-    /// shifts and masks do.
-    fn by_power_of_two(
-        &mut self,
-        op: BinaryOp,
-        lanes: &Lanes<B::Value>,
-        by: B::Value,
-        t: DType,
-    ) -> Option<Lanes<B::Value>> {
+    /// The instruction that divides integers, scalars or vectors, by a power of two, with its constant; `None` where it is not
+    /// one. Quotients are rounded toward negative infinity, as shifts and masks do.
+    fn by_power_of_two(&self, op: BinaryOp, by: B::Value, t: DType) -> Option<(Bin, i64)> {
         use BinaryOp as O;
-        let quotient = match op {
-            O::Div | O::DivNonNeg if t.is_int() => true,
-            O::Rem | O::RemNonNeg if t.is_int() => false,
-            _ => return None,
-        };
-        let by = self.b.known_int(by).filter(|k| *k > 0 && k.count_ones() == 1)?;
-        let signed = t.is_signed_int() && matches!(op, O::Div | O::Rem);
-        Some(self.map1(lanes, lanes.ty, |e, v| match (quotient, signed) {
-            (true, true) => e.shift_const(Bin::SShr, v, by.trailing_zeros()),
-            (true, false) => e.shift_const(Bin::UShr, v, by.trailing_zeros()),
-            (false, _) => e.op_const(Bin::And, v, by - 1),
-        }))
+        let by = self.b.known_int(by).filter(|k| t.is_int() && *k > 0 && k.count_ones() == 1)?;
+        match op {
+            O::Div if t.is_signed_int() => Some((Bin::SShr, i64::from(by.trailing_zeros()))),
+            O::Div | O::DivNonNeg => Some((Bin::UShr, i64::from(by.trailing_zeros()))),
+            O::Rem | O::RemNonNeg => Some((Bin::And, by - 1)),
+            _ => None,
+        }
+    }
+
+    /// A scalar or vector by such an instruction.
+    fn divided(&mut self, v: B::Value, (op, n): (Bin, i64)) -> B::Value {
+        match op {
+            Bin::And => self.op_const(op, v, n),
+            _ => self.shift_const(op, v, n as u32),
+        }
     }
 
     /// `a * b + c` with one rounding.

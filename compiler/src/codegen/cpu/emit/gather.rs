@@ -3,8 +3,9 @@
 
 use rooftile_artifact::DType;
 
-use super::super::ssa::{Bin, Lane, Ssa, Ty};
+use super::super::ssa::{Bin, Lane, Ssa};
 use super::Emitter;
+use super::address::Varying;
 use super::lanes::{Lanes, Val, lane_of};
 use crate::nest::ir::{BufferId, ExprId, ExprKind};
 
@@ -13,15 +14,6 @@ enum Numbers<V> {
     /// Each times so many bytes.
     Narrow(Lanes<V>, u8),
     Wide(Lanes<V>),
-}
-
-/// A part of an address in which lanes differ.
-struct Varying<V> {
-    /// Of the index; the lane's counter where there is none.
-    part: Option<ExprId>,
-    /// Bytes for one of it, times the symbol.
-    bytes: i64,
-    symbol: Option<V>,
 }
 
 impl<B: Ssa> Emitter<'_, B> {
@@ -38,10 +30,12 @@ impl<B: Ssa> Emitter<'_, B> {
         if lane.bytes() < 4 || self.running.is_some() {
             return None;
         }
-        let (base, varying) = self.apart(buffer, index);
-        let numbers = self.numbers(&varying, lane, n)?;
+        let (sum, _) = self.address_sum(buffer, index);
+        let numbers = self.numbers(&sum.varying, &sum.lanes, lane, n)?;
+        let base = self.address(sum.steady);
+        let (base, displacement) = self.displaced(base, sum.displacement);
         let (ty, per) = (self.vector_of(lane), self.per_chunk(lane));
-        let at = self.at(buffer, base, 0);
+        let at = self.at(buffer, base, displacement);
         let chunks = (0..n.div_ceil(per)).map(|c| {
             let count = (n - c * per).min(per);
             match &numbers {
@@ -57,94 +51,54 @@ impl<B: Ssa> Emitter<'_, B> {
         Some(Lanes { ty: lane, chunks: chunks? })
     }
 
-    /// The address of an element but for what differs between lanes, and that.
-    fn apart(&mut self, buffer: BufferId, index: &[ExprId]) -> (B::Value, Vec<Varying<B::Value>>) {
-        let size = self.nest.buffers[buffer].dtype.size() as i64;
-        let mut base = match self.bases[buffer.index()] {
-            Some(base) => base,
-            None => self.int64(0),
-        };
-        let mut varying = Vec::new();
-        for (d, &i) in index.iter().enumerate() {
-            let linear = self.linear(i);
-            let stride = self.strides[buffer.index()][d];
-            let (factor, symbol) = (stride.factor.wrapping_mul(size), stride.symbol.map(|(_, v)| v));
-            let mut add = |e: &mut Self, value: Option<B::Value>, times: i64| {
-                let bytes = times.wrapping_mul(factor);
-                let term = match (value, symbol) {
-                    (None, None) => e.int64(bytes),
-                    (Some(v), None) | (None, Some(v)) => e.op_const(Bin::Mul, v, bytes),
-                    (Some(v), Some(s)) => {
-                        let product = e.b.binary(Bin::Mul, v, s);
-                        e.op_const(Bin::Mul, product, bytes)
-                    }
-                };
-                base = e.b.binary(Bin::Add, base, term);
-            };
-            if linear.constant != 0 {
-                add(self, None, linear.constant);
-            }
-            for (e, times) in linear.terms {
-                match self.eval(e) {
-                    Val::Uniform(v) => add(self, Some(v), times),
-                    Val::Lanes(_) => {
-                        varying.push(Varying { part: Some(e), bytes: times.wrapping_mul(factor), symbol });
-                    }
-                }
-            }
-            if linear.lane != 0 {
-                varying.push(Varying { part: None, bytes: linear.lane.wrapping_mul(factor), symbol });
-            }
-        }
-        (base, varying)
-    }
-
-    fn numbers(&mut self, varying: &[Varying<B::Value>], lane: Lane, n: usize) -> Option<Numbers<B::Value>> {
+    /// What moves the address from lane to lane.
+    fn numbers(
+        &mut self,
+        varying: &[Varying<B::Value>],
+        lanes: &[(Option<B::Value>, i64)],
+        lane: Lane,
+        n: usize,
+    ) -> Option<Numbers<B::Value>> {
         // A number of 32 bits or fewer that only moves by elements stays as it is.
-        if let [Varying { part: Some(e), bytes: bytes @ (1 | 2 | 4 | 8), symbol: None }] = varying
+        if let ([Varying { part, bytes: bytes @ (1 | 2 | 4 | 8), symbol: None }], []) = (varying, lanes)
             && lane.bytes() == 4
-            && let ExprKind::Cast(inner) = self.nest.exprs[*e].kind
+            && let ExprKind::Cast(inner) = self.nest.exprs[*part].kind
             && let DType::Int { signed, bits } = self.nest.exprs[inner].dtype
             && (signed && bits == 32 || (8..32).contains(&bits))
-            && let Val::Lanes(lanes) = self.eval(inner)
+            && let Val::Lanes(numbers) = self.eval(inner)
         {
-            return Some(Numbers::Narrow(self.resize(&lanes, Lane::I32, signed, n), *bytes as u8));
+            return Some(Numbers::Narrow(self.resize(&numbers, Lane::I32, signed, n), *bytes as u8));
         }
-        let ty: Ty = self.vector_of(Lane::I64);
-        let mut sum: Option<Lanes<B::Value>> = None;
+        let mut moved = Vec::with_capacity(varying.len() + lanes.len());
         for Varying { part, bytes, symbol } in varying {
-            let lanes = match part {
-                Some(e) => match self.eval(*e) {
-                    Val::Lanes(lanes) if lanes.ty == Lane::I64 => lanes,
-                    _ => return None,
-                },
-                None => {
-                    let values = self.lanes.as_ref()?.values.clone();
-                    self.iota(Lane::I64, n, |l| values.get(l).copied().unwrap_or(0))
-                }
-            };
-            let times = match symbol {
-                None => None,
-                Some(s) => {
-                    let bytes = self.op_const(Bin::Mul, *s, *bytes);
-                    Some(self.b.splat(bytes))
-                }
-            };
-            let moved = self.map1(&lanes, Lane::I64, |e, v| match times {
-                Some(times) => e.b.binary(Bin::Mul, v, times),
-                None if *bytes > 0 && bytes.count_ones() == 1 => {
-                    e.shift_const(Bin::Shl, v, bytes.trailing_zeros())
-                }
-                None => {
-                    let bytes = e.b.int(ty, *bytes);
-                    e.b.binary(Bin::Mul, v, bytes)
-                }
-            });
-            sum = Some(match sum {
-                None => moved,
-                Some(before) => self.map2(&before, &moved, Lane::I64, |e, a, b| e.b.binary(Bin::Add, a, b)),
-            });
+            match self.eval(*part) {
+                Val::Lanes(numbers) if numbers.ty == Lane::I64 => moved.push((numbers, *symbol, *bytes)),
+                _ => return None,
+            }
         }
-        sum.map(Numbers::Wide)
+        for (symbol, bytes) in lanes {
+            let values = self.lanes.as_ref()?.values.clone();
+            let counter = self.iota(Lane::I64, n, |l| values.get(l).copied().unwrap_or(0));
+            moved.push((counter, *symbol, *bytes));
+        }
+        let moved: Vec<_> =
+            moved.into_iter().map(|(numbers, symbol, bytes)| self.times(&numbers, symbol, bytes)).collect();
+        let add = |a: Lanes<B::Value>, b: Lanes<B::Value>| {
+            self.map2(&a, &b, Lane::I64, |e, a, b| e.b.binary(Bin::Add, a, b))
+        };
+        moved.into_iter().reduce(add).map(Numbers::Wide)
+    }
+
+    /// Numbers of 64 bits times bytes and a symbol.
+    fn times(&mut self, numbers: &Lanes<B::Value>, symbol: Option<B::Value>, bytes: i64) -> Lanes<B::Value> {
+        if symbol.is_none() && bytes > 0 && bytes.count_ones() == 1 {
+            return self.map1(numbers, Lane::I64, |e, v| e.shift_const(Bin::Shl, v, bytes.trailing_zeros()));
+        }
+        let by = match symbol {
+            None => self.int64(bytes),
+            Some(s) => self.op_const(Bin::Mul, s, bytes),
+        };
+        let by = self.b.splat(by);
+        self.map1(numbers, Lane::I64, |e, v| e.b.binary(Bin::Mul, v, by))
     }
 }

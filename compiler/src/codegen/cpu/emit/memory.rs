@@ -78,23 +78,16 @@ impl<B: Ssa> Emitter<'_, B> {
                 }
                 Val::Lanes(self.build(dtype, &scalars))
             }
-            Place::Scattered => match self.load_steps(buffer, index, n) {
-                Some(lanes) => Val::Lanes(lanes),
-                None => Val::Lanes(self.load_anywhere(buffer, index, n)),
-            },
+            Place::Scattered => {
+                let found =
+                    self.load_steps(buffer, index, n).or_else(|| self.load_gathered(buffer, index, n));
+                Val::Lanes(found.unwrap_or_else(|| {
+                    let scalars = self.load_scattered(buffer, index, 0..n);
+                    self.build(dtype, &scalars)
+                }))
+            }
         };
         (value, dep)
-    }
-
-    /// Elements at an index of its own for each lane.
-    fn load_anywhere(&mut self, buffer: BufferId, index: &[ExprId], n: usize) -> Lanes<B::Value> {
-        match self.load_gathered(buffer, index, n) {
-            Some(lanes) => lanes,
-            None => {
-                let scalars = self.load_scattered(buffer, index, 0..n);
-                self.build(self.nest.buffers[buffer].dtype, &scalars)
-            }
-        }
     }
 
     /// Elements of some lanes, each at an index of its own.

@@ -103,10 +103,9 @@ impl<B: Ssa> Emitter<'_, B> {
     /// computed outside, before it is known where else the loop is jumped to from.
     pub(super) fn steady_registers(&mut self, body: &[Stmt]) -> Vec<(B::Variable, B::Value)> {
         let nest = self.nest;
-        let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+        let (mut read, mut written, mut seen) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for_each_stmt(body, &mut |s| {
             written.extend(s.written());
-            let mut seen = BTreeSet::new();
             s.for_each_expr(|e| nest.for_each_load(e, &mut seen, &mut |b, _| _ = read.insert(b)));
         });
         let steady = read.difference(&written).filter_map(|b| self.registers.get(b.index())?.clone());
