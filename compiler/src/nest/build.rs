@@ -1,9 +1,8 @@
 //! Making nests: typed constructors that fold constants and apply the identities of integer arithmetic, so that the
 //! lowering can write index formulas down plainly. Equal expressions get one handle.
 
-use std::collections::HashMap;
-
 use rooftile_artifact::{DType, Scalar};
+use rustc_hash::FxHashMap;
 
 use super::eval;
 use super::ir::{
@@ -16,7 +15,7 @@ use super::ir::{
 pub struct Builder {
     nest: Nest,
     /// For lookup only; never iterated.
-    interned: HashMap<Key, ExprId>,
+    interned: FxHashMap<Key, ExprId>,
     /// Float products that are added to something are rounded with the sum.
     contracts: bool,
 }
@@ -268,14 +267,14 @@ impl Builder {
         simpler.unwrap_or_else(|| self.raw(ExprKind::Binary(op, a, b), result))
     }
 
-    /// A sum one of whose operands is a product, or from which a product with a literal is taken.
+    /// A sum or difference one of whose operands is a product.
     fn contracted(&mut self, op: BinaryOp, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
         if !self.contracts || !matches!(dtype, DType::F32 | DType::F64) {
             return None;
         }
         match op {
             BinaryOp::Add => {}
-            BinaryOp::Sub => return self.less_product(a, b, dtype),
+            BinaryOp::Sub => return self.difference(a, b, dtype),
             _ => return None,
         }
         let product = |e: ExprId| match self.nest.exprs[e].kind {
@@ -290,20 +289,32 @@ impl Builder {
         Some(self.fma(x, y, rest))
     }
 
-    /// `a - c * x` as `(-c) * x + a`, of a literal `c`.
-    fn less_product(&mut self, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
-        let ExprKind::Binary(BinaryOp::Mul, x, y) = self.nest.exprs[b].kind else { return None };
+    /// `a - x * y` as `(-x) * y + a`, or `x * y - b` as `x * y + (-b)`.
+    fn difference(&mut self, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
+        let product = |e: ExprId| match self.nest.exprs[e].kind {
+            ExprKind::Binary(BinaryOp::Mul, x, y) => Some((x, y)),
+            _ => None,
+        };
         let literal = |e: ExprId| match self.nest.exprs[e].kind {
             ExprKind::Const(v) => Some(v),
             _ => None,
         };
-        let (c, x) = match (literal(x), literal(y)) {
-            (Some(c), None) => (c, y),
-            (None, Some(c)) => (c, x),
-            _ => return None,
-        };
-        let negated = self.constant(eval::unary(UnaryOp::Neg, c, dtype), dtype);
-        Some(self.fma(negated, x, a))
+        match (product(a), product(b)) {
+            (_, Some((x, y))) => {
+                // A literal takes the sign.
+                let (x, y) = if literal(y).is_some() { (y, x) } else { (x, y) };
+                let negated = match literal(x) {
+                    Some(c) => self.constant(eval::unary(UnaryOp::Neg, c, dtype), dtype),
+                    None => self.unary(UnaryOp::Neg, x),
+                };
+                Some(self.fma(negated, y, a))
+            }
+            (Some((x, y)), None) => {
+                let negated = self.unary(UnaryOp::Neg, b);
+                Some(self.fma(x, y, negated))
+            }
+            (None, None) => None,
+        }
     }
 
     fn simplify_bool(&mut self, op: BinaryOp, a: ExprId, b: ExprId) -> Option<ExprId> {
