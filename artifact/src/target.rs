@@ -19,6 +19,9 @@ pub struct CpuFeatures {
     pub avx512_bf16: bool,
     /// Dot products of 8-bit integers.
     pub avx512_vnni: bool,
+    /// Bytes from any bit of a word.
+    #[serde(default)]
+    pub avx512_vbmi: bool,
 }
 
 impl CpuFeatures {
@@ -45,6 +48,7 @@ impl CpuFeatures {
             (self.avx512, needed.avx512),
             (self.avx512_bf16, needed.avx512_bf16),
             (self.avx512_vnni, needed.avx512_vnni),
+            (self.avx512_vbmi, needed.avx512_vbmi),
         ];
         pairs.iter().all(|&(has, needs)| has || !needs)
     }

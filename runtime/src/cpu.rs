@@ -93,6 +93,7 @@ fn missing(has: CpuFeatures, needed: CpuFeatures) -> String {
         ("AVX-512", has.avx512, needed.avx512),
         ("AVX-512 BF16", has.avx512_bf16, needed.avx512_bf16),
         ("AVX-512 VNNI", has.avx512_vnni, needed.avx512_vnni),
+        ("AVX-512 VBMI", has.avx512_vbmi, needed.avx512_vbmi),
     ];
     let names: Vec<&str> =
         all.iter().filter(|(_, has, needs)| *needs && !has).map(|(name, ..)| *name).collect();
@@ -132,6 +133,7 @@ fn features() -> CpuFeatures {
         avx512,
         avx512_bf16: avx512 && has!("avx512bf16"),
         avx512_vnni: avx512 && has!("avx512vnni"),
+        avx512_vbmi: avx512 && has!("avx512vbmi"),
     }
 }
 

@@ -264,6 +264,11 @@ pub(super) trait Ssa {
     fn binary(&mut self, op: Bin, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `a * b + c` with one rounding.
     fn fma(&mut self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
+    /// A float of the same magnitude, and whether it has the other sign, so that a float and its negation give the same one
+    /// where they are known to be that.
+    fn signs_apart(&mut self, a: Self::Value) -> (Self::Value, bool) {
+        (a, false)
+    }
     /// Whether [`Ssa::dot`] has an instruction.
     fn has_dots(&self) -> bool {
         false
@@ -281,6 +286,15 @@ pub(super) trait Ssa {
     /// `a * 2^k` of an integer `k`, both floats of one type, rounded once. `None` where that is no instruction.
     fn scaled(&mut self, _a: Self::Value, _k: Self::Value) -> Option<Self::Value> {
         None
+    }
+    /// Whether [`Ssa::scaled`] and [`Ssa::within`] are instructions.
+    fn has_within(&self) -> bool {
+        false
+    }
+    /// `a` where its magnitude is at most that of `limit`, else `limit` with the sign of `a`, also where `a` is NaN. Asked for
+    /// where there [is](Ssa::has_within) such an instruction.
+    fn within(&mut self, a: Self::Value, _limit: Self::Value) -> Self::Value {
+        a
     }
     /// `1 / a`, or with `root` `1 / sqrt(a)`, of f32 to 14 bits, exact at zero and infinity. `None` where that is no
     /// instruction.
@@ -391,6 +405,11 @@ pub(super) trait Ssa {
             })
             .collect();
         self.build(&lanes)
+    }
+    /// Of each 64-bit lane of a vector eight bytes, each of which begins at a bit of its own, counted from the lane's lowest.
+    /// `None` where that is no instruction.
+    fn bytes_from_bits(&mut self, _words: Self::Value, _from: &[u8]) -> Option<Self::Value> {
+        None
     }
     /// How many lanes of 32 bits [`Ssa::look_up`] knows; 0 where there is no instruction.
     fn looked_up(&self) -> usize {

@@ -133,12 +133,15 @@ pub(super) fn erf<M: Machine>(m: &mut M, x: M::F) -> M::F {
 }
 
 pub(super) fn erfc<M: Machine>(m: &mut M, x: M::F) -> M::F {
-    let size = abs(m, x);
+    // Of a float and its negation all is the same but what is selected.
+    let (apart, turned) = m.signs_apart(x);
+    let size = abs(m, apart);
     let (one, two, zero) = (m.float(1.0), m.float(2.0), m.float(0.0));
     let tail = far(m, size);
     let mirrored = m.sub(two, tail);
-    let negative = m.lt(x, zero);
-    let large = m.select(negative, mirrored, tail);
+    let negative = m.lt(apart, zero);
+    let (below, above) = if turned { (tail, mirrored) } else { (mirrored, tail) };
+    let large = m.select(negative, below, above);
     // Where products are not rounded the tail is good enough from 0 on.
     if m.is_fused() && !m.is_double() {
         return large;

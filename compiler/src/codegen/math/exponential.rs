@@ -31,6 +31,9 @@ const EXP_32: [f64; 7] = [
     0.001_382_074_202_410_876_8,
 ];
 
+/// No rest of an argument in range is as large.
+const LARGEST_REST: f64 = 0.5625;
+
 fn factorials<M: Machine>(m: &M) -> &'static [f64] {
     if m.is_double() { &FACTORIALS } else { &FACTORIALS[..6] }
 }
@@ -123,6 +126,15 @@ fn exp_range<M: Machine>(m: &M) -> (f64, f64) {
 }
 
 pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    if m.has_within() {
+        // Of arguments out of range `k`, a float that may be infinite, says it all, and the rest may be anything positive
+        // and finite; NaN is NaN in `k`.
+        let (k, r) = reduce(m, x);
+        let limit = m.float(LARGEST_REST);
+        let r = m.within(r, limit);
+        let p = small_exp(m, r);
+        return scale(m, p, k);
+    }
     let (lo, hi) = exp_range(m);
     let x = clamp(m, x, lo, hi);
     exp_within(m, x)
@@ -174,6 +186,14 @@ pub(super) fn exp_of_minus_square<M: Machine>(m: &mut M, x: M::F) -> (M::F, (M::
 }
 
 pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    if m.has_within() {
+        // As in [`exp`].
+        let k = nearest_low(m, x);
+        let (r, limit) = (m.sub(x, k.1), m.float(LARGEST_REST));
+        let r = m.within(r, limit);
+        let p = small_exp2(m, r);
+        return scale(m, p, k);
+    }
     let (lo, hi) = if m.is_double() { (-1080.0, 1025.0) } else { (-152.0, 129.0) };
     let x = clamp(m, x, lo, hi);
     let (k, kf) = nearest_low(m, x);
@@ -203,7 +223,16 @@ pub(super) fn small_exp2<M: Machine>(m: &mut M, r: M::F) -> M::F {
 pub(super) fn expm1<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, hi) = if m.is_double() { (-40.0, 710.0) } else { (-20.0, 89.0) };
     let clamped = clamp(m, x, lo, hi);
-    let ((k, _), r) = reduce(m, clamped);
+    let value = expm1_within(m, clamped);
+    // Keeps the sign of zero.
+    let zero = m.float(0.0);
+    let is_zero = m.eq(x, zero);
+    m.select(is_zero, x, value)
+}
+
+/// `exp(x) - 1` within the range, but for the sign of zero.
+fn expm1_within<M: Machine>(m: &mut M, x: M::F) -> M::F {
+    let ((k, _), r) = reduce(m, x);
     let p = small_expm1(m, r);
     // 2 * (2^(k-1) p + (2^(k-1) - 1/2)): 2^k itself may be out of range.
     let one = m.int(1);
@@ -212,19 +241,17 @@ pub(super) fn expm1<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (half, two) = (m.float(0.5), m.float(2.0));
     let constant = m.sub(factor, half);
     let sum = m.mul_add(p, factor, constant);
-    let value = m.mul(sum, two);
-    // Keeps the sign of zero.
-    let zero = m.float(0.0);
-    let is_zero = m.eq(x, zero);
-    m.select(is_zero, x, value)
+    m.mul(sum, two)
 }
 
 pub(super) fn tanh<M: Machine>(m: &mut M, x: M::F) -> M::F {
     // With t = expm1(-2|x|), tanh |x| = -t / (t + 2).
     let a = abs(m, x);
+    // Beyond, it is 1.
+    let a = at_most(m, a, if m.is_double() { 20.0 } else { 10.0 });
     let minus_two = m.float(-2.0);
     let argument = m.mul(a, minus_two);
-    let t = expm1(m, argument);
+    let t = expm1_within(m, argument);
     let two = m.float(2.0);
     let below = m.add(t, two);
     let above = neg(m, t);

@@ -48,6 +48,15 @@ pub trait Machine {
     fn scaled(&mut self, _a: Self::F, _k: Self::F) -> Option<Self::F> {
         None
     }
+    /// Whether [`Machine::scaled`] and [`Machine::within`] are instructions.
+    fn has_within(&self) -> bool {
+        false
+    }
+    /// `a` where its magnitude is at most `limit`, else `limit` with the sign of `a`, also where `a` is NaN. Asked for where
+    /// there [is](Machine::has_within) such an instruction.
+    fn within(&mut self, a: Self::F, _limit: Self::F) -> Self::F {
+        a
+    }
     /// `1 / a`, or with `root` `1 / sqrt(a)`, to 14 bits, exact at zero and infinity, where that is an instruction.
     fn estimate(&mut self, _root: bool, _a: Self::F) -> Option<Self::F> {
         None
@@ -56,6 +65,11 @@ pub trait Machine {
     /// infinite, of what has no logarithm `m` is NaN.
     fn parts(&mut self, _a: Self::F) -> Option<(Self::F, Self::F)> {
         None
+    }
+    /// A float of the same magnitude, and whether it has the other sign: the same one for a float and its negation, where that
+    /// is known.
+    fn signs_apart(&mut self, a: Self::F) -> (Self::F, bool) {
+        (a, false)
     }
     /// Nearest integer, ties to even.
     fn round(&mut self, a: Self::F) -> Self::F;

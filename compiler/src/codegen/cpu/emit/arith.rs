@@ -92,7 +92,7 @@ impl<B: Ssa> Emitter<'_, B> {
         Val::Lanes(self.map2(&a, &b, result, |e, a, b| e.binary_vector(op, a, b, t)))
     }
 
-    fn binary_vector(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
+    pub(super) fn binary_vector(&mut self, op: BinaryOp, a: B::Value, b: B::Value, t: DType) -> B::Value {
         match (op, t) {
             (BinaryOp::Eq, DType::Bool) => {
                 let differ = self.b.binary(Bin::Xor, a, b);

@@ -43,7 +43,7 @@ impl<B: Ssa> Emitter<'_, B> {
         let nest = self.nest;
         let expr = &nest.exprs[e];
         let t = expr.dtype;
-        if let Some(found) = self.packed_function(e) {
+        if let Some(found) = self.looked_up(e) {
             return found;
         }
         match &expr.kind {

@@ -86,6 +86,12 @@ impl<B: Ssa, const N: usize> Machine for Ops<'_, '_, B, N> {
         let all: Option<Vec<_>> = a.into_iter().zip(k).map(|(a, k)| self.e.b.scaled(a, k)).collect();
         all?.try_into().ok()
     }
+    fn has_within(&self) -> bool {
+        self.e.b.has_within()
+    }
+    fn within(&mut self, a: Self::F, limit: Self::F) -> Self::F {
+        std::array::from_fn(|n| self.e.b.within(a[n], limit[n]))
+    }
     fn estimate(&mut self, root: bool, a: Self::F) -> Option<Self::F> {
         let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.estimate(root, a)).collect();
         all?.try_into().ok()
@@ -94,6 +100,11 @@ impl<B: Ssa, const N: usize> Machine for Ops<'_, '_, B, N> {
         let all: Option<Vec<_>> = a.into_iter().map(|a| self.e.b.parts(a)).collect();
         let (exponents, significands): (Vec<_>, Vec<_>) = all?.into_iter().unzip();
         Some((exponents.try_into().ok()?, significands.try_into().ok()?))
+    }
+    fn signs_apart(&mut self, a: Self::F) -> (Self::F, bool) {
+        let apart = a.map(|a| self.e.b.signs_apart(a));
+        let odd = apart[0].1;
+        if apart.iter().all(|(_, o)| *o == odd) { (apart.map(|(v, _)| v), odd) } else { (a, false) }
     }
     fn round(&mut self, a: Self::F) -> Self::F {
         self.one(a, |m, a| m.e.b.unary(Un::Nearest, a))

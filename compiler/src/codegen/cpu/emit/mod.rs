@@ -27,22 +27,23 @@ mod scope;
 mod settle;
 mod steps;
 mod stmt;
+mod table;
 mod transposed;
 mod words;
 
-use std::collections::HashMap;
-
 use rooftile_artifact::DType;
 use rooftile_artifact::abi::{BUFFER_ALIGN, offset};
+use rustc_hash::FxHashMap;
 
 use self::address::AddressKey;
 use self::ahead::Stream;
 use self::assume::Assumed;
 use self::lanes::{Lanes, Val, lane_of};
-use self::packed::{MadeOf, power_of_two};
+use self::packed::power_of_two;
 use self::register::RegisterFile;
 use self::scope::{Binding, Dep, Known, Scopes};
 use self::settle::Watch;
+use self::table::MadeOf;
 use self::transposed::Pass;
 use super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
 use crate::nest::ir::{CoreLoop, ExprId, Nest, Phase, Space, VarId};
@@ -83,7 +84,7 @@ struct Emitter<'a, B: Ssa> {
     assumed: Assumed<B::Value>,
     scopes: Scopes,
     known: Vec<Option<Known<Val<B::Value>>>>,
-    known_addresses: HashMap<AddressKey, Known<B::Value>>,
+    known_addresses: FxHashMap<AddressKey, Known<B::Value>>,
     lanes: Option<LaneLoop>,
     /// The lanes that run, where not all do; then none is written out alone.
     running: Option<Lanes<B::Value>>,
@@ -136,7 +137,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             assumed: Assumed::default(),
             scopes: Scopes::default(),
             known: vec![None; nest.exprs.len()],
-            known_addresses: HashMap::new(),
+            known_addresses: FxHashMap::default(),
             lanes: None,
             running: None,
             loops_around: Vec::new(),

@@ -1,16 +1,14 @@
-//! Elements of fewer bits than a byte, as lanes: neighbours are loaded as words, moved to their places, and what is made of
-//! one of them and of constants is looked up where there is an instruction for that.
+//! Elements of fewer bits than a byte, as lanes: neighbours are loaded as words and moved to their places.
 //!
 //! A nest says `byte[x / per] >> (x % per * width) & mask`, or of signed ones shifts up and down. Where `x` of the first lane
 //! is a multiple of `per`, known when the code is made or assumed ([`super::assume`]), all lanes' bits lie in few words.
 
-use rooftile_artifact::{DType, Scalar};
+use rooftile_artifact::DType;
 
 use super::super::ssa::{At, Bin, Lane, Ssa, Ty};
 use super::lanes::{Lanes, Val};
 use super::scope::{Binding, Dep, Life};
 use super::{Emitter, address::Linear};
-use crate::nest::eval;
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, Nest, Space, UnaryOp};
 
 /// The largest divisor that is asked for.
@@ -26,8 +24,8 @@ pub(super) struct Packed<'n> {
     pub(super) per: i64,
     /// Bits from one element of a byte to the next.
     width: i64,
-    bits: u32,
-    signed: bool,
+    pub(super) bits: u32,
+    pub(super) signed: bool,
 }
 
 impl<'n> Packed<'n> {
@@ -74,19 +72,10 @@ impl<'n> Packed<'n> {
     }
 }
 
-/// Of what an expression is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MadeOf {
-    Constants,
-    /// Of an element that shares its byte, and constants.
-    Element(ExprId),
-    Others,
-}
-
 impl<'a, B: Ssa> Emitter<'a, B> {
     /// The lanes of an element that shares its byte, in 32 bits; `None` where they do not lie side by side from the first
     /// bit of a byte on.
-    fn packed_words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
+    pub(super) fn packed_words(&mut self, e: ExprId) -> Option<Words<'a, B::Value>> {
         let n = self.lane_count()?;
         let packed = Packed::of(self.nest, e)?;
         let x = self.linear(packed.x);
@@ -115,9 +104,19 @@ impl<'a, B: Ssa> Emitter<'a, B> {
             let (first, count) = (chunk * lanes, (n - chunk * lanes).min(lanes));
             let within = first % per;
             let bytes = (within + count).div_ceil(per);
+            let bits = |l: usize| {
+                let place = within + l;
+                (place / per * 8) as i64 + (place % per) as i64 * packed.width
+            };
+            let at = At { displacement: at.displacement + (first / per) as i32, ..at };
+            if bytes == 8
+                && let Some(value) = self.bytes_of_eight(at, lanes, bits)
+            {
+                return Word { value, bits: vec![0; lanes] };
+            }
             let mut word: Option<B::Value> = None;
             for (w, start) in (0..bytes).step_by(4).enumerate() {
-                let displacement = at.displacement + (first / per + start) as i32;
+                let displacement = at.displacement + start as i32;
                 let loaded = self.load_bytes((bytes - start).min(4), At { displacement, ..at });
                 let all = self.b.splat(loaded);
                 word = Some(match word {
@@ -128,11 +127,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                     }
                 });
             }
-            let bit = |l: usize| {
-                let place = (within + l) % in_word;
-                (place / per * 8) as i64 + (place % per) as i64 * packed.width
-            };
-            let bits: Vec<u8> = (0..lanes).map(|l| bit(l) as u8).collect();
+            let bits = (0..lanes).map(|l| (bits(l) % 32) as u8).collect();
             let zero = self.b.int(Ty::scalar(Lane::I32), 0);
             let value = word.unwrap_or_else(|| self.b.splat(zero));
             Word { value, bits }
@@ -164,6 +159,21 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         Some(wide.chunks.iter().map(|value| Word { value: *value, bits: bits.clone() }).collect())
     }
 
+    /// Of eight bytes of memory, in each lane of 32 bits, those from a bit of its own on; only the lowest byte of a lane
+    /// counts. `None` where that is no instruction.
+    fn bytes_of_eight(
+        &mut self,
+        at: At<B::Value>,
+        lanes: usize,
+        bit: impl Fn(usize) -> i64,
+    ) -> Option<B::Value> {
+        let from: Vec<u8> = (0..4 * lanes).map(|byte| bit(byte / 4) as u8 % 64).collect();
+        let loaded = self.b.load(Ty::scalar(Lane::I64), at);
+        let words = self.b.splat(loaded);
+        let bytes = self.b.bytes_from_bits(words, &from)?;
+        Some(self.b.bitcast(self.vector_of(Lane::I32), bytes))
+    }
+
     /// One to four bytes as an integer.
     fn load_bytes(&mut self, count: usize, at: At<B::Value>) -> B::Value {
         let part = |e: &mut Self, lane: Lane, from: i32| {
@@ -183,7 +193,7 @@ impl<'a, B: Ssa> Emitter<'a, B> {
     }
 
     /// Lanes moved by bits of their own.
-    fn shift_lanes(&mut self, op: Bin, v: B::Value, by: &[u8]) -> B::Value {
+    pub(super) fn shift_lanes(&mut self, op: Bin, v: B::Value, by: &[u8]) -> B::Value {
         match by.split_first() {
             Some((0, rest)) if rest.iter().all(|b| *b == 0) => v,
             Some((first, rest)) if rest.iter().all(|b| b == first) => {
@@ -221,77 +231,6 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         Some((value, dep))
     }
 
-    /// A value of 32 bits that is made of such an element and of constants: looked up.
-    pub(super) fn packed_function(&mut self, e: ExprId) -> Option<(Val<B::Value>, Dep)> {
-        let dtype = self.nest.exprs[e].dtype;
-        if !matches!(dtype, DType::F32 | DType::I32 | DType::U32) || self.lane_count().is_none() {
-            return None;
-        }
-        let MadeOf::Element(element) = self.made_of(e) else { return None };
-        let Packed { bits, signed, .. } = Packed::of(self.nest, element)?;
-        let entries = self.b.looked_up();
-        if 1 << bits > entries {
-            return None;
-        }
-        let mut table = Vec::with_capacity(4 * entries);
-        for n in 0..entries as i64 {
-            // Bits above the element's are those of its neighbours.
-            let raw = Scalar::Int(rooftile_artifact::scalar::wrap(n, signed, bits as u8));
-            let word = match self.of_element(e, element, raw)? {
-                Scalar::Float(v) => (v as f32).to_bits(),
-                v => v.as_i64() as u32,
-            };
-            table.extend(word.to_le_bytes());
-        }
-        let (words, _, dep) = self.packed_words(element)?;
-        let ty = if dtype == DType::F32 { Lane::F32 } else { Lane::I32 };
-        let table = self.b.bytes(self.vector_of(ty), &table);
-        let chunks = words.into_iter().map(|word| {
-            let numbers = self.shift_lanes(Bin::UShr, word.value, &word.bits);
-            self.b.look_up(table, numbers)
-        });
-        Some((Val::Lanes(Lanes { ty, chunks: chunks.collect() }), dep))
-    }
-
-    fn made_of(&mut self, e: ExprId) -> MadeOf {
-        if let Some(known) = self.made_of[e.index()] {
-            return known;
-        }
-        let expr = &self.nest.exprs[e];
-        let made = match expr.kind {
-            ExprKind::Const(_) => MadeOf::Constants,
-            _ if Packed::of(self.nest, e).is_some() => MadeOf::Element(e),
-            ExprKind::Unary(..) | ExprKind::Binary(..) | ExprKind::Cast(_) => {
-                let mut parts = Vec::new();
-                expr.for_each_operand(|o| parts.push(o));
-                parts.into_iter().fold(MadeOf::Constants, |all, o| match (all, self.made_of(o)) {
-                    (MadeOf::Constants, one) | (one, MadeOf::Constants) => one,
-                    (one, other) if one == other => one,
-                    _ => MadeOf::Others,
-                })
-            }
-            _ => MadeOf::Others,
-        };
-        self.made_of[e.index()] = Some(made);
-        made
-    }
-
-    /// The value of an expression where that of the element is known.
-    fn of_element(&self, e: ExprId, element: ExprId, v: Scalar) -> Option<Scalar> {
-        if e == element {
-            return Some(v);
-        }
-        let dtype = self.nest.exprs[e].dtype;
-        let of = |e: ExprId| self.of_element(e, element, v);
-        match self.nest.exprs[e].kind {
-            ExprKind::Const(c) => Some(c),
-            ExprKind::Unary(op, a) => Some(eval::unary(op, of(a)?, dtype)),
-            ExprKind::Binary(op, a, b) => eval::binary(op, of(a)?, of(b)?, self.nest.exprs[a].dtype),
-            ExprKind::Cast(a) => Some(eval::cast(of(a)?, self.nest.exprs[a].dtype, dtype)),
-            _ => None,
-        }
-    }
-
     /// Whether the element of the first lane is the first one of its byte.
     fn begins_byte(&self, x: &Linear, first: i64, packed: Packed<'_>) -> bool {
         self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(x, first) % packed.per == 0
@@ -326,12 +265,12 @@ impl<'a, B: Ssa> Emitter<'a, B> {
 }
 
 /// The words of all lanes, the element that they are of, and what it depends on.
-type Words<'n, V> = (Vec<Word<V>>, Packed<'n>, Dep);
+pub(super) type Words<'n, V> = (Vec<Word<V>>, Packed<'n>, Dep);
 
 /// Words with the lanes' bits, and the bit at which each lane's begin.
-struct Word<V> {
-    value: V,
-    bits: Vec<u8>,
+pub(super) struct Word<V> {
+    pub(super) value: V,
+    pub(super) bits: Vec<u8>,
 }
 
 /// The largest power of two that divides a number, as far as it is asked for.

@@ -1,12 +1,11 @@
 //! Writes a [`Function`]: equal instructions once, each as far outside of loops as its operands allow.
 
-use std::collections::HashMap;
-
 use rooftile_artifact::scalar::wrap;
+use rustc_hash::FxHashMap;
 
 use super::super::ssa::{At, AtomicOp, Bin, Cmp, Lane, Region, Ssa, Stretch, Ty, Un};
 use super::ir::{Block, BlockData, Edge, End, Function, Inst, Op, Value};
-use super::isa::Isa;
+use super::isa::{Extras, Isa};
 
 /// Something that is assigned several times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,48 +16,48 @@ pub(in super::super) struct Variable(u32);
 pub(in super::super) struct Builder {
     pub(super) f: Function,
     pub(super) isa: Isa,
-    /// Whether there are dot products of bytes.
-    dots: bool,
+    /// Instructions beyond the set's.
+    extras: Extras,
     current: Block,
-    known: HashMap<Inst, Value>,
+    known: FxHashMap<Inst, Value>,
     /// Loads, with the state of their memory when they were made.
-    loads: HashMap<Inst, (Value, u32)>,
+    loads: FxHashMap<Inst, (Value, u32)>,
     /// Counts changes of memory.
     changes: u32,
     /// When any memory may last have changed: by an atomic operation, or where a loop begins whose end is not known yet.
     changed_at: u32,
     /// When each region was last written, counted so.
-    written_at: HashMap<Region, u32>,
+    written_at: FxHashMap<Region, u32>,
     variables: Vec<Ty>,
     /// Last value of each variable at the end of each block, as far as known.
-    values: HashMap<(Variable, Block), Value>,
+    values: FxHashMap<(Variable, Block), Value>,
     /// Parameters of blocks that are not sealed yet, for variables.
-    open: HashMap<Block, Vec<(Variable, Value)>>,
+    open: FxHashMap<Block, Vec<(Variable, Value)>>,
     sealed: Vec<bool>,
     written: Vec<bool>,
     /// Loops around the blocks that loops are left to.
-    outside: HashMap<Block, u32>,
+    outside: FxHashMap<Block, u32>,
 }
 
 impl Builder {
     /// Nothing is written yet.
-    pub(super) fn new(isa: Isa, dots: bool) -> Builder {
+    pub(super) fn new(isa: Isa, extras: Extras) -> Builder {
         Builder {
             f: Function::default(),
             isa,
-            dots,
+            extras,
             current: Block(0),
-            known: HashMap::new(),
-            loads: HashMap::new(),
+            known: FxHashMap::default(),
+            loads: FxHashMap::default(),
             changes: 0,
             changed_at: 0,
-            written_at: HashMap::new(),
+            written_at: FxHashMap::default(),
             variables: Vec::new(),
-            values: HashMap::new(),
-            open: HashMap::new(),
+            values: FxHashMap::default(),
+            open: FxHashMap::default(),
             sealed: Vec::new(),
             written: Vec::new(),
-            outside: HashMap::new(),
+            outside: FxHashMap::default(),
         }
     }
 
@@ -240,8 +239,8 @@ impl Builder {
 
 /// Parameters that get one value on all ways, but for themselves, are that value.
 fn remove_trivial_params(f: &mut Function) {
-    let mut alias: HashMap<Value, Value> = HashMap::new();
-    let resolve = |alias: &HashMap<Value, Value>, mut v: Value| {
+    let mut alias: FxHashMap<Value, Value> = FxHashMap::default();
+    let resolve = |alias: &FxHashMap<Value, Value>, mut v: Value| {
         while let Some(&to) = alias.get(&v) {
             v = to;
         }
@@ -395,14 +394,23 @@ impl Ssa for Builder {
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
         self.write_fma(a, b, c)
     }
+    fn signs_apart(&mut self, a: Value) -> (Value, bool) {
+        Builder::signs_apart(self, a)
+    }
     fn scaled(&mut self, a: Value, k: Value) -> Option<Value> {
         (self.isa == Isa::Avx512).then(|| self.inst(Op::Scale, self.f.ty(a), &[a, k]))
     }
+    fn has_within(&self) -> bool {
+        self.isa == Isa::Avx512
+    }
+    fn within(&mut self, a: Value, limit: Value) -> Value {
+        self.inst(Op::Within, self.f.ty(a), &[a, limit])
+    }
     fn has_dots(&self) -> bool {
-        self.dots
+        self.extras.dots
     }
     fn dot(&mut self, sum: Value, unsigned: Value, signed: Value) -> Option<Value> {
-        self.dots.then(|| self.inst(Op::Dot, self.f.ty(sum), &[sum, unsigned, signed]))
+        self.extras.dots.then(|| self.inst(Op::Dot, self.f.ty(sum), &[sum, unsigned, signed]))
     }
     fn estimate(&mut self, root: bool, a: Value) -> Option<Value> {
         let has = self.isa == Isa::Avx512 && self.f.ty(a).lane == Lane::F32;
@@ -614,6 +622,14 @@ impl Ssa for Builder {
         let counts: Vec<u8> = counts.iter().flat_map(|c| u32::from(*c).to_le_bytes()).collect();
         let counts = self.bytes(ty, &counts);
         self.inst(Op::ShiftEach(op), ty, &[v, counts])
+    }
+    fn bytes_from_bits(&mut self, words: Value, from: &[u8]) -> Option<Value> {
+        let ty = self.f.ty(words);
+        if !self.extras.multishift || from.len() != ty.bytes() {
+            return None;
+        }
+        let from = self.bytes(ty, from);
+        Some(self.inst(Op::Multishift, ty, &[from, words]))
     }
     fn looked_up(&self) -> usize {
         self.vector_bytes() / 4

@@ -111,6 +111,16 @@ pub(super) fn scale(ty: Ty) -> Code {
     }
 }
 
+/// The smaller or the greater of two, by value or by magnitude, with the sign of either.
+pub(super) fn range(ty: Ty) -> Code {
+    match (ty.lane, ty.is_vector()) {
+        (Lane::F32, true) => Code::EVEX_Vrangeps_zmm_k1z_zmm_zmmm512b32_imm8_sae,
+        (Lane::F32, false) => Code::EVEX_Vrangess_xmm_k1z_xmm_xmmm32_imm8_sae,
+        (_, true) => Code::EVEX_Vrangepd_zmm_k1z_zmm_zmmm512b64_imm8_sae,
+        (_, false) => Code::EVEX_Vrangesd_xmm_k1z_xmm_xmmm64_imm8_sae,
+    }
+}
+
 /// The exponent as a float, or the significand.
 pub(super) fn part(significand: bool, ty: Ty) -> Code {
     use Code as C;

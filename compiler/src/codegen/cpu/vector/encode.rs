@@ -1,5 +1,6 @@
 //! Registers and bytes.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use iced_x86::{Code, Encoder, Instruction, OpKind, Register};
@@ -29,15 +30,23 @@ pub(super) fn encode(selected: &Selected) -> Result<Encoded, String> {
     let machine = &selected.machine;
     let environment = registers(machine.isa);
     let options = RegallocOptions { validate_ssa: cfg!(debug_assertions), ..RegallocOptions::default() };
-    let output = regalloc2::run(machine, &environment, &options).map_err(|e| format!("registers: {e}"))?;
-    if cfg!(debug_assertions) {
-        let mut checker = regalloc2::checker::Checker::new(machine, &environment);
-        checker.prepare(&output);
-        checker.run().map_err(|e| format!("registers: {e:?}"))?;
-    }
-    let mut writer = Writer::new(selected, &output);
-    writer.function()?;
-    Ok(writer.finish())
+    CONTEXT.with_borrow_mut(|context| {
+        let output = regalloc2::run_with_ctx(machine, &environment, &options, context)
+            .map_err(|e| format!("registers: {e}"))?;
+        if cfg!(debug_assertions) {
+            let mut checker = regalloc2::checker::Checker::new(machine, &environment);
+            checker.prepare(output);
+            checker.run().map_err(|e| format!("registers: {e:?}"))?;
+        }
+        let mut writer = Writer::new(selected, output);
+        writer.function()?;
+        Ok(writer.finish())
+    })
+}
+
+thread_local! {
+    /// Memory of the allocator: some hundred bytes an instruction, which the system would have to clear each time.
+    static CONTEXT: RefCell<regalloc2::Ctx> = RefCell::default();
 }
 
 struct Writer<'s> {

@@ -74,7 +74,7 @@ impl Builder {
         let takes = self.f.inst(mask).op == Op::Int(lane_max(ty.lane));
         match inst.op {
             Op::Bitcast if takes && self.f.ty(inst.args()[0]).lane.as_int() == ty.lane => {
-                let magnitude = self.of_magnitude(inst.args()[0]);
+                let (magnitude, _) = self.signs_apart(inst.args()[0]);
                 self.bitcast(ty, magnitude)
             }
             _ => bits,
@@ -108,23 +108,22 @@ impl Builder {
         (v, odd)
     }
 
-    /// What has the magnitude of a float, its sign not counted: negations change nothing, neither do those of factors.
-    fn of_magnitude(&mut self, v: Value) -> Value {
-        if let Some(before) = self.negation_of(v) {
-            return self.of_magnitude(before);
-        }
+    /// A float without its negations and those of its factors, and whether their number is odd.
+    pub(super) fn signs_apart(&mut self, v: Value) -> (Value, bool) {
+        let (v, odd) = self.without_negation(v);
         let inst = *self.f.inst(v);
         match inst.op {
             Op::Float(bits) if bits & (1 << (inst.ty.lane.bits() - 1)) != 0 => {
                 let magnitude = bits & !(u64::MAX << (inst.ty.lane.bits() - 1));
-                self.inst(Op::Float(magnitude), inst.ty, &[])
+                (self.inst(Op::Float(magnitude), inst.ty, &[]), !odd)
             }
             Op::Bin(op @ (Bin::Mul | Bin::Div)) => {
                 let (a, b) = (inst.args()[0], inst.args()[1]);
-                let (x, y) = (self.of_magnitude(a), self.of_magnitude(b));
-                if (x, y) == (a, b) { v } else { self.inst(Op::Bin(op), inst.ty, &[x, y]) }
+                let ((x, minus_x), (y, minus_y)) = (self.signs_apart(a), self.signs_apart(b));
+                let same = (x, y) == (a, b);
+                (if same { v } else { self.inst(Op::Bin(op), inst.ty, &[x, y]) }, odd ^ minus_x ^ minus_y)
             }
-            _ => v,
+            _ => (v, odd),
         }
     }
 
@@ -199,7 +198,7 @@ impl Builder {
             }
             Bin::Mul if a == b && ty.lane.is_float() => {
                 let known = self.f.insts.len();
-                let magnitude = self.of_magnitude(a);
+                let (magnitude, _) = self.signs_apart(a);
                 // Where it is at hand, what is made of the square is the same for both signs.
                 let x = if self.f.insts.len() == known { magnitude } else { a };
                 self.inst(Op::Bin(op), ty, &[x, x])

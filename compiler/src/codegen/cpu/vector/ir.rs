@@ -52,6 +52,8 @@ pub(super) enum Op {
     Greater,
     /// `a * 2^k` of an integer `k`. AVX-512.
     Scale,
+    /// `a` where its magnitude is at most that of `b`, else, also of NaN, `b` with the sign of `a`. AVX-512.
+    Within,
     /// `1 / a`, or `1 / sqrt(a)`, to 14 bits, of f32. AVX-512.
     Estimate {
         root: bool,
@@ -132,6 +134,8 @@ pub(super) enum Op {
     Permute,
     /// Lanes of 32 bits, `Shl` or `UShr` by the counts in the second operand.
     ShiftEach(Bin),
+    /// Bytes of each 64-bit word of the second operand, which begin at the bits that the first one's bytes say.
+    Multishift,
     /// Lanes of 32 bits of the second operand, by the low bits of the numbers in the first.
     LookUp,
     /// A bit per lane: an all-ones lane of the vector is 1, one of zeros 0. These and all others of bits: AVX-512.

@@ -3,6 +3,8 @@
 use rooftile_artifact::CpuTarget;
 use rooftile_artifact::target::CpuFeatures;
 
+use super::ir::{Function, Op};
+
 /// Vector instructions, one set including the one before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isa {
@@ -53,5 +55,32 @@ impl Isa {
             Isa::Avx2 { f16c } => CpuFeatures { f16c, ..base },
             Isa::Avx512 => CpuFeatures { f16c: true, avx512: true, ..base },
         }
+    }
+}
+
+/// Instructions that not every processor of a set has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extras {
+    /// Dot products of bytes.
+    pub(super) dots: bool,
+    /// Bytes from any bit of a word.
+    pub(super) multishift: bool,
+}
+
+impl Extras {
+    /// Those that a target has.
+    pub(super) fn of(target: &CpuTarget, isa: Isa) -> Extras {
+        Extras { dots: target.has_dots(), multishift: isa == Isa::Avx512 && target.features.avx512_vbmi }
+    }
+
+    /// Those that a function uses.
+    pub(super) fn used(f: &Function) -> Extras {
+        let has = |op: Op| f.insts.iter().any(|i| i.op == op);
+        Extras { dots: has(Op::Dot), multishift: has(Op::Multishift) }
+    }
+
+    /// What a processor must have for them besides those of the set.
+    pub(super) fn features(self, isa: Isa) -> CpuFeatures {
+        CpuFeatures { avx512_vnni: self.dots, avx512_vbmi: self.multishift, ..isa.features() }
     }
 }

@@ -22,9 +22,8 @@ mod verify;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use rooftile_artifact::CpuTarget;
 use rooftile_artifact::program::Kernel;
-use rooftile_artifact::target::CpuFeatures;
 
-use self::isa::Isa;
+use self::isa::{Extras, Isa};
 pub use self::pressure::{LoopPressure, Pressure};
 use self::verify::Set;
 use super::{CodegenError, emit, kernel};
@@ -39,9 +38,8 @@ pub(super) fn is_for(target: &CpuTarget) -> bool {
 /// Compiles a nest to a kernel.
 pub(super) fn compile(nest: &Verified, target: &CpuTarget) -> Result<Kernel, CodegenError> {
     let isa = check(nest, target)?;
-    let (encoded, dots) = code(nest, isa, target)?;
-    let features = CpuFeatures { avx512_vnni: dots, ..isa.features() };
-    kernel::kernel(nest, encoded.bytes, isa.vector_bytes(), features)
+    let (encoded, extras) = code(nest, isa, target)?;
+    kernel::kernel(nest, encoded.bytes, isa.vector_bytes(), extras.features(isa))
 }
 
 /// The nest as machine instructions.
@@ -75,14 +73,15 @@ fn check(nest: &Nest, target: &CpuTarget) -> Result<Isa, CodegenError> {
     Ok(isa)
 }
 
-/// Also whether it has dot products of bytes.
-fn code(nest: &Nest, isa: Isa, target: &CpuTarget) -> Result<(encode::Encoded, bool), CodegenError> {
+/// Also what of the target's extras it uses.
+fn code(nest: &Nest, isa: Isa, target: &CpuTarget) -> Result<(encode::Encoded, Extras), CodegenError> {
     /// Whether each step's work is checked.
     const CHECKED: bool = cfg!(debug_assertions);
     let broken = |e: verify::Broken| kernel::internal(nest, e.to_string());
-    let function = emit::write(nest, build::Builder::new(isa, target.has_dots())).finish();
-    let dots = function.insts.iter().any(|i| i.op == ir::Op::Dot);
-    let set = Set { isa, dots: target.has_dots() };
+    let extras = Extras::of(target, isa);
+    let function = emit::write(nest, build::Builder::new(isa, extras)).finish();
+    let used = Extras::used(&function);
+    let set = Set { isa, extras };
     if CHECKED {
         verify::function(&function, set).map_err(broken)?;
     }
@@ -97,7 +96,7 @@ fn code(nest: &Nest, isa: Isa, target: &CpuTarget) -> Result<(encode::Encoded, b
     let encoded = encode::encode(&selected).map_err(|what| kernel::internal(nest, what))?;
     if CHECKED {
         // The kernel says what it needs of a processor.
-        verify::bytes(&encoded, Set { dots, ..set }).map_err(broken)?;
+        verify::bytes(&encoded, Set { extras: used, ..set }).map_err(broken)?;
     }
-    Ok((encoded, dots))
+    Ok((encoded, used))
 }

@@ -1,7 +1,7 @@
 //! What of a function is computed, and where: how often each value is used, which loads and comparisons become part of
 //! the one instruction that uses them.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::super::ssa::{Bin, Cmp, Lane, Un};
 use super::ir::{Block, End, Function, Op, Value};
@@ -90,7 +90,7 @@ fn from_memory(f: &Function, v: Value) -> Vec<Value> {
             false => vec![args[1]],
         },
         Op::Fma { .. } => vec![args[2], args[1], args[0]],
-        Op::Lesser | Op::Greater | Op::LookUp => vec![args[1]],
+        Op::Lesser | Op::Greater | Op::LookUp | Op::Multishift => vec![args[1]],
         Op::Splat => vec![args[0]],
         Op::Insert(_) if inst.ty.lane.is_float() => vec![args[1]],
         Op::InsertLow(_) if inst.ty.lane == Lane::F32 => vec![args[1]],
@@ -157,7 +157,7 @@ impl Needs {
 
     fn choose(&mut self, f: &Function, block: Block) {
         let data = f.block(block);
-        let position: HashMap<Value, usize> = data.insts.iter().enumerate().map(|(n, v)| (*v, n)).collect();
+        let position: FxHashMap<Value, usize> = data.insts.iter().enumerate().map(|(n, v)| (*v, n)).collect();
         for (n, &user) in data.insts.iter().enumerate() {
             if self.uses[user.index()] == 0 {
                 continue;

@@ -165,7 +165,7 @@ fn has_memory(instruction: &Instruction) -> bool {
 fn is_shuffle(instruction: &Instruction, name: &str) -> bool {
     const NAMES: [&str; 17] = [
         "Vperm",
-        "Vpermi",
+        "Vpmultishift",
         "Vpshuf",
         "Vshuf",
         "Vunpck",

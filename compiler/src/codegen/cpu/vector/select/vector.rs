@@ -28,6 +28,9 @@ impl Select<'_> {
                 self.two(v, code, args[0], args[1]);
             }
             Op::ShiftEach(op) => self.two(v, codes::shift_each(op), args[0], args[1]),
+            Op::Multishift => {
+                self.two(v, Code::EVEX_Vpmultishiftqb_zmm_k1z_zmm_zmmm512b64, args[0], args[1]);
+            }
             Op::LookUp => self.two(v, Code::VEX_Vpermps_ymm_ymm_ymmm256, args[0], args[1]),
             Op::Scale => self.two(v, codes::scale(ty), args[0], args[1]),
             Op::Estimate { root } if ty.is_vector() => {
@@ -36,6 +39,7 @@ impl Select<'_> {
                 self.push(Draft::new(codes::estimate(root, true)).def(to, form).use_(from, form));
             }
             Op::Estimate { root } => self.two(v, codes::estimate(root, false), args[0], args[0]),
+            Op::Within => self.within(v, args[0], args[1]),
             Op::Exponent | Op::Significand => self.float_part(v, inst.op == Op::Significand),
             Op::Cmp(cmp) if self.f.ty(args[0]).is_vector() => self.vector_compare(cmp, v),
             Op::Cmp(_) => {
@@ -157,6 +161,17 @@ impl Select<'_> {
         let draft = Draft::new(code).def(to, form).use_(first, form);
         let draft = self.last(draft, b);
         self.push(draft);
+    }
+
+    /// A float no larger than a limit.
+    fn within(&mut self, v: Value, a: Value, limit: Value) {
+        let ty = self.f.ty(v);
+        let form = Self::form(ty);
+        let [a, limit] = [a, limit].map(|v| self.register(v));
+        let to = self.define(v);
+        let draft = Draft::new(codes::range(ty)).def(to, form).use_(a, form).use_(limit, form);
+        // The one of smaller magnitude, with the first one's sign; a number rather than NaN.
+        self.push(draft.imm8(0b0010));
     }
 
     /// An exponent or a significand.

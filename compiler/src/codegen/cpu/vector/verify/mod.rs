@@ -18,7 +18,7 @@ use std::fmt;
 
 use iced_x86::CpuidFeature;
 
-use super::isa::Isa;
+use super::isa::{Extras, Isa};
 pub(super) use bytes::bytes;
 pub(super) use function::function;
 pub(super) use machine::machine;
@@ -28,8 +28,7 @@ pub(super) use needs::needs;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Set {
     pub(super) isa: Isa,
-    /// Dot products of bytes.
-    pub(super) dots: bool,
+    pub(super) extras: Extras,
 }
 
 impl Set {
@@ -48,7 +47,8 @@ impl Set {
             F::MULTIBYTENOP | F::AVX | F::AVX2 | F::FMA => true,
             F::F16C => self.isa.has_f16(),
             F::AVX512F | F::AVX512BW | F::AVX512DQ | F::AVX512VL | F::BMI2 => self.isa == Isa::Avx512,
-            F::AVX512_VNNI => self.dots,
+            F::AVX512_VNNI => self.extras.dots,
+            F::AVX512_VBMI => self.extras.multishift,
             _ => false,
         }
     }

@@ -103,9 +103,9 @@ impl Operation<'_> {
             Op::Fma { .. } | Op::Lesser | Op::Greater => self.types(float && self.same()),
             Op::Dot => {
                 self.types(vector && ty.lane == Lane::I32 && self.same())?;
-                self.hold(self.set.dots, Rule::Set)
+                self.hold(self.set.extras.dots, Rule::Set)
             }
-            Op::Scale | Op::Exponent | Op::Significand => {
+            Op::Scale | Op::Within | Op::Exponent | Op::Significand => {
                 self.types(float && self.same()).and_then(|()| self.wide_set(true))
             }
             Op::Estimate { .. } => {
@@ -210,6 +210,10 @@ impl Operation<'_> {
             Op::ShiftEach(op) => {
                 let shifts = matches!(op, Bin::Shl | Bin::UShr);
                 self.types(vector && ty.lane == Lane::I32 && self.same() && shifts)
+            }
+            Op::Multishift => {
+                self.types(vector && size == 8 && self.same())?;
+                self.hold(self.set.extras.multishift, Rule::Set)
             }
             Op::LookUp => self.types(vector && size == 4 && self.types[..] == [ty.as_int(), ty]),
             Op::BitsOf | Op::Spread => {
@@ -434,6 +438,7 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::Lesser
         | Op::Greater
         | Op::Scale
+        | Op::Within
         | Op::Cmp(_)
         | Op::Insert(_)
         | Op::InsertLow(_)
@@ -446,6 +451,7 @@ fn operands(op: Op) -> (usize, usize) {
         | Op::AlignLanes(_)
         | Op::Pieces(_)
         | Op::ShiftEach(_)
+        | Op::Multishift
         | Op::LookUp
         | Op::CmpBits(_)
         | Op::BinBits(_)

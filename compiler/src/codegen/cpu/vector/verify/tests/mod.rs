@@ -7,7 +7,7 @@ use super::super::super::ssa::{At, Bin, Cmp, Lane, Region, Ssa, Ty};
 use super::super::build::Builder;
 use super::super::encode::{Encoded, encode};
 use super::super::ir::{Block, Edge, End, Function, Inst, Op, Value};
-use super::super::isa::Isa;
+use super::super::isa::{Extras, Isa};
 use super::super::needs::Needs;
 use super::super::select::select;
 use super::{Rule, Set};
@@ -17,12 +17,12 @@ const SETS: [Isa; 3] = [Isa::Avx2 { f16c: false }, AVX2, Isa::Avx512];
 
 /// A set without dot products.
 fn plain(isa: Isa) -> Set {
-    Set { isa, dots: false }
+    Set { isa, extras: Extras::default() }
 }
 
 /// Sums of vectors of f32 in a loop, stored where they are less than a scalar.
 fn sums(isa: Isa) -> Function {
-    let mut b = Builder::new(isa, false);
+    let mut b = Builder::new(isa, Extras::default());
     let ty = Ty::vector(Lane::F32, isa.vector_bytes());
     let [from, to, count, _] = b.entry();
     let (zero, none) = (b.int(Ty::scalar(Lane::I64), 0), b.float(ty, 0.0));
@@ -175,7 +175,7 @@ fn a_value_is_defined_before_it_is_used() {
 /// Two arms; the one's value is used where they meet.
 #[test]
 fn a_value_of_one_arm_is_not_there_after_both() {
-    let mut b = Builder::new(AVX2, false);
+    let mut b = Builder::new(AVX2, Extras::default());
     let [x, y, ..] = b.entry();
     let (left, right, join) = (b.block(), b.block(), b.block());
     let less = b.compare(Cmp::Lt, x, y);
@@ -225,7 +225,7 @@ fn a_jump_passes_what_the_block_takes() {
 #[test]
 fn no_load_is_moved_past_a_write() {
     let order = |region: u32, atomic: bool, inside: bool| {
-        let mut b = Builder::new(AVX2, false);
+        let mut b = Builder::new(AVX2, Extras::default());
         let [x, y, ..] = b.entry();
         let ty = Ty::scalar(Lane::F32);
         let at = |base, region| At { base, displacement: 0, region: Region::Numbered(region) };
@@ -268,7 +268,7 @@ fn no_load_is_moved_past_a_write() {
 fn no_load_is_moved_past_a_write_with_what_it_is_part_of() {
     let order = |written: bool| {
         let isa = Isa::Avx512;
-        let mut b = Builder::new(isa, false);
+        let mut b = Builder::new(isa, Extras::default());
         let [x, y, ..] = b.entry();
         let ty = Ty::vector(Lane::F32, 64);
         let at = |base, region| At { base, displacement: 0, region: Region::Numbered(region) };

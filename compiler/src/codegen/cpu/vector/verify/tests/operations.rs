@@ -3,7 +3,7 @@
 use super::super::super::super::ssa::{AtomicOp, Bin, Cmp, Lane, Region, Ssa, Ty, Un};
 use super::super::super::build::Builder;
 use super::super::super::ir::{Function, Negated, Op, Value};
-use super::super::super::isa::Isa;
+use super::super::super::isa::{Extras, Isa};
 use super::super::{Rule, Set, function};
 use super::{AVX2, SETS, add, broken};
 
@@ -30,7 +30,7 @@ use Given::{Bits, Of};
 
 /// What a function with one operation breaks.
 fn rule(isa: Isa, op: Op, ty: Ty, given: &[Given]) -> Option<Rule> {
-    let mut b = Builder::new(isa, false);
+    let mut b = Builder::new(isa, Extras::default());
     let [base, ..] = b.entry();
     b.ret();
     let mut f: Function = b.finish();
@@ -166,7 +166,7 @@ fn operations_take_what_they_are_made_for() {
 #[test]
 fn shifts_are_below_the_width() {
     for (count, want) in [(31, None), (32, Some(Rule::Range)), (-1, Some(Rule::Range))] {
-        let mut b = Builder::new(AVX2, false);
+        let mut b = Builder::new(AVX2, Extras::default());
         b.entry();
         b.ret();
         let mut f = b.finish();
@@ -186,6 +186,7 @@ fn sets_have_the_operations() {
         let only = |has: bool| if has { None } else { Some(Rule::Set) };
         let cases: Vec<(Op, Ty, Vec<Given>, bool)> = vec![
             (Op::Scale, f, vec![Of(f), Of(f)], wide),
+            (Op::Within, f, vec![Of(f), Of(f)], wide),
             (Op::Estimate { root: true }, f, vec![Of(f)], wide),
             (Op::Exponent, f, vec![Of(f)], wide),
             (Op::Significand, F32, vec![Of(F32)], wide),
@@ -224,17 +225,36 @@ fn sets_have_the_operations() {
 fn dot_products_are_of_words() {
     let isa = Isa::Avx512;
     let dots = |of: Lane| {
-        let mut b = Builder::new(isa, true);
+        let mut b = Builder::new(isa, Extras { dots: true, ..Extras::default() });
         let [base, ..] = b.entry();
         b.ret();
         let mut f = b.finish();
         let load = Op::Load { displacement: 0, region: Region::Numbered(0) };
         let x = add(&mut f, load, v(isa, of), &[base]);
         add(&mut f, Op::Dot, v(isa, of), &[x, x, x]);
-        function(&f, Set { isa, dots: true }).err().map(|e| e.rule)
+        function(&f, Set { isa, extras: Extras { dots: true, ..Extras::default() } }).err().map(|e| e.rule)
     };
     assert_eq!(dots(Lane::I32), None);
     assert_eq!(dots(Lane::I8), Some(Rule::Types));
+}
+
+#[test]
+fn bytes_from_any_bit_are_an_extra() {
+    let isa = Isa::Avx512;
+    let shifted = |of: Lane, multishift: bool| {
+        let extras = Extras { multishift, ..Extras::default() };
+        let mut b = Builder::new(isa, extras);
+        let [base, ..] = b.entry();
+        b.ret();
+        let mut f = b.finish();
+        let load = Op::Load { displacement: 0, region: Region::Numbered(0) };
+        let x = add(&mut f, load, v(isa, of), &[base]);
+        add(&mut f, Op::Multishift, v(isa, of), &[x, x]);
+        function(&f, Set { isa, extras }).err().map(|e| e.rule)
+    };
+    assert_eq!(shifted(Lane::I64, true), None);
+    assert_eq!(shifted(Lane::I32, true), Some(Rule::Types));
+    assert_eq!(shifted(Lane::I64, false), Some(Rule::Set));
 }
 
 #[test]
