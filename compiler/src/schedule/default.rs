@@ -18,7 +18,7 @@ use super::{Allow, bounds, default_fold, default_gpu, inline, point_copies, spli
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
     AssignOp, AxisId, AxisKind, BinaryOp, Expr, ExprId, ExprKind, ReduceOp, Role, StoreKind, TensorId,
-    TileSize,
+    TileSize, Value,
 };
 use crate::schedule::plan::{Amount, Assignment, AxisRef, Merge, Place, Plan, ScanVia, ScatterVia, Verb};
 
@@ -34,10 +34,8 @@ const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 
 /// Rows that a core computes at a time where they are shared out.
 const ROWS_OF_CORES: i64 = 258;
-/// Rows of a register block of a product that is one of many, and panels that are copied at once: few points are left over at
-/// its ends where it is small, and where it is not, rows are read anew for so few columns at no cost.
+/// Rows of a register block of a product that is one of many: few points are left over at its ends where it is small.
 const ROWS_OF_MANY: i64 = 8;
-const PANELS_OF_MANY: i64 = 2;
 
 /// Terms of the sums of such a product that are written out.
 const PRODUCTS_OF_MANY: i64 = 4;
@@ -309,30 +307,29 @@ fn block_contraction(
             outer.push(*a);
         }
     }
+    let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
+    if c.many && deep.is_none() {
+        // The sums stay in registers to their end, and each result is written once. `B` is read where it lies: a copy costs
+        // more than it saves where rows are few, and next to nothing is saved where they are not.
+        specs[c.rows.index()].unroll = Some(rows.min(ROWS_OF_MANY));
+        specs[c.reduced.index()].unroll = Some(PRODUCTS_OF_MANY);
+        order.extend([c.rows, c.columns, c.reduced].map(|a| form.level(a, 0)));
+        setup.order = order;
+        return;
+    }
+    specs[c.columns.index()].tiles = vec![columns];
+    specs[c.reduced.index()].tiles = vec![kc];
+    // Two points a pass share the cost of counting and of addresses.
+    specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
+    // The rows stay in the first-level cache, and panels, which lie in one piece, come in from the second.
+    let loops = [c.rows, c.columns, c.reduced];
+    order.extend([0, 1].into_iter().flat_map(|n| loops.map(|a| form.level(a, n))));
     // Long enough that packing costs little; short enough that every core gets some where they are shared out.
     let most = if alone { 1024 } else { ROWS_OF_CORES };
-    let mut order: Vec<AxisRef> = outer.into_iter().map(|a| form.level(a, 0)).collect();
-    let (rows, copied_in) = if c.many && deep.is_none() {
-        // The sums stay in registers to their end, and each result is written once.
-        specs[c.columns.index()].tiles = vec![PANELS_OF_MANY * lanes];
-        specs[c.reduced.index()].unroll = Some(PRODUCTS_OF_MANY);
-        order.extend([0, 1].into_iter().flat_map(|n| [form.level(c.rows, n), form.level(c.columns, n)]));
-        order.push(form.level(c.reduced, 0));
-        (rows.min(ROWS_OF_MANY), c.columns)
-    } else {
-        specs[c.columns.index()].tiles = vec![columns];
-        specs[c.reduced.index()].tiles = vec![kc];
-        // Two points a pass share the cost of counting and of addresses.
-        specs[c.reduced.index()].unroll = Some(deep.unwrap_or(2));
-        // The rows stay in the first-level cache, and panels, which lie in one piece, come in from the second.
-        let loops = [c.rows, c.columns, c.reduced];
-        order.extend([0, 1].into_iter().flat_map(|n| loops.map(|a| form.level(a, n))));
-        (rows, c.reduced)
-    };
     specs[c.rows.index()].tiles = vec![most / rows * rows];
     specs[c.rows.index()].unroll = Some(rows);
     setup.order = order;
-    let at = form.level(copied_in, 0);
+    let at = form.level(c.reduced, 0);
     let (place, window) = (Place::Local, None);
     setup.stages.push(Stage { tensor: panel, at, place, panel: Some(lanes), deep, window });
 }
@@ -547,18 +544,30 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// Values that hold what a tensor holds side by side along lanes: reading it again costs less than writing it to scratch
-    /// memory and reading that.
+    /// Values that hold what a tensor holds side by side along lanes, or the sum, difference or product of that and of what the
+    /// lanes share: computing it again costs less than writing it to scratch memory and reading that.
     fn plain_reads(&self, lanes: &BTreeSet<AxisId>) -> Vec<String> {
+        let func = &self.form.func;
+        let value_of = |e: ExprId| match func.exprs[e].kind {
+            ExprKind::Value(v) => Some(&func.values[v]),
+            _ => None,
+        };
         let mut out: Vec<String> = Vec::new();
         for (_, stmt) in self.form.stmts.iter() {
             let Action::Set { value, index: None, expr } = &stmt.action else { continue };
-            let ExprKind::Load { index, .. } = &self.form.func.exprs[*expr].kind else { continue };
-            let name = &self.form.func.values[*value].name;
-            if self.along(index).is_some_and(|a| lanes.contains(&a))
-                && !out.contains(name)
-                && inline::recompute(&mut self.form.clone(), name).is_ok()
-            {
+            let again = match &func.exprs[*expr].kind {
+                ExprKind::Load { index, .. } => self.along(index).is_some_and(|a| lanes.contains(&a)),
+                ExprKind::Binary(BinaryOp::Add | BinaryOp::Sub | BinaryOp::Mul, a, b) => {
+                    let [a, b] = [*a, *b].map(value_of);
+                    let is_again = |v: Option<&Value>| v.is_some_and(|v| out.contains(&v.name));
+                    let is_shared =
+                        |v: Option<&Value>| v.is_some_and(|v| !v.axes.iter().any(|a| lanes.contains(a)));
+                    (is_again(a) && is_shared(b)) || (is_shared(a) && is_again(b))
+                }
+                _ => false,
+            };
+            let name = &func.values[*value].name;
+            if again && !out.contains(name) && inline::recompute(&mut self.form.clone(), name).is_ok() {
                 out.push(name.clone());
             }
         }
