@@ -15,8 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::build::Builder;
 use super::ir::{BinaryOp, BufferId, ExprId, ExprKind, LoopKind, Nest, Space, Stmt, VarId};
 
-/// Bytes of a line of the caches.
-const LINE: i64 = 64;
+/// Bits of a line of the caches.
+const LINE: i64 = 64 * 8;
 
 /// Most lines of one buffer that a pass asks for.
 const LINES: usize = 64;
@@ -288,11 +288,11 @@ fn divides(op: BinaryOp) -> bool {
     matches!(op, BinaryOp::Div | BinaryOp::Rem | BinaryOp::DivNonNeg | BinaryOp::RemNonNeg)
 }
 
-/// An index but for a number of bytes: multiples of expressions, of the dimensions together that lie a number of bytes
-/// apart, and of each other one with its number.
+/// An index but for a number of bits: multiples of expressions, of the dimensions together that lie a number of bits
+/// apart, and of each other one with its number. Elements that share a byte are told apart, near enough for lines.
 type Origin = Vec<(BTreeMap<ExprId, i64>, i64)>;
 
-/// Elements of a buffer by their origins and their distances in bytes.
+/// Elements of a buffer by their origins and their distances in bits.
 #[derive(Default)]
 struct Lines {
     all: BTreeMap<Origin, BTreeMap<i64, Vec<ExprId>>>,
@@ -319,8 +319,8 @@ impl Lines {
             let mut written =
                 Written { b: &mut *b, lets, inside: &read.inside, bound, known: BTreeMap::new() };
             let index: Vec<ExprId> = read.index.iter().map(|e| written.expr(*e)).collect();
-            let (origin, bytes) = origin(b.nest(), read.buffer, &index);
-            self.all.entry(origin).or_default().insert(bytes, index);
+            let (origin, bits) = origin(b.nest(), read.buffer, &index);
+            self.all.entry(origin).or_default().insert(bits, index);
             if self.count() > LINES {
                 return Err(Missed::TooManyLines);
             }
@@ -361,28 +361,24 @@ fn later(b: &mut Builder, read: &Read, passes: i64) -> ExprId {
     b.select(exists, ahead, now)
 }
 
-/// Where an element is: its origin, and how many bytes behind it.
+/// Where an element is: its origin, and how many bits behind it.
 fn origin(nest: &Nest, buffer: BufferId, index: &[ExprId]) -> (Origin, i64) {
     let buffer = &nest.buffers[buffer];
-    let mut stride = i64::try_from(buffer.dtype.size()).ok();
-    let (mut together, mut bytes, mut others) = (BTreeMap::new(), 0i64, Vec::new());
+    let mut stride = i64::try_from(8 * buffer.dtype.size()).ok();
+    let (mut together, mut bits, mut others) = (BTreeMap::new(), 0i64, Vec::new());
     for (&e, &extent) in index.iter().zip(&buffer.shape).rev() {
-        let (mut terms, mut constant) = (BTreeMap::new(), 0);
-        linear(nest, e, 1, &mut terms, &mut constant);
         match stride {
-            Some(stride) => {
-                bytes = bytes.wrapping_add(constant.wrapping_mul(stride));
-                for (e, c) in terms {
-                    let mine: &mut i64 = together.entry(e).or_insert(0);
-                    *mine = mine.wrapping_add(c.wrapping_mul(stride));
-                }
+            Some(stride) => linear(nest, e, stride, &mut together, &mut bits),
+            None => {
+                let (mut terms, mut constant) = (BTreeMap::new(), 0);
+                linear(nest, e, 1, &mut terms, &mut constant);
+                others.push((terms, constant));
             }
-            None => others.push((terms, constant)),
         }
         stride = stride.zip(nest.const_int(extent)).and_then(|(s, n)| s.checked_mul(n));
     }
     others.push((together, 0));
-    (others, bytes)
+    (others, bits)
 }
 
 /// Adds a multiple of an index, taken apart into multiples of expressions and a number.
@@ -399,6 +395,14 @@ fn linear(nest: &Nest, e: ExprId, factor: i64, terms: &mut BTreeMap<ExprId, i64>
         }
         ExprKind::Binary(BinaryOp::Mul, a, b) if let Some(c) = nest.const_int(b) => {
             linear(nest, a, factor.wrapping_mul(c), terms, constant);
+        }
+        // Of elements that share a byte; what is rounded away is less than one.
+        ExprKind::Binary(BinaryOp::DivNonNeg, a, b)
+            if let Some(d) = nest.const_int(b)
+                && d > 0
+                && factor % d == 0 =>
+        {
+            linear(nest, a, factor / d, terms, constant);
         }
         _ => {
             let mine = terms.entry(e).or_insert(0);

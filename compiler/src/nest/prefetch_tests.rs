@@ -97,6 +97,32 @@ fn indices_that_are_read_are_those_of_passes_that_there_are() {
     ");
 }
 
+/// 256 elements, two a byte, lie in two lines.
+#[test]
+fn elements_that_share_a_byte_are_of_one_line() {
+    let (mut nest, _) = nest(|b, _, [zero, m, n]| {
+        let two = b.int(2);
+        let bytes = b.div(n, two);
+        let w = b.add_buffer("w", DType::U8, &[m, bytes], Space::Global(1));
+        let lanes = b.int(256);
+        let sums = b.add_buffer("s", DType::I32, &[lanes], Space::Register);
+        vec![b.for_loop(LoopKind::Serial, "i", (zero, m, 1), |b, i| {
+            vec![b.for_loop(LoopKind::Serial, "k", (zero, n, 256), |b, k| {
+                vec![b.for_loop(LoopKind::Lanes, "v", (zero, lanes, 1), |b, v| {
+                    let here = b.add(k, v);
+                    let byte = b.binary(BinaryOp::DivNonNeg, here, two);
+                    let value = b.load(w, &[i, byte]);
+                    let value = b.cast(DType::I32, value);
+                    vec![b.store(sums, &[v], value)]
+                })]
+            })]
+        })]
+    });
+    let w = nest.buffers.handles().nth(1).expect("two buffers");
+    prefetch(&mut nest, w, 4).expect("a loop");
+    insta::assert_snapshot!(text(nest), @"");
+}
+
 #[test]
 fn what_cannot_be_told_ahead_is_refused() {
     // Nothing reads it.

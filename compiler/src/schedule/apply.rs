@@ -25,7 +25,7 @@ const RAGGED_LANES: i64 = 8;
 const THREADS: i64 = 64;
 
 /// Most passes of `prefetch`.
-const AHEAD: i64 = 1024;
+pub(super) const AHEAD: i64 = 1024;
 
 struct Apply<'a> {
     form: &'a mut Form,

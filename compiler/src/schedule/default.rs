@@ -14,6 +14,7 @@ use super::levels::AxisSpec;
 use super::lines::CHAINS;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
+use super::streams::POINTS_OF_ROW;
 use super::{Allow, bounds, default_fold, default_gpu, inline, point_copies, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
@@ -100,7 +101,10 @@ fn proposals(form: &Form, allow: Allow, target: &CpuTarget) -> impl Iterator<Ite
     let bold = written.into_iter().chain(others);
     let bold = bold.map(move |(parallel, lanes, rows)| propose(form, allow, target, parallel, lanes, rows));
     let plain = || Wishes { specs: tile_specs(form, &Assignment::new()), ..Wishes::default() };
-    folds.chain(bold).chain(std::iter::once_with(plain)).map(|wishes| plan_of(form, wishes))
+    let all = folds.chain(bold).chain(std::iter::once_with(plain));
+    // What cannot be asked for ahead is no reason for a plainer plan.
+    all.flat_map(|wishes| [wishes.clone(), Wishes { ahead: Vec::new(), ..wishes }])
+        .map(|wishes| plan_of(form, wishes))
 }
 
 fn propose(
@@ -149,6 +153,13 @@ fn propose(
     }
     if let (true, None, Some(rows)) = (most > 1, &contraction, model.rows_of_sums(&chosen)) {
         specs[rows.index()].unroll.get_or_insert(ROWS_OF_SUMS);
+        if target.vector_bytes >= 32 {
+            setup.ahead = model.packed_along(&chosen, &specs);
+        }
+    }
+    if let (true, Some(axis)) = (unroll, model.row_of_data(&chosen)) {
+        specs[axis.index()].unroll.get_or_insert(POINTS_OF_ROW);
+        setup.ahead.extend(model.read_along(axis));
     }
     if let (true, Some(t)) = (unroll && target.vector_bytes >= 32, model.transposition(&chosen)) {
         // Vectors along what is read, transposed in registers; a line of what is written at once.

@@ -51,6 +51,7 @@ mod split;
 mod stage;
 mod steps;
 mod storage;
+mod streams;
 mod table;
 mod time;
 pub mod verbs;

@@ -19,6 +19,8 @@ pub(crate) struct Wishes {
     pub(crate) stages: Vec<Stage>,
     /// Tensors that are written past the caches.
     pub(crate) past_caches: Vec<TensorId>,
+    /// Tensors that are asked for so many passes ahead.
+    pub(crate) ahead: Vec<(TensorId, i64)>,
     /// Values that are computed again at each use.
     pub(crate) again: Vec<String>,
     /// Sums for the matrix units.
@@ -87,6 +89,10 @@ pub(crate) fn plan_of(form: &Form, wishes: Wishes) -> Plan {
     verbs.extend(wishes.products.into_iter().map(Verb::Mma));
     let past = wishes.past_caches.iter().map(|t| Verb::Nontemporal(form.func.tensors[*t].name.clone()));
     verbs.extend(past);
+    verbs.extend(wishes.ahead.into_iter().map(|(t, passes)| Verb::Prefetch {
+        tensor: form.func.tensors[t].name.clone(),
+        passes: Amount::Int(passes),
+    }));
     verbs.extend(wishes.again.into_iter().map(Verb::Recompute));
     verbs.extend(wishes.tables.into_iter().map(Verb::Table));
     verbs.extend(wishes.parts);
