@@ -102,25 +102,42 @@ fn indices_that_are_read_are_those_of_passes_that_there_are() {
 fn elements_that_share_a_byte_are_of_one_line() {
     let (mut nest, _) = nest(|b, _, [zero, m, n]| {
         let two = b.int(2);
-        let bytes = b.div(n, two);
+        let bytes = b.binary(BinaryOp::DivNonNeg, n, two);
         let w = b.add_buffer("w", DType::U8, &[m, bytes], Space::Global(1));
-        let lanes = b.int(256);
+        let lanes = b.int(64);
         let sums = b.add_buffer("s", DType::I32, &[lanes], Space::Register);
         vec![b.for_loop(LoopKind::Serial, "i", (zero, m, 1), |b, i| {
             vec![b.for_loop(LoopKind::Serial, "k", (zero, n, 256), |b, k| {
-                vec![b.for_loop(LoopKind::Lanes, "v", (zero, lanes, 1), |b, v| {
-                    let here = b.add(k, v);
-                    let byte = b.binary(BinaryOp::DivNonNeg, here, two);
-                    let value = b.load(w, &[i, byte]);
-                    let value = b.cast(DType::I32, value);
-                    vec![b.store(sums, &[v], value)]
+                let four = b.int(4);
+                vec![b.for_loop(LoopKind::Unrolled, "u", (zero, four, 1), |b, u| {
+                    vec![b.for_loop(LoopKind::Lanes, "v", (zero, lanes, 1), |b, v| {
+                        let (here, past) = (b.add(k, v), b.mul(u, lanes));
+                        let here = b.add(here, past);
+                        let byte = b.binary(BinaryOp::DivNonNeg, here, two);
+                        let value = b.load(w, &[i, byte]);
+                        let value = b.cast(DType::I32, value);
+                        vec![b.store(sums, &[v], value)]
+                    })]
                 })]
             })]
         })]
     });
     let w = nest.buffers.handles().nth(1).expect("two buffers");
     prefetch(&mut nest, w, 4).expect("a loop");
-    insta::assert_snapshot!(text(nest), @"");
+    insta::assert_snapshot!(text(nest), @r"
+    nest t(m, n)
+      global 0 a: f32[m, n]
+      global 1 w: u8[m, (n /+ 2)] prefetched as said
+      register s: i32[64]
+    phase 0
+      for i in 0..m
+        for k in 0..n step 256
+          prefetch w[i, ((k + 1024) /+ 2)]
+          prefetch w[i, ((k + 1152) /+ 2)]
+          unrolled u in 0..4
+            lanes v in 0..64
+              s[v] = i32(w[i, (((k + v) + (u * 64)) /+ 2)])
+    ");
 }
 
 #[test]
