@@ -64,3 +64,24 @@ pipeline both(X: in f32[N], Y: out f32[N]) { buf T: f32[N]  twice(X, T)  thrice(
     assert_eq!(found, [0, 1]);
     assert!(lower(&file, id, &written("prefetch(Y, 2)", &cpu()), &cpu()).is_err());
 }
+
+/// Rows of a compressed matrix and weights of four bits by the cost model; `x[ci[e]]` is no stream.
+#[test]
+fn defaults_ask_ahead_where_the_processor_does_not() {
+    let target = Target::from(CpuTarget { vector_bytes: 64, ..CpuTarget::default() });
+    let asked = |name: &str| {
+        let (_, file) = samples().into_iter().find(|(n, _)| n == name).expect("an example");
+        let id = entries(&file)[0];
+        let allow = Allow { reassoc: true, ..Allow::default() };
+        let plan = default_plan(&file, id, allow, &target).expect("a default");
+        let verbs = plan.verbs.into_iter().filter_map(|v| match v {
+            Verb::Prefetch { tensor, passes: Amount::Int(n) } => Some((tensor, n)),
+            _ => None,
+        });
+        verbs.collect::<Vec<_>>()
+    };
+    let named = |all: &[(&str, i64)]| all.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>();
+    assert_eq!(asked("spmv.tile"), named(&[("va", 256), ("ci", 256)]));
+    assert_eq!(asked("int4_gemv.tile"), named(&[("Wq", 1024)]));
+    assert_eq!(asked("gemv.tile"), named(&[]));
+}
