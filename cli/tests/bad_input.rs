@@ -63,6 +63,19 @@ fn what_a_plain_device_lacks_is_a_warning() {
     assert!(err.contains("warning[E0505]") && err.contains("no matrices of f16"), "{err}");
 }
 
+/// What is much code where vectors have 128 bits is less with wider ones.
+#[test]
+fn blocks_that_the_widest_vectors_hold_are_good() {
+    const WRITTEN: &str =
+        "stage(B, at = k, in = local, layout = panel(vj))\n  vector(j, vj) unroll(i, ui) tail(i, j, peel)";
+    let verbs = |terms: i64| format!("vector(j, 64) unroll(i, 4) unroll(k, {terms})");
+    let with =
+        |terms| edited("wide", "matmul", "vector(j, vj) unroll(i, ui) tail(i, j, peel)", &verbs(terms));
+    let (code, _, err) = run(&["check", &with(8)]);
+    assert_eq!(code, 0, "{err}");
+    fail(&["check", &with(64)], 1, &["E0504", "operations"]);
+}
+
 #[test]
 fn a_tolerance_that_a_null_model_passes_is_refused() {
     let path = edited("loose", "matmul", "nrmse <= 2e-6, maxrel <= 2e-3", "nrmse <= 10.0");

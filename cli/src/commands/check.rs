@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rooftile_artifact::target::CpuFeatures;
 use rooftile_artifact::{CpuTarget, GpuTarget, Target};
 use rooftile_compiler::diag::{self, Diagnostic};
 use rooftile_compiler::driver::{self, Checked};
@@ -63,22 +64,37 @@ pub fn diagnose(path: &Path, source: &str, deep: bool) -> Vec<Diagnostic> {
     diagnostics
 }
 
+/// Targets of each kind whose code can be made. Blocks that are few wide vectors are too much code of narrow ones, so a
+/// processor with the widest is asked first, and what any of a kind takes is good.
+fn targets() -> [Vec<Target>; 2] {
+    let features =
+        CpuFeatures { avx: true, avx2: true, fma: true, f16c: true, avx512: true, ..CpuFeatures::default() };
+    let plain = CpuTarget::default();
+    let widest = CpuTarget { features, vector_bytes: 64, ..plain.clone() };
+    [vec![widest.into(), plain.into()], vec![GpuTarget::default().into()]]
+}
+
 /// Lowers every schedule that is written for a target whose code can be made.
 fn schedules(checked: &Checked) -> Vec<Diagnostic> {
-    let targets = [Target::Cpu(CpuTarget::default()), Target::Vulkan(GpuTarget::default())];
+    let kinds = targets();
     let mut out = Vec::new();
-    let written = checked.schedules.iter();
-    for (written, target) in written.filter_map(|s| Some((s, targets.iter().find(|t| t.name() == s.target)?)))
-    {
+    for written in &checked.schedules {
+        let Some(targets) = kinds.iter().find(|k| k.iter().any(|t| t.name() == written.target)) else {
+            continue;
+        };
         let Some(entry) = checked.hir.entry(&written.name) else { continue };
         let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow::from(&t.allow));
         let sizes: Vec<_> = checked
             .task(entry)
             .map_or_else(Vec::new, |t| t.search.iter().map(|s| s.values.clone()).collect());
-        let space = checked.space(entry, target.name(), &tune::keys(target), &sizes);
-        let assignment = space.ok().and_then(|s| s.default(None)).unwrap_or_default();
-        let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
-        if let Err(mut diagnostics) = schedule::lower(&checked.hir, entry, &choice, target) {
+        let refused = |target: &Target| {
+            let space = checked.space(entry, target.name(), &tune::keys(target), &sizes);
+            let assignment = space.ok().and_then(|s| s.default(None)).unwrap_or_default();
+            let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
+            schedule::lower(&checked.hir, entry, &choice, target).err()
+        };
+        let all: Option<Vec<_>> = targets.iter().map(refused).collect();
+        if let Some(mut diagnostics) = all.and_then(|all| all.into_iter().next()) {
             for d in &mut diagnostics {
                 // A verb has no place of its own in a plan; the schedule has.
                 if d.primary.span == diag::Span::default() {
