@@ -71,9 +71,9 @@ fn blocks_that_the_widest_vectors_hold_are_good() {
     let verbs = |terms: i64| format!("vector(j, 64) unroll(i, 4) unroll(k, {terms})");
     let with =
         |terms| edited("wide", "matmul", "vector(j, vj) unroll(i, ui) tail(i, j, peel)", &verbs(terms));
-    let (code, _, err) = run(&["check", &with(8)]);
+    let (code, _, err) = run(&["check", &with(64)]);
     assert_eq!(code, 0, "{err}");
-    fail(&["check", &with(64)], 1, &["E0504", "operations"]);
+    fail(&["check", &with(512)], 1, &["E0504", "operations"]);
 }
 
 #[test]
