@@ -14,7 +14,7 @@ use super::levels::AxisSpec;
 use super::lines::CHAINS;
 use super::say::{Wishes, plan_of};
 use super::stage::Stage;
-use super::streams::POINTS_OF_ROW;
+use super::streams::{self, POINTS_OF_ROW, PRODUCTS_OF_MANY};
 use super::{Allow, bounds, default_fold, default_gpu, inline, point_copies, split, table};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{
@@ -37,9 +37,6 @@ const MOST_ROWS: [i64; 4] = [14, 6, 2, 1];
 const ROWS_OF_CORES: i64 = 258;
 /// Rows of a register block of a product that is one of many: few points are left over at its ends where it is small.
 const ROWS_OF_MANY: i64 = 8;
-
-/// Terms of the sums of such a product that are written out.
-const PRODUCTS_OF_MANY: i64 = 4;
 
 /// Products that one instruction sums where it takes bytes.
 const BYTES_OF_A_DOT: i64 = 4;
@@ -240,6 +237,8 @@ pub(super) struct Contraction {
     /// What the result runs over besides: each point is a contraction of its own.
     apart: Vec<AxisId>,
     panel: Option<TensorId>,
+    /// `A`, where it is a tensor.
+    left: Option<TensorId>,
     /// Each point of some axis has factors of its own: there are many products.
     many: bool,
     /// Both factors are bytes, whose products are summed in 32 bits.
@@ -326,6 +325,9 @@ fn block_contraction(
         specs[c.reduced.index()].unroll = Some(PRODUCTS_OF_MANY);
         order.extend([c.rows, c.columns, c.reduced].map(|a| form.level(a, 0)));
         setup.order = order;
+        if target.vector_bytes >= 32 {
+            setup.ahead = streams::of_many(form, panel, c.left);
+        }
         return;
     }
     specs[c.columns.index()].tiles = vec![columns];
@@ -699,6 +701,12 @@ impl<'a> Model<'a> {
                 }
                 _ => None,
             });
+            let left = loads.iter().find_map(|e| match e.kind {
+                ExprKind::Load { tensor, .. } if e.axes.contains(&reduced) && !e.axes.contains(&columns) => {
+                    Some(tensor)
+                }
+                _ => None,
+            });
             let other = |a: &&AxisId| ![rows, columns].contains(a) && v.axes.contains(a);
             let apart: Vec<AxisId> = self.form.order.iter().filter(other).copied().collect();
             let many = apart.iter().any(|a| sides.iter().all(|s| s.contains(a)));
@@ -708,7 +716,18 @@ impl<'a> Model<'a> {
                 Some(_) => (1, None),
                 None => self.in_steps(id, rows, (columns, reduced)),
             };
-            return Some(Contraction { rows, columns, reduced, apart, panel, many, bytes, sums, repeated });
+            return Some(Contraction {
+                rows,
+                columns,
+                reduced,
+                apart,
+                panel,
+                left,
+                many,
+                bytes,
+                sums,
+                repeated,
+            });
         }
         None
     }

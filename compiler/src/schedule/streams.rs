@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::access::reads;
 use super::apply;
 use super::default::Model;
-use super::form::Action;
+use super::form::{Action, Form};
 use super::levels::AxisSpec;
 use crate::hir::ir::{AxisId, ExprId, ExprKind, TensorId};
 
@@ -16,6 +16,24 @@ const BYTES_AHEAD: i64 = 16 << 10;
 /// follow each other.
 pub(super) const POINTS_OF_ROW: i64 = 2;
 const BYTES_AHEAD_OF_ROW: i64 = 2 << 10;
+
+/// Terms of the sums of a product that is one of many that are written out.
+pub(super) const PRODUCTS_OF_MANY: i64 = 4;
+
+/// How far ahead the factors of such products are asked for: bytes of the one whose rows share the lanes, rows of the other.
+/// That is another product where they are small, and none of them is a stream that the processor would follow.
+const BYTES_AHEAD_OF_LEFT: i64 = 8 << 10;
+const ROWS_AHEAD_OF_RIGHT: i64 = 64;
+
+/// The factors of many products, and passes of [`PRODUCTS_OF_MANY`] terms.
+pub(super) fn of_many(form: &Form, right: TensorId, left: Option<TensorId>) -> Vec<(TensorId, i64)> {
+    let mut out = vec![(right, ROWS_AHEAD_OF_RIGHT / PRODUCTS_OF_MANY)];
+    if let Some(left) = left.filter(|left| *left != right) {
+        let element = i64::try_from(form.func.tensors[left].dtype.size()).unwrap_or(1);
+        out.push((left, (BYTES_AHEAD_OF_LEFT / (element * PRODUCTS_OF_MANY)).min(apply::AHEAD)));
+    }
+    out
+}
 
 impl Model<'_> {
     /// Tensors whose elements share bytes along lanes, and the passes of those lanes in [`BYTES_AHEAD`]. Taking the elements of a

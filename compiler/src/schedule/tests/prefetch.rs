@@ -65,7 +65,7 @@ pipeline both(X: in f32[N], Y: out f32[N]) { buf T: f32[N]  twice(X, T)  thrice(
     assert!(lower(&file, id, &written("prefetch(Y, 2)", &cpu()), &cpu()).is_err());
 }
 
-/// Rows of a compressed matrix and weights of four bits by the cost model; `x[ci[e]]` is no stream.
+/// Rows of a compressed matrix, weights of four bits and many products by the cost model; `x[ci[e]]` is no stream.
 #[test]
 fn defaults_ask_ahead_where_the_processor_does_not() {
     let target = Target::from(CpuTarget { vector_bytes: 64, ..CpuTarget::default() });
@@ -83,5 +83,6 @@ fn defaults_ask_ahead_where_the_processor_does_not() {
     let named = |all: &[(&str, i64)]| all.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>();
     assert_eq!(asked("spmv.tile"), named(&[("va", 256), ("ci", 256)]));
     assert_eq!(asked("int4_gemv.tile"), named(&[("Wq", 1024)]));
+    assert_eq!(asked("batched_matmul.tile"), named(&[("B", 16), ("A", 512)]));
     assert_eq!(asked("gemv.tile"), named(&[]));
 }
