@@ -82,7 +82,7 @@ impl<B: Ssa> Emitter<'_, B> {
                 return None;
             }
             for e in linear.terms.into_keys() {
-                if !self.is_quotient_of_lanes(e) && matches!(self.eval(e), Val::Uniform(_)) {
+                if matches!(self.eval(e), Val::Uniform(_)) {
                     continue;
                 }
                 match self.nest.exprs[e].kind {
@@ -94,18 +94,6 @@ impl<B: Ssa> Emitter<'_, B> {
             }
         }
         found
-    }
-
-    /// Whether it is plain that lanes may have different quotients. To evaluate it would divide for each of them, also where
-    /// they are in two groups.
-    fn is_quotient_of_lanes(&mut self, e: ExprId) -> bool {
-        match self.nest.exprs[e].kind {
-            ExprKind::Binary(BinaryOp::DivNonNeg, a, g) => {
-                let assumed = self.assumed.quotients.contains_key(&e);
-                !assumed && self.nest.const_int(g).is_none() && self.linear(a).lane != 0
-            }
-            _ => false,
-        }
     }
 
     /// What `f` gives where a quotient has a value.
