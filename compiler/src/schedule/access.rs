@@ -293,10 +293,14 @@ fn ix(form: &Form, e: ExprId) -> Ix {
 
 /// Whether the bounds of an axis are data, as those of CSR rows.
 pub(crate) fn bounded_by_data(form: &Form, axis: AxisId) -> bool {
-    let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    reads(form, form.func.axes[axis].lo, &mut seen, &mut found);
-    reads(form, form.func.axes[axis].hi, &mut seen, &mut found);
+    let a = &form.func.axes[axis];
+    is_data(form, a.lo) || is_data(form, a.hi)
+}
+
+/// Whether an expression reads something.
+pub(crate) fn is_data(form: &Form, e: ExprId) -> bool {
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    reads(form, e, &mut seen, &mut found);
     !found.is_empty()
 }
 
