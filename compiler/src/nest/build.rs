@@ -277,11 +277,7 @@ impl Builder {
             BinaryOp::Sub => return self.difference(a, b, dtype),
             _ => return None,
         }
-        let product = |e: ExprId| match self.nest.exprs[e].kind {
-            ExprKind::Binary(BinaryOp::Mul, x, y) => Some((x, y)),
-            _ => None,
-        };
-        let ((x, y), rest) = match (product(a), product(b)) {
+        let ((x, y), rest) = match (self.factors(a), self.factors(b)) {
             (_, Some(factors)) => (factors, a),
             (Some(factors), None) => (factors, b),
             (None, None) => return None,
@@ -289,17 +285,21 @@ impl Builder {
         Some(self.fma(x, y, rest))
     }
 
-    /// `a - x * y` as `(-x) * y + a`, or `x * y - b` as `x * y + (-b)`.
-    fn difference(&mut self, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
-        let product = |e: ExprId| match self.nest.exprs[e].kind {
+    /// The factors of a product.
+    fn factors(&self, e: ExprId) -> Option<(ExprId, ExprId)> {
+        match self.nest.exprs[e].kind {
             ExprKind::Binary(BinaryOp::Mul, x, y) => Some((x, y)),
             _ => None,
-        };
+        }
+    }
+
+    /// `a - x * y` as `(-x) * y + a`, or `x * y - b` as `x * y + (-b)`.
+    fn difference(&mut self, a: ExprId, b: ExprId, dtype: DType) -> Option<ExprId> {
         let literal = |e: ExprId| match self.nest.exprs[e].kind {
             ExprKind::Const(v) => Some(v),
             _ => None,
         };
-        match (product(a), product(b)) {
+        match (self.factors(a), self.factors(b)) {
             (_, Some((x, y))) => {
                 // A literal takes the sign.
                 let (x, y) = if literal(y).is_some() { (y, x) } else { (x, y) };
