@@ -406,10 +406,14 @@ pub(super) trait Ssa {
             .collect();
         self.build(&lanes)
     }
+    /// Whether [`Ssa::bytes_from_bits`] is an instruction.
+    fn has_bytes_from_bits(&self) -> bool {
+        false
+    }
     /// Of each 64-bit lane of a vector eight bytes, each of which begins at a bit of its own, counted from the lane's lowest.
-    /// `None` where that is no instruction.
-    fn bytes_from_bits(&mut self, _words: Self::Value, _from: &[u8]) -> Option<Self::Value> {
-        None
+    /// Asked for where there [is](Ssa::has_bytes_from_bits) such an instruction.
+    fn bytes_from_bits(&mut self, words: Self::Value, _from: &[u8]) -> Self::Value {
+        words
     }
     /// How many lanes of 32 bits [`Ssa::look_up`] knows; 0 where there is no instruction.
     fn looked_up(&self) -> usize {

@@ -125,19 +125,28 @@ fn exp_range<M: Machine>(m: &M) -> (f64, f64) {
     if m.is_double() { (-746.0, 710.0) } else { (-104.0, 89.0) }
 }
 
-pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
-    if m.has_within() {
-        // Of arguments out of range `k`, a float that may be infinite, says it all, and the rest may be anything positive
-        // and finite; NaN is NaN in `k`.
-        let (k, r) = reduce(m, x);
-        let limit = m.float(LARGEST_REST);
-        let r = m.within(r, limit);
-        let p = small_exp(m, r);
-        return scale(m, p, k);
+/// An argument between bounds; any argument where [`bounded_rest`] bounds the rest instead.
+fn bounded<M: Machine>(m: &mut M, x: M::F, lo: f64, hi: f64) -> M::F {
+    if m.has_within() { x } else { clamp(m, x, lo, hi) }
+}
+
+/// The rest of any argument. Of one out of range `k`, a float that may be infinite, says it all, and the rest may be anything
+/// small; NaN is NaN in `k`.
+fn bounded_rest<M: Machine>(m: &mut M, r: M::F) -> M::F {
+    if !m.has_within() {
+        return r;
     }
+    let limit = m.float(LARGEST_REST);
+    m.within(r, limit)
+}
+
+pub(super) fn exp<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, hi) = exp_range(m);
-    let x = clamp(m, x, lo, hi);
-    exp_within(m, x)
+    let x = bounded(m, x, lo, hi);
+    let (k, r) = reduce(m, x);
+    let r = bounded_rest(m, r);
+    let p = small_exp(m, r);
+    scale(m, p, k)
 }
 
 /// `exp(-x)` of an `x` that is not negative.
@@ -145,11 +154,6 @@ pub(super) fn exp_of_negative<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (lo, _) = exp_range(m);
     let x = at_most(m, x, -lo);
     let x = neg(m, x);
-    exp_within(m, x)
-}
-
-/// `exp(x)` within the range.
-fn exp_within<M: Machine>(m: &mut M, x: M::F) -> M::F {
     let (k, r) = reduce(m, x);
     let p = small_exp(m, r);
     scale(m, p, k)
@@ -186,18 +190,11 @@ pub(super) fn exp_of_minus_square<M: Machine>(m: &mut M, x: M::F) -> (M::F, (M::
 }
 
 pub(super) fn exp2<M: Machine>(m: &mut M, x: M::F) -> M::F {
-    if m.has_within() {
-        // As in [`exp`].
-        let k = nearest_low(m, x);
-        let (r, limit) = (m.sub(x, k.1), m.float(LARGEST_REST));
-        let r = m.within(r, limit);
-        let p = small_exp2(m, r);
-        return scale(m, p, k);
-    }
     let (lo, hi) = if m.is_double() { (-1080.0, 1025.0) } else { (-152.0, 129.0) };
-    let x = clamp(m, x, lo, hi);
+    let x = bounded(m, x, lo, hi);
     let (k, kf) = nearest_low(m, x);
     let r = m.sub(x, kf);
+    let r = bounded_rest(m, r);
     let p = small_exp2(m, r);
     scale(m, p, (k, kf))
 }

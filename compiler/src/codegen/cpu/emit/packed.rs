@@ -109,10 +109,8 @@ impl<'a, B: Ssa> Emitter<'a, B> {
                 (place / per * 8) as i64 + (place % per) as i64 * packed.width
             };
             let at = At { displacement: at.displacement + (first / per) as i32, ..at };
-            if bytes == 8
-                && let Some(value) = self.bytes_of_eight(at, lanes, bits)
-            {
-                return Word { value, bits: vec![0; lanes] };
+            if bytes == 8 && self.b.has_bytes_from_bits() {
+                return Word { value: self.bytes_of_eight(at, lanes, bits), bits: vec![0; lanes] };
             }
             let mut word: Option<B::Value> = None;
             for (w, start) in (0..bytes).step_by(4).enumerate() {
@@ -160,18 +158,13 @@ impl<'a, B: Ssa> Emitter<'a, B> {
     }
 
     /// Of eight bytes of memory, in each lane of 32 bits, those from a bit of its own on; only the lowest byte of a lane
-    /// counts. `None` where that is no instruction.
-    fn bytes_of_eight(
-        &mut self,
-        at: At<B::Value>,
-        lanes: usize,
-        bit: impl Fn(usize) -> i64,
-    ) -> Option<B::Value> {
+    /// counts.
+    fn bytes_of_eight(&mut self, at: At<B::Value>, lanes: usize, bit: impl Fn(usize) -> i64) -> B::Value {
         let from: Vec<u8> = (0..4 * lanes).map(|byte| bit(byte / 4) as u8 % 64).collect();
         let loaded = self.b.load(Ty::scalar(Lane::I64), at);
         let words = self.b.splat(loaded);
-        let bytes = self.b.bytes_from_bits(words, &from)?;
-        Some(self.b.bitcast(self.vector_of(Lane::I32), bytes))
+        let bytes = self.b.bytes_from_bits(words, &from);
+        self.b.bitcast(self.vector_of(Lane::I32), bytes)
     }
 
     /// One to four bytes as an integer.

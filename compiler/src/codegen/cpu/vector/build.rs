@@ -623,13 +623,13 @@ impl Ssa for Builder {
         let counts = self.bytes(ty, &counts);
         self.inst(Op::ShiftEach(op), ty, &[v, counts])
     }
-    fn bytes_from_bits(&mut self, words: Value, from: &[u8]) -> Option<Value> {
+    fn has_bytes_from_bits(&self) -> bool {
+        self.extras.multishift
+    }
+    fn bytes_from_bits(&mut self, words: Value, from: &[u8]) -> Value {
         let ty = self.f.ty(words);
-        if !self.extras.multishift || from.len() != ty.bytes() {
-            return None;
-        }
         let from = self.bytes(ty, from);
-        Some(self.inst(Op::Multishift, ty, &[from, words]))
+        self.inst(Op::Multishift, ty, &[from, words])
     }
     fn looked_up(&self) -> usize {
         self.vector_bytes() / 4
