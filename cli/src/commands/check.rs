@@ -64,24 +64,21 @@ pub fn diagnose(path: &Path, source: &str, deep: bool) -> Vec<Diagnostic> {
     diagnostics
 }
 
-/// Targets of each kind whose code can be made. Blocks that are few wide vectors are too much code of narrow ones, so a
-/// processor with the widest is asked first, and what any of a kind takes is good.
-fn targets() -> [Vec<Target>; 2] {
+/// Targets whose code can be made. Blocks that are few wide vectors are too much code of narrow ones, so a processor with the
+/// widest is asked first, and what any target of a kind takes is good.
+fn targets() -> [Target; 3] {
     let features =
         CpuFeatures { avx: true, avx2: true, fma: true, f16c: true, avx512: true, ..CpuFeatures::default() };
     let plain = CpuTarget::default();
     let widest = CpuTarget { features, vector_bytes: 64, ..plain.clone() };
-    [vec![widest.into(), plain.into()], vec![GpuTarget::default().into()]]
+    [widest.into(), plain.into(), GpuTarget::default().into()]
 }
 
 /// Lowers every schedule that is written for a target whose code can be made.
 fn schedules(checked: &Checked) -> Vec<Diagnostic> {
-    let kinds = targets();
+    let targets = targets();
     let mut out = Vec::new();
     for written in &checked.schedules {
-        let Some(targets) = kinds.iter().find(|k| k.iter().any(|t| t.name() == written.target)) else {
-            continue;
-        };
         let Some(entry) = checked.hir.entry(&written.name) else { continue };
         let allow = checked.task(entry).map_or_else(Allow::default, |t| Allow::from(&t.allow));
         let sizes: Vec<_> = checked
@@ -93,7 +90,8 @@ fn schedules(checked: &Checked) -> Vec<Diagnostic> {
             let choice = Choice::Planned { plan: written.plan.clone(), assignment, allow };
             schedule::lower(&checked.hir, entry, &choice, target).err()
         };
-        let all: Option<Vec<_>> = targets.iter().map(refused).collect();
+        let of_kind = targets.iter().filter(|t| t.name() == written.target);
+        let all: Option<Vec<_>> = of_kind.map(refused).collect();
         if let Some(mut diagnostics) = all.and_then(|all| all.into_iter().next()) {
             for d in &mut diagnostics {
                 // A verb has no place of its own in a plan; the schedule has.
