@@ -36,7 +36,7 @@ fn samples_and_results_on_request() {
     for line in &lines[1..3] {
         let seconds: Vec<f64> = line.split(' ').map(|s| s.parse().expect("seconds")).collect();
         assert_eq!(seconds.len(), 2);
-        assert!(seconds.iter().all(|s| (1e-9..10.0).contains(s)), "{line}");
+        assert!(seconds.iter().all(|s| *s > 0.0), "{line}");
     }
     assert!(lines[3].starts_with("error: ") && lines[3].contains("waltz"), "{}", lines[3]);
     assert!(lines[4].starts_with("error: ") && lines[4].contains("nothing"), "{}", lines[4]);

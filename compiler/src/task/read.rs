@@ -527,6 +527,13 @@ impl SizeDomain {
         self.first().saturating_add(n.saturating_mul(self.multiple))
     }
 
+    /// `value` where the size may take it, else the `value`-th of those that it may, from 1 and over again.
+    #[must_use]
+    pub fn nearby(&self, value: i64) -> i64 {
+        let among = (self.lo..self.hi).contains(&value) && value % self.multiple == 0;
+        if among { value } else { self.nth((value - 1).rem_euclid(self.values().max(1))) }
+    }
+
     fn first(&self) -> i64 {
         match self.lo.rem_euclid(self.multiple) {
             0 => self.lo,

@@ -242,6 +242,22 @@ fn sealed_sizes_are_in_the_domain_and_new() {
     assert_eq!(sealed::draw(&c.hir, task, 2, 5), drawn[..2]);
 }
 
+#[test]
+fn small_sizes_are_in_the_domain() {
+    let c = checked(
+        "kernel k(x: in f32[N,M], y: out f32[N,M]) { for i in tiles(N; b) { with j in M { y[i,j] = x[i,j] } } }
+         task k { search {N=64, M=4} sizes N in 31..100 multiple of 2 }",
+    );
+    let cases: Vec<_> = (0..8).filter_map(|seed| small_case(&c.hir, &c.tasks[0], seed, 5)).collect();
+    assert_eq!(cases.len(), 8);
+    for (sizes, set) in &cases {
+        assert!([32, 34, 36, 38, 40].contains(&sizes["N"]) && sizes["M"] <= 5, "{sizes:?}");
+        assert_eq!(set.inputs.sizes, [sizes["N"], sizes["M"]]);
+    }
+    let domain = SizeDomain { name: "N".to_owned(), lo: 3, hi: 9, multiple: 2 };
+    assert_eq!([1, 2, 3, 4, 5, 6, 7, 8, 9].map(|v| domain.nearby(v)), [4, 6, 8, 4, 6, 6, 4, 8, 8]);
+}
+
 fn reference(values: &[f64]) -> Values {
     Values::new(DType::F32, &[values.len()], values.iter().map(|v| Scalar::Float(*v)))
 }
