@@ -18,6 +18,7 @@ mod deal;
 mod default;
 mod default_fold;
 mod default_gpu;
+mod default_packed;
 pub mod draw;
 mod emit;
 mod expr;
@@ -127,6 +128,11 @@ pub fn lower(
     choice: &Choice,
     target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
+    if let Choice::Default { allow } = choice
+        && let Some(plan) = default_packed(file, entry, *allow, target)
+    {
+        return lower(file, entry, &planned(plan, *allow), target);
+    }
     let joined = match choice {
         Choice::Planned { plan, .. } => join::joined(file, entry, plan).map_err(|d| vec![d])?,
         Choice::Naive | Choice::Default { .. } => Cow::Borrowed(file),
@@ -196,7 +202,25 @@ pub fn lower(
 /// may differ. `None` when the default cannot be lowered.
 #[must_use]
 pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
-    default_in_time(file, entry, allow, target).or_else(|| default_in_space(file, entry, allow, target))
+    default_in_time(file, entry, allow, target)
+        .or_else(|| default_packed(file, entry, allow, target))
+        .or_else(|| default_in_space(file, entry, allow, target))
+}
+
+fn planned(plan: Plan, allow: Allow) -> Choice {
+    Choice::Planned { plan, assignment: Assignment::new(), allow }
+}
+
+/// The default of a kernel whose constant inputs are packed beforehand.
+fn default_packed(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
+    let func = &file.funcs[entry];
+    let cpu = target.cpu().filter(|_| func.kind == FuncKind::Kernel)?;
+    if !func.tensors.iter().any(|(_, t)| t.constant && t.packed.is_some()) {
+        return None;
+    }
+    let form = normal::normalise(func, &file.tables).ok()?;
+    let plan = default_packed::propose(&form, allow, cpu)?;
+    lower(file, entry, &planned(plan.clone(), allow), target).is_ok().then_some(plan)
 }
 
 /// The default of a pipeline with a repeat of which several steps can be taken at once.
@@ -206,10 +230,7 @@ fn default_in_time(file: &File, entry: FuncId, allow: Allow, target: &Target) ->
         return None;
     }
     let cpu = target.cpu()?;
-    let legal = |plan: &Plan| {
-        let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
-        lower(file, entry, &choice, target).is_ok()
-    };
+    let legal = |plan: &Plan| lower(file, entry, &planned(plan.clone(), allow), target).is_ok();
     if !time::has_steps(file, func) {
         return None;
     }
@@ -227,8 +248,5 @@ fn default_in_space(file: &File, entry: FuncId, allow: Allow, target: &Target) -
         Ok(nest)
     };
     program::program(file, entry, &BTreeMap::new(), None, &mut kernels).ok()?;
-    Some(merge::merge(&plans, &|plan| {
-        let choice = Choice::Planned { plan: plan.clone(), assignment: Assignment::new(), allow };
-        lower(file, entry, &choice, target).is_ok()
-    }))
+    Some(merge::merge(&plans, &|plan| lower(file, entry, &planned(plan.clone(), allow), target).is_ok()))
 }

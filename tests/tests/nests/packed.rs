@@ -1,5 +1,5 @@
-//! Random nests that read elements of one to four bits as lanes, from the first bit of a byte on and from others, side by side
-//! or a byte apart, and what belongs to groups of them.
+//! Random nests that read elements of one to four bits as lanes, from the first bit of a byte on and from others, side by side,
+//! a byte apart or in bytes of their own along another dimension, and what belongs to groups of them.
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -19,6 +19,7 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     let shift = [0, 0, per, 1, 8][rng.random_range(0..5)];
     // Neighbouring lanes' elements are neighbours, or those of neighbouring bytes, or others.
     let stride = [1, 1, per, per, 2, 3][rng.random_range(0..6)];
+    let across = rng.random_bool(0.3);
     let most = lanes * (passes + stride) + 8 * blocks + 8;
     let mut b = Builder::new("packed");
     let n = b.add_size("n");
@@ -31,16 +32,21 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
     ];
     let points = lanes * passes * blocks;
     decls.extend(results.iter().map(|t| (*t, vec![HostExpr::Size(0), points.into()])));
+    let bytes = most / per + 1;
+    decls.push((DType::U8, vec![HostExpr::Size(0), bytes.into(), points.into()]));
     let buffers: Vec<BufferId> = decls
         .iter()
         .enumerate()
         .map(|(slot, (t, _))| {
-            let columns = b.int(match slot {
-                0 => most / per + 1,
-                1 | 2 => most,
-                _ => points,
-            });
-            b.add_buffer(&format!("g{slot}"), *t, &[n, columns], Space::Global(slot as u32))
+            let columns = match slot {
+                0 => vec![bytes],
+                1 | 2 => vec![most],
+                9 => vec![bytes, points],
+                _ => vec![points],
+            };
+            let shape: Vec<ExprId> =
+                std::iter::once(n).chain(columns.into_iter().map(|c| b.int(c))).collect();
+            b.add_buffer(&format!("g{slot}"), *t, &shape, Space::Global(slot as u32))
         })
         .collect();
     let clamped = |b: &mut Builder, v: ExprId, lo: i64, hi: i64| {
@@ -71,11 +77,12 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
             vec![b.for_loop(LoopKind::Lanes, "l", (zero, width, 1), |b, l| {
                 let (moved, apart) = (b.mul_int(u, shift), b.mul(u, end));
                 let (first, point) = (b.add(k, begin), b.add(k, l));
-                let lane = b.mul_int(l, stride);
+                let lane = b.mul_int(l, if across { 0 } else { stride });
                 let x = b.add(first, lane);
                 let x = b.add(x, moved);
                 let to = b.add(apart, point);
-                let q = element(b, (buffers[0], row, x), (bits, per, signed));
+                let of = if across { (buffers[9], x, vec![to]) } else { (buffers[0], x, vec![]) };
+                let q = element(b, row, of, (bits, per, signed));
                 let number = b.cast(DType::F32, q);
                 let about = b.sub(number, eight);
                 let about = b.mul(about, two);
@@ -105,13 +112,15 @@ pub(crate) fn generate(rng: &mut StdRng) -> Case {
 /// An element of so many bits, of so many in a byte.
 fn element(
     b: &mut Builder,
-    (buffer, row, x): (BufferId, ExprId, ExprId),
+    row: ExprId,
+    (buffer, x, after): (BufferId, ExprId, Vec<ExprId>),
     (bits, per, signed): (i64, i64, bool),
 ) -> ExprId {
     let per = b.int(per);
     let place = b.binary(BinaryOp::RemNonNeg, x, per);
     let byte = b.binary(BinaryOp::DivNonNeg, x, per);
-    let byte = b.load(buffer, &[row, byte]);
+    let index: Vec<ExprId> = [row, byte].into_iter().chain(after).collect();
+    let byte = b.load(buffer, &index);
     let count = b.mul_int(place, bits);
     let count = b.cast(DType::U8, count);
     let low = b.binary(BinaryOp::Shr, byte, count);

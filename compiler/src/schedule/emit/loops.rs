@@ -21,6 +21,10 @@ const FEW_ROWS: i64 = 4;
 /// Lanes of the narrowest blocks at the end of a range.
 pub(super) const FEWEST_LANES: i64 = 4;
 
+/// Blocks at the end of a range have a fourth of the points of those before: each runs at most three times, and blocks of half
+/// as many would be code that is compiled for one pass.
+pub(super) const QUARTERS: i64 = 4;
+
 impl Emitter<'_> {
     /// The range of a step level where it stands.
     pub(super) fn bounds(&mut self, level: LevelId) -> Result<(nest::ExprId, nest::ExprId), Diagnostic> {
@@ -246,12 +250,14 @@ impl Emitter<'_> {
         self.full_blocks((var, first, middle, step), full);
         let rest = match &masked {
             Some(ends) => {
-                let rest = self.narrower(level, (middle, last, step), 2 * ends.points, body)?;
+                // Sums keep more adders busy in two vectors than in one.
+                let by = if self.adds(body) { 2 } else { QUARTERS };
+                let rest = self.narrower(level, (middle, last, step), (by, 2 * ends.points), body)?;
                 self.masked_last(level, (rest, last), ends, body)?;
                 last
             }
             None if twice => self.last_block(level, (start, middle, last), step, body)?,
-            None => self.narrower(level, (middle, last, step), FEWEST_LANES, body)?,
+            None => self.narrower(level, (middle, last, step), (QUARTERS, FEWEST_LANES), body)?,
         };
         self.axes[axis.index()] = saved;
         match (masked, inner) {
@@ -273,13 +279,13 @@ impl Emitter<'_> {
     }
 
     /// Blocks after the last full one of `step` points, as long as what is left is worth code of its own: at the end of
-    /// another axis it is not. Of lanes, each has half as many as the one before, and at least `fewest`; of rows that are
-    /// written out and add up, there is one of few, which keep an adder busy where one would wait for it. Where they end.
+    /// another axis it is not. Of lanes, each has a `by`-th of those of the one before, and at least `fewest`; of rows that
+    /// are written out and add up, there is one of few, which keep an adder busy where one would wait for it. Where they end.
     pub(super) fn narrower(
         &mut self,
         level: LevelId,
         (first, last, step): (nest::ExprId, nest::ExprId, i64),
-        fewest: i64,
+        (by, fewest): (i64, i64),
         body: &[Tree],
     ) -> Result<nest::ExprId, Diagnostic> {
         let axis = self.levels.all[level].axis;
@@ -287,14 +293,13 @@ impl Emitter<'_> {
         if self.group > 0 || self.axes.iter().any(|a| a.single) {
             return Ok(rest);
         }
-        let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
         let narrow: Vec<i64> = if self.levels.has_lanes(axis) && self.axes[axis.index()].asks {
             // At the end of an axis that seldom has one: the code is that of all statements once more.
             vec![step / 4].into_iter().filter(|n| *n >= FEWEST_LANES).collect()
         } else if self.levels.has_lanes(axis) {
-            let halves = std::iter::successors(Some(step / 2), |n| Some(n / 2));
-            halves.take_while(|n| *n >= fewest).collect()
-        } else if self.levels.unit_count(axis) > FEW_ROWS && Tree::stmts(body).iter().any(adds) {
+            let ever_fewer = std::iter::successors(Some(step / by), |n| Some(n / by));
+            ever_fewer.take_while(|n| *n >= fewest).collect()
+        } else if self.levels.unit_count(axis) > FEW_ROWS && self.adds(body) {
             vec![FEW_ROWS]
         } else {
             Vec::new()
@@ -311,6 +316,12 @@ impl Emitter<'_> {
             rest = end;
         }
         Ok(rest)
+    }
+
+    /// Whether statements add up.
+    fn adds(&self, body: &[Tree]) -> bool {
+        let adds = |s: &StmtId| matches!(self.form.stmts[*s].action, Action::Accumulate { .. });
+        Tree::stmts(body).iter().any(adds)
     }
 
     /// A loop over `lo..hi` whose blocks have one point, or one for each thread.

@@ -3,7 +3,7 @@
 //! after it asks at each point.
 
 use super::Emitter;
-use super::loops::FEWEST_LANES;
+use super::loops::{FEWEST_LANES, QUARTERS};
 use crate::diag::{Code, Diagnostic};
 use crate::hir::ir::{AxisId, ValueKind};
 use crate::nest::ir::{self as nest, BinaryOp};
@@ -208,7 +208,7 @@ impl Emitter<'_> {
         self.asking(axis, |e| {
             e.serial(level, (end, last, step), body)?;
             let stop = e.b.max(last, hi);
-            let rest = e.narrower(level, (last, stop, step), FEWEST_LANES, body)?;
+            let rest = e.narrower(level, (last, stop, step), (QUARTERS, FEWEST_LANES), body)?;
             e.axes[axis.index()].narrow = None;
             e.points(level, (rest, hi), body)
         })?;

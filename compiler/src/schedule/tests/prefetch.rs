@@ -69,20 +69,33 @@ pipeline both(X: in f32[N], Y: out f32[N]) { buf T: f32[N]  twice(X, T)  thrice(
 #[test]
 fn defaults_ask_ahead_where_the_processor_does_not() {
     let target = Target::from(CpuTarget { vector_bytes: 64, ..CpuTarget::default() });
-    let asked = |name: &str| {
-        let (_, file) = samples().into_iter().find(|(n, _)| n == name).expect("an example");
-        let id = entries(&file)[0];
+    let of = |file: &File, id: FuncId| {
         let allow = Allow { reassoc: true, ..Allow::default() };
-        let plan = default_plan(&file, id, allow, &target).expect("a default");
+        let plan = default_plan(file, id, allow, &target).expect("a default");
         let verbs = plan.verbs.into_iter().filter_map(|v| match v {
             Verb::Prefetch { tensor, passes: Amount::Int(n) } => Some((tensor, n)),
             _ => None,
         });
         verbs.collect::<Vec<_>>()
     };
+    let asked = |name: &str| {
+        let (_, file) = samples().into_iter().find(|(n, _)| n == name).expect("an example");
+        of(&file, entries(&file)[0])
+    };
     let named = |all: &[(&str, i64)]| all.iter().map(|(t, n)| ((*t).to_owned(), *n)).collect::<Vec<_>>();
     assert_eq!(asked("spmv.tile"), named(&[("va", 256), ("ci", 256)]));
-    assert_eq!(asked("int4_gemv.tile"), named(&[("Wq", 1024)]));
+    let text = "kernel gemv(W: in u4[M,K] packed(1), S: in f32[M,K/G], x: in f32[K], y: out f32[M]) where K % G == 0 {
+      for i in tiles(M; b) {
+        var s: f32[i] = 0.0
+        for k in tiles(K; c) {
+          let w = (f32(W[i,k]) - 8.0) * S[i,k/G]
+          s += dot[k](w, x[k])
+        }
+        y[i] = s
+      }
+    }";
+    let (weights, id) = kernel(text);
+    assert_eq!(of(&weights, id), named(&[("W", 1024)]));
     assert_eq!(asked("batched_matmul.tile"), named(&[("B", 16), ("A", 512)]));
     assert_eq!(asked("gemv.tile"), named(&[]));
 }

@@ -93,6 +93,59 @@ fn every_input_can_be_packed() {
 }
 
 #[test]
+fn rows_of_weights_in_groups_are_lanes_by_default() {
+    let text =
+        "kernel gemv(W: in u4[M,K] packed(1) const_, S: in f32[M,K/G] const_, x: in f32[K], y: out f32[M])
+      where K % G == 0 {
+        for i in tiles(M; b) {
+          var acc: f32[i] = 0.0
+          for g in tiles(K/G; 1) { acc += dot[g](S[i,g], sum[k in G]((f32(W[i,g*G+k]) - 8.0) * x[g*G+k])) }
+          y[i] = acc
+        }
+      }";
+    let (file, id) = kernel(text);
+    let allow = Allow { reassoc: true, contract: true, ..Allow::default() };
+    for (threads, of_rows) in [(1, "vector(i, 32)"), (2, "tile(i, 32) parallel(i)")] {
+        let target: Target = CpuTarget { threads, vector_bytes: 32, ..CpuTarget::default() }.into();
+        let module = agrees(&target, (&file, id), &Choice::Default { allow }, &[1, 5, 9, 40]);
+        assert_eq!(module.program.prepare.len(), 2, "weights and scales");
+        let plan = default_plan(&file, id, allow, &target).expect("a plan");
+        let plan = plan.verbs.iter().map(print::verb_text).collect::<Vec<_>>().join(" ");
+        let of_packing = "prepack(W, transpose, panel(32))";
+        for verbs in [of_rows, "unroll(k, 2)", of_packing, "prepack(S, transpose, panel(32))"] {
+            assert!(plan.contains(verbs), "{verbs} in {plan}");
+        }
+    }
+    // Without groups lanes are what a row sums, and so they are where the content may change.
+    let plain = text.replace("const_", "");
+    let (file, id) = kernel(&plain);
+    let target: Target = CpuTarget { vector_bytes: 32, ..CpuTarget::default() }.into();
+    let module = lower(&file, id, &Choice::Default { allow }, &target).expect("legal");
+    assert!(module.program.prepare.is_empty());
+}
+
+#[test]
+fn what_is_packed_is_read_in_all_steps_of_a_tile_of_time() {
+    let text = "kernel step(u: in f32[H,W] edge clamp, c: in f32[H,W] const_, v: out f32[H,W]) {
+      for (y, x) in tiles(H, W; by, bx) { v[y,x] = u[y,x] + c[y,x] * (u[y-1,x] + u[y,x+1] - u[y,x]) }
+    }
+    pipeline steps(u: inout f32[H,W], v: inout f32[H,W], c: in f32[H,W] const_, T: i32) {
+      repeat t in 0..T pingpong (u, v) { step(u, c, v) }
+    }";
+    let (file, _) = kernel(text);
+    let id = file.funcs.iter().find(|(_, f)| f.name == "steps").expect("a pipeline").0;
+    for style in ["overlapped", "wavefront", "trapezoid"] {
+        for shared in ["", " parallel(y)"] {
+            let verbs = format!(
+                "prepack(c, transpose) time_tile(t, 3, style = {style}) tile(y, 8) vector(x, 4){shared}"
+            );
+            let module = agrees(&cpu(), (&file, id), &written(&verbs, &cpu()), &[1, 5, 9, 21]);
+            assert!(matches!(module.program.prepare[..], [Step::Launch { .. }]), "{verbs}");
+        }
+    }
+}
+
+#[test]
 fn what_cannot_be_packed_is_refused() {
     let line = "kernel copy(A: in f32[N] const_, y: out f32[N]) { for i in tiles(N; b) { y[i] = A[i] } }";
     let all =

@@ -88,7 +88,8 @@ impl<B: Ssa> Emitter<'_, B> {
                 if assumed.begin_bytes.contains(&packed.x) {
                     continue;
                 }
-                if let Some(condition) = self.begins_bytes(packed.x, packed.per, &written) {
+                let across = packed.index.iter().any(|i| self.has_lanes(*i, &written));
+                if let Some(condition) = self.begins_bytes(packed.x, packed.per, &written, across) {
                     assumed.begin_bytes.insert(packed.x);
                     conditions.extend(condition);
                 }
@@ -183,6 +184,11 @@ impl<B: Ssa> Emitter<'_, B> {
         })
     }
 
+    /// Whether an expression depends on the counters of lanes.
+    fn has_lanes(&self, e: ExprId, written: &Written) -> bool {
+        self.nest.any(e, |kind| matches!(kind, ExprKind::Var(v) if written.lanes.contains(v)))
+    }
+
     /// The value of a sum.
     pub(super) fn sum(&mut self, sum: &Linear) -> Option<B::Value> {
         let mut total = self.int64(sum.constant);
@@ -219,13 +225,20 @@ impl<B: Ssa> Emitter<'_, B> {
     }
 
     /// Whether an index is that of a byte's first element at the first lane of all points: a truth value where that is to
-    /// be asked.
-    fn begins_bytes(&mut self, x: ExprId, per: i64, written: &Written) -> Option<Option<B::Value>> {
+    /// be asked. `across`: lanes are in bytes of their own, maybe along another dimension.
+    fn begins_bytes(
+        &mut self,
+        x: ExprId,
+        per: i64,
+        written: &Written,
+        across: bool,
+    ) -> Option<Option<B::Value>> {
         let (mut base, counters) = self.parts(x, written)?;
         let mut of_lanes = false;
         // Lanes a byte apart find their elements at the same place, which the other counters say.
         let of_bytes = |(var, _, c): &Term| written.lanes.contains(var) && *c == per;
-        let apart = counters.iter().any(of_bytes) && base.constant % per == 0;
+        let same = across && !counters.iter().any(|(var, ..)| written.lanes.contains(var));
+        let apart = (same || counters.iter().any(of_bytes)) && base.constant % per == 0;
         let counters = if apart { Vec::new() } else { counters };
         of_lanes |= apart;
         for (var, (first, _, step), c) in counters {

@@ -6,9 +6,10 @@
 use rooftile_artifact::DType;
 
 use super::super::ssa::{At, Bin, Lane, Ssa, Ty};
+use super::Emitter;
+use super::address::{LaneStep, Linear, Place};
 use super::lanes::{Lanes, Val};
 use super::scope::{Binding, Dep, Life};
-use super::{Emitter, address::Linear};
 use crate::nest::ir::{BinaryOp, BufferId, ExprId, ExprKind, Nest, Space, UnaryOp};
 
 /// The largest divisor that is asked for.
@@ -18,8 +19,10 @@ const MOST: i64 = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed<'n> {
     buffer: BufferId,
-    index: &'n [ExprId],
-    /// Index of the element along the last dimension, of `per` elements a byte.
+    pub(super) index: &'n [ExprId],
+    /// The byte's index along the dimension in which bytes are shared.
+    quotient: ExprId,
+    /// Index of the element along that dimension, of `per` elements a byte.
     pub(super) x: ExprId,
     pub(super) per: i64,
     /// Bits from one element of a byte to the next.
@@ -53,16 +56,16 @@ impl<'n> Packed<'n> {
             _ => (count, 1),
         };
         let &ExprKind::Binary(BinaryOp::RemNonNeg, x, per) = kind(place) else { return None };
-        let &ExprKind::Binary(BinaryOp::DivNonNeg, also_x, also_per) = kind(*index.last()?) else {
-            return None;
-        };
-        let per = nest.const_int(per).filter(|p| matches!(p, 2 | 4 | 8) && also_per == per)?;
+        let of_byte = |e: ExprId| *kind(e) == ExprKind::Binary(BinaryOp::DivNonNeg, x, per);
+        let quotient = index.iter().copied().find(|e| of_byte(*e))?;
+        let per = nest.const_int(per).filter(|p| matches!(p, 2 | 4 | 8))?;
         let fits = width > 0 && (per - 1) * width + i64::from(bits) <= 8;
         let bytes = nest.buffers[*buffer].dtype == DType::U8 && nest.exprs[byte].dtype == DType::U8;
         let memory = !matches!(nest.buffers[*buffer].space, Space::Register | Space::Matrix);
-        (also_x == x && fits && bytes && memory).then_some(Packed {
+        (fits && bytes && memory).then_some(Packed {
             buffer: *buffer,
             index,
+            quotient,
             x,
             per,
             width,
@@ -80,13 +83,19 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let packed = Packed::of(self.nest, e)?;
         let x = self.linear(packed.x);
         let values = self.lanes.as_ref()?.values.clone();
+        if x.lane == 0 {
+            return self.words_across(&x, packed);
+        }
         let side_by_side = x.lane == 1 && values.windows(2).all(|v| v[1] - v[0] == 1);
         let of_bytes = x.lane == packed.per && values.windows(2).all(|v| v[1] - v[0] == 1);
         if !of_bytes && (!side_by_side || !self.begins_byte(&x, values[0], packed)) {
             return None;
         }
         let mut dep = Dep { life: Life::Memory, scope: self.lane_scope(), ..Dep::default() };
-        let (_, rows) = packed.index.split_last()?;
+        let (last, rows) = packed.index.split_last()?;
+        if *last != packed.quotient {
+            return None;
+        }
         for e in rows.iter().copied().chain(x.terms.keys().copied()) {
             let (v, d) = self.eval_dep(e);
             if matches!(v, Val::Lanes(_)) {
@@ -148,13 +157,53 @@ impl<'a, B: Ssa> Emitter<'a, B> {
         let constant = x.constant - place + x.lane * first;
         let sum = self.sum(&Linear { constant, lane: 0, ..x.clone() })?;
         let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
-        let quotient = *packed.index.last()?;
-        let at =
-            self.at_quotient(quotient, byte, |e| e.in_lane(0, |e| e.element(packed.buffer, packed.index)));
+        let at = self
+            .at_quotient(packed.quotient, byte, |e| e.in_lane(0, |e| e.element(packed.buffer, packed.index)));
         let bytes = self.load_lanes(Lane::I8, n, at);
         let wide = self.resize(&bytes, Lane::I32, false, n);
         let bits = vec![(place * packed.width) as u8; self.per_chunk(Lane::I32)];
         Some(wide.chunks.iter().map(|value| Word { value: *value, bits: bits.clone() }).collect())
+    }
+
+    /// The lanes' bytes, where those are neighbours along another dimension than that in which bytes are shared: all lanes
+    /// have the element of the same number, of bytes of their own.
+    fn words_across(&mut self, x: &Linear, packed: Packed<'a>) -> Option<Words<'a, B::Value>> {
+        let n = self.lane_count()?;
+        let terms = Linear { constant: 0, ..x.clone() };
+        let begins =
+            self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(&terms, 0) % packed.per == 0;
+        if !begins {
+            return None;
+        }
+        // The byte is the same whatever element of it is wanted.
+        let place = x.constant.rem_euclid(packed.per);
+        let sum = self.sum(&Linear { constant: x.constant - place, ..x.clone() })?;
+        let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
+        let (place_of_lanes, dep) =
+            self.at_quotient(packed.quotient, byte, |e| e.place(packed.buffer, packed.index));
+        let Place::Strided { base, displacement, step: LaneStep::Const(1) } = place_of_lanes else {
+            return None;
+        };
+        let at = self.at(packed.buffer, base, displacement);
+        let lanes = self.per_chunk(Lane::I32);
+        let mut chunks = Vec::with_capacity(n.div_ceil(lanes));
+        if self.running.is_some() {
+            let bytes = self.load_lanes(Lane::I8, n, at);
+            chunks.extend(self.resize(&bytes, Lane::I32, false, n).chunks.iter().copied());
+        } else {
+            // Bytes are made words on their way from memory.
+            for first in (0..n).step_by(lanes) {
+                let at = At { displacement: at.displacement + first as i32, ..at };
+                let bytes = self.load_lanes(Lane::I8, (n - first).min(lanes), at);
+                chunks.extend(
+                    self.resize(&bytes, Lane::I32, false, (n - first).min(lanes)).chunks.iter().copied(),
+                );
+            }
+        }
+        let bits = vec![(place * packed.width) as u8; lanes];
+        let words = chunks.into_iter().map(|value| Word { value, bits: bits.clone() }).collect();
+        let dep = dep.and(Dep { life: Life::Memory, scope: self.lane_scope(), ..Dep::default() });
+        Some((words, packed, dep))
     }
 
     /// Of eight bytes of memory, in each lane of 32 bits, those from a bit of its own on; only the lowest byte of a lane

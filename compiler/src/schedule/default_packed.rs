@@ -1,0 +1,108 @@
+//! The default of sums by groups over a constant input whose elements share bytes: weights that are scaled group by group. Lanes
+//! are rows, of which the input is packed beforehand.
+//!
+//! ```text
+//! acc[i] += S[i,g] * sum[k in G]((W[i, g*G + k] - 8) * x[g*G + k])
+//!   =>  for i step 64 { for g { for k step 2 { sum[64 lanes] += (W'[i / 64, (g*G + k) / 2, 64 lanes] - 8) * x[g*G + k] }
+//!                                acc[64 lanes] += S'[i / 64, g, 64 lanes] * sum[64 lanes] } }
+//! ```
+//!
+//! Along the groups lanes would lie far apart; along a group, each would end in a sum of its lanes.
+
+use rooftile_artifact::CpuTarget;
+
+use super::default::{self, Model};
+use super::form::{Action, Form};
+use super::plan::{Amount, Plan, TensorLayout, Verb};
+use super::say::{Wishes, plan_of};
+use super::{Allow, bounds};
+use crate::hir::ir::{AxisId, ExprId, ExprKind, Role, Tensor, TensorId};
+
+/// Vectors of a block of rows: as many sums as keep the adders busy.
+const VECTORS: i64 = 4;
+
+/// The plan of such a kernel.
+pub(super) fn propose(form: &Form, allow: Allow, target: &CpuTarget) -> Option<Plan> {
+    if target.vector_bytes < 32 {
+        return None;
+    }
+    let model = Model::new(form, allow);
+    let sums = sums(&model)?;
+    let lanes = VECTORS * i64::try_from(target.vector_bytes / 4).ok()?;
+    let mut setup = Wishes { specs: default::fold_specs(form), ..Wishes::default() };
+    let rows = &mut setup.specs[sums.rows.index()];
+    rows.lanes = Some(lanes);
+    if target.threads > 1 && model.apart().contains(&sums.rows) {
+        (rows.parallel, rows.tiles) = (true, vec![lanes]);
+    }
+    setup.specs[sums.terms.index()].unroll = Some(sums.per_byte);
+    let mut plan = plan_of(form, setup);
+    plan.verbs.extend(sums.packed.into_iter().map(|t| Verb::Prepack {
+        tensor: form.func.tensors[t].name.clone(),
+        layout: Some(TensorLayout::Transpose),
+        panel: Some(Amount::Int(lanes)),
+    }));
+    Some(plan)
+}
+
+/// Sums by groups.
+struct Sums {
+    rows: AxisId,
+    /// The terms of a group.
+    terms: AxisId,
+    /// Elements of a byte.
+    per_byte: i64,
+    /// The constant inputs that have such rows.
+    packed: Vec<TensorId>,
+}
+
+fn sums(model: &Model<'_>) -> Option<Sums> {
+    let form = model.form;
+    let long = |a: &AxisId| bounds::extent(form, *a).is_none();
+    model.deepest().into_iter().find_map(|s| {
+        let stmt = &form.stmts[s];
+        let Action::Accumulate { value, guard: None, .. } = &stmt.action else { return None };
+        let of_group = &form.func.values[*value].axes;
+        let terms = stmt.axes.iter().copied().find(|a| !of_group.contains(a))?;
+        let (weights, rows) = loads(form, stmt.action.exprs()).into_iter().find_map(|(t, index)| {
+            let rows = row_of(form, t, index)?;
+            let along = index.last().is_some_and(|x| form.func.exprs[*x].axes.contains(&terms));
+            (form.func.tensors[t].packed == Some(1) && along && of_group.contains(&rows)).then_some((t, rows))
+        })?;
+        let groups = of_group.iter().any(|a| *a != rows && long(a));
+        if !groups || !model.blockable(rows) || !long(&rows) {
+            return None;
+        }
+        let mut packed = vec![weights];
+        for (t, index) in loads(form, form.stmts.iter().flat_map(|(_, s)| s.action.exprs()).collect()) {
+            let has_rows = |e: &ExprId| form.func.exprs[*e].axes.contains(&rows);
+            match row_of(form, t, index) {
+                Some(of) if of == rows => packed.extend((!packed.contains(&t)).then_some(t)),
+                // Side by side already, or the same for all lanes.
+                _ if index.len() < 2 || !index.iter().any(has_rows) => {}
+                _ => return None,
+            }
+        }
+        let per_byte = i64::try_from(form.func.tensors[weights].dtype.per_byte()).ok()?;
+        Some(Sums { rows, terms, per_byte, packed })
+    })
+}
+
+/// The axis of a matrix's rows, where it is a constant input that is read by a row as a whole.
+fn row_of(form: &Form, tensor: TensorId, index: &[ExprId]) -> Option<AxisId> {
+    let Tensor { role, constant, .. } = form.func.tensors[tensor];
+    let [row, column] = index else { return None };
+    let ExprKind::Axis(rows) = form.func.exprs[*row].kind else { return None };
+    let apart = !form.func.exprs[*column].axes.contains(&rows);
+    (role == Role::In && constant && apart).then_some(rows)
+}
+
+/// What expressions read of tensors.
+fn loads(form: &Form, roots: Vec<ExprId>) -> Vec<(TensorId, &[ExprId])> {
+    let all = form.below(roots).into_iter();
+    all.filter_map(|e| match &form.func.exprs[e].kind {
+        ExprKind::Load { tensor, index, .. } => Some((*tensor, index.as_slice())),
+        _ => None,
+    })
+    .collect()
+}
