@@ -99,7 +99,7 @@ fn row_of(form: &Form, tensor: TensorId, index: &[ExprId]) -> Option<AxisId> {
 
 /// What expressions read of tensors.
 fn loads(form: &Form, roots: Vec<ExprId>) -> Vec<(TensorId, &[ExprId])> {
-    let all = form.below(roots).into_iter();
+    let all = form.below(roots);
     all.filter_map(|e| match &form.func.exprs[e].kind {
         ExprKind::Load { tensor, index, .. } => Some((*tensor, index.as_slice())),
         _ => None,
