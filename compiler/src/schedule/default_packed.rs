@@ -12,11 +12,11 @@
 use rooftile_artifact::CpuTarget;
 
 use super::default::{self, Model};
-use super::form::{Action, Form};
+use super::form::{Action, Form, Stmt};
 use super::plan::{Amount, Plan, TensorLayout, Verb};
 use super::say::{Wishes, plan_of};
 use super::{Allow, bounds};
-use crate::hir::ir::{AxisId, ExprId, ExprKind, Role, Tensor, TensorId};
+use crate::hir::ir::{AxisId, Expr, ExprKind, Role, Tensor, TensorId};
 
 /// Vectors of a block of rows: as many sums as keep the adders busy.
 const VECTORS: i64 = 4;
@@ -59,27 +59,27 @@ struct Sums {
 fn sums(model: &Model<'_>) -> Option<Sums> {
     let form = model.form;
     let long = |a: &AxisId| bounds::extent(form, *a).is_none();
+    let stmts: Vec<&Stmt> = form.stmts.iter().map(|(_, s)| s).collect();
     model.deepest().into_iter().find_map(|s| {
         let stmt = &form.stmts[s];
         let Action::Accumulate { value, guard: None, .. } = &stmt.action else { return None };
         let of_group = &form.func.values[*value].axes;
         let terms = stmt.axes.iter().copied().find(|a| !of_group.contains(a))?;
-        let (weights, rows) = loads(form, stmt.action.exprs()).into_iter().find_map(|(t, index)| {
-            let rows = row_of(form, t, index)?;
-            let along = index.last().is_some_and(|x| form.func.exprs[*x].axes.contains(&terms));
-            (form.func.tensors[t].packed == Some(1) && along && of_group.contains(&rows)).then_some((t, rows))
+        let (weights, rows) = model.loads(&[stmt]).into_iter().find_map(|e| {
+            let (t, rows) = row_of(form, e)?;
+            let packed = form.func.tensors[t].packed == Some(1);
+            (packed && e.axes.contains(&terms) && of_group.contains(&rows)).then_some((t, rows))
         })?;
         let groups = of_group.iter().any(|a| *a != rows && long(a));
         if !groups || !model.blockable(rows) || !long(&rows) {
             return None;
         }
         let mut packed = vec![weights];
-        for (t, index) in loads(form, form.stmts.iter().flat_map(|(_, s)| s.action.exprs()).collect()) {
-            let has_rows = |e: &ExprId| form.func.exprs[*e].axes.contains(&rows);
-            match row_of(form, t, index) {
-                Some(of) if of == rows => packed.extend((!packed.contains(&t)).then_some(t)),
+        for e in model.loads(&stmts) {
+            match (row_of(form, e), &e.kind) {
+                (Some((t, of)), _) if of == rows => packed.extend((!packed.contains(&t)).then_some(t)),
                 // Side by side already, or the same for all lanes.
-                _ if index.len() < 2 || !index.iter().any(has_rows) => {}
+                (_, ExprKind::Load { index, .. }) if index.len() < 2 || !e.axes.contains(&rows) => {}
                 _ => return None,
             }
         }
@@ -88,21 +88,12 @@ fn sums(model: &Model<'_>) -> Option<Sums> {
     })
 }
 
-/// The axis of a matrix's rows, where it is a constant input that is read by a row as a whole.
-fn row_of(form: &Form, tensor: TensorId, index: &[ExprId]) -> Option<AxisId> {
-    let Tensor { role, constant, .. } = form.func.tensors[tensor];
-    let [row, column] = index else { return None };
-    let ExprKind::Axis(rows) = form.func.exprs[*row].kind else { return None };
-    let apart = !form.func.exprs[*column].axes.contains(&rows);
-    (role == Role::In && constant && apart).then_some(rows)
-}
-
-/// What expressions read of tensors.
-fn loads(form: &Form, roots: Vec<ExprId>) -> Vec<(TensorId, &[ExprId])> {
-    let all = form.below(roots);
-    all.filter_map(|e| match &form.func.exprs[e].kind {
-        ExprKind::Load { tensor, index, .. } => Some((*tensor, index.as_slice())),
-        _ => None,
-    })
-    .collect()
+/// A matrix and the axis of its rows, where it is a constant input that is read by a row as a whole.
+fn row_of(form: &Form, load: &Expr) -> Option<(TensorId, AxisId)> {
+    let ExprKind::Load { tensor, index, .. } = &load.kind else { return None };
+    let Tensor { role, constant, .. } = form.func.tensors[*tensor];
+    let [row, column] = index[..] else { return None };
+    let ExprKind::Axis(rows) = form.func.exprs[row].kind else { return None };
+    let apart = !form.func.exprs[column].axes.contains(&rows);
+    (role == Role::In && constant && apart).then_some((*tensor, rows))
 }

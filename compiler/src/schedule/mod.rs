@@ -129,9 +129,9 @@ pub fn lower(
     target: &Target,
 ) -> Result<Module, Vec<Diagnostic>> {
     if let Choice::Default { allow } = choice
-        && let Some(plan) = default_packed(file, entry, *allow, target)
+        && let Some((_, module)) = default_packed(file, entry, *allow, target)
     {
-        return lower(file, entry, &planned(plan, *allow), target);
+        return Ok(module);
     }
     let joined = match choice {
         Choice::Planned { plan, .. } => join::joined(file, entry, plan).map_err(|d| vec![d])?,
@@ -203,7 +203,7 @@ pub fn lower(
 #[must_use]
 pub fn default_plan(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
     default_in_time(file, entry, allow, target)
-        .or_else(|| default_packed(file, entry, allow, target))
+        .or_else(|| default_packed(file, entry, allow, target).map(|(plan, _)| plan))
         .or_else(|| default_in_space(file, entry, allow, target))
 }
 
@@ -211,8 +211,8 @@ fn planned(plan: Plan, allow: Allow) -> Choice {
     Choice::Planned { plan, assignment: Assignment::new(), allow }
 }
 
-/// The default of a kernel whose constant inputs are packed beforehand.
-fn default_packed(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<Plan> {
+/// The default of a kernel whose constant inputs are packed beforehand, lowered.
+fn default_packed(file: &File, entry: FuncId, allow: Allow, target: &Target) -> Option<(Plan, Module)> {
     let func = &file.funcs[entry];
     let cpu = target.cpu().filter(|_| func.kind == FuncKind::Kernel)?;
     if !func.tensors.iter().any(|(_, t)| t.constant && t.packed.is_some()) {
@@ -220,7 +220,8 @@ fn default_packed(file: &File, entry: FuncId, allow: Allow, target: &Target) -> 
     }
     let form = normal::normalise(func, &file.tables).ok()?;
     let plan = default_packed::propose(&form, allow, cpu)?;
-    lower(file, entry, &planned(plan.clone(), allow), target).is_ok().then_some(plan)
+    let module = lower(file, entry, &planned(plan.clone(), allow), target).ok()?;
+    Some((plan, module))
 }
 
 /// The default of a pipeline with a repeat of which several steps can be taken at once.

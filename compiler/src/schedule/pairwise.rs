@@ -48,7 +48,7 @@ impl Model<'_> {
     }
 
     /// What the statements read from tensors.
-    fn loads(&self, stmts: &[&Stmt]) -> Vec<&Expr> {
+    pub(super) fn loads(&self, stmts: &[&Stmt]) -> Vec<&Expr> {
         let all = self.form.below(stmts.iter().flat_map(|s| s.action.exprs()).collect());
         let is_load = |e: &&Expr| matches!(e.kind, ExprKind::Load { .. });
         all.map(|e| &self.form.func.exprs[e]).filter(is_load).collect()

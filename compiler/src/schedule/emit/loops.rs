@@ -295,7 +295,7 @@ impl Emitter<'_> {
         }
         let narrow: Vec<i64> = if self.levels.has_lanes(axis) && self.axes[axis.index()].asks {
             // At the end of an axis that seldom has one: the code is that of all statements once more.
-            vec![step / 4].into_iter().filter(|n| *n >= FEWEST_LANES).collect()
+            vec![step / QUARTERS].into_iter().filter(|n| *n >= FEWEST_LANES).collect()
         } else if self.levels.has_lanes(axis) {
             let ever_fewer = std::iter::successors(Some(step / by), |n| Some(n / by));
             ever_fewer.take_while(|n| *n >= fewest).collect()

@@ -234,13 +234,12 @@ impl<B: Ssa> Emitter<'_, B> {
         across: bool,
     ) -> Option<Option<B::Value>> {
         let (mut base, counters) = self.parts(x, written)?;
-        let mut of_lanes = false;
         // Lanes a byte apart find their elements at the same place, which the other counters say.
         let of_bytes = |(var, _, c): &Term| written.lanes.contains(var) && *c == per;
         let same = across && !counters.iter().any(|(var, ..)| written.lanes.contains(var));
         let apart = (same || counters.iter().any(of_bytes)) && base.constant % per == 0;
         let counters = if apart { Vec::new() } else { counters };
-        of_lanes |= apart;
+        let mut of_lanes = apart;
         for (var, (first, _, step), c) in counters {
             let lanes = written.lanes.contains(&var);
             if lanes && c != 1 || !lanes && power_of_two(c.saturating_mul(step)) < per {

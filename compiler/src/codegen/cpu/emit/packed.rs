@@ -144,66 +144,52 @@ impl<'a, B: Ssa> Emitter<'a, B> {
 
     /// The lanes' bytes, where those of neighbours are neighbours and all have their element at the same place.
     fn words_of_bytes(&mut self, x: &Linear, packed: Packed<'a>) -> Option<Vec<Word<B::Value>>> {
-        let n = self.lane_count()?;
-        let terms = Linear { constant: 0, lane: 0, ..x.clone() };
-        let begins =
-            self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(&terms, 0) % packed.per == 0;
-        let place = x.constant.rem_euclid(packed.per);
-        if !begins {
-            return None;
-        }
-        // The byte is the same whatever element of it is wanted.
-        let first = *self.lanes.as_ref()?.values.first()?;
-        let constant = x.constant - place + x.lane * first;
-        let sum = self.sum(&Linear { constant, lane: 0, ..x.clone() })?;
-        let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
+        let (byte, place) = self.first_byte(x, packed)?;
         let at = self
             .at_quotient(packed.quotient, byte, |e| e.in_lane(0, |e| e.element(packed.buffer, packed.index)));
-        let bytes = self.load_lanes(Lane::I8, n, at);
-        let wide = self.resize(&bytes, Lane::I32, false, n);
-        let bits = vec![(place * packed.width) as u8; self.per_chunk(Lane::I32)];
-        Some(wide.chunks.iter().map(|value| Word { value: *value, bits: bits.clone() }).collect())
+        self.widened_bytes(at, place)
     }
 
     /// The lanes' bytes, where those are neighbours along another dimension than that in which bytes are shared: all lanes
     /// have the element of the same number, of bytes of their own.
     fn words_across(&mut self, x: &Linear, packed: Packed<'a>) -> Option<Words<'a, B::Value>> {
-        let n = self.lane_count()?;
-        let terms = Linear { constant: 0, ..x.clone() };
-        let begins =
-            self.assumed.begin_bytes.contains(&packed.x) || self.multiple_of_sum(&terms, 0) % packed.per == 0;
-        if !begins {
-            return None;
-        }
-        // The byte is the same whatever element of it is wanted.
-        let place = x.constant.rem_euclid(packed.per);
-        let sum = self.sum(&Linear { constant: x.constant - place, ..x.clone() })?;
-        let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
-        let (place_of_lanes, dep) =
-            self.at_quotient(packed.quotient, byte, |e| e.place(packed.buffer, packed.index));
-        let Place::Strided { base, displacement, step: LaneStep::Const(1) } = place_of_lanes else {
-            return None;
-        };
-        let at = self.at(packed.buffer, base, displacement);
-        let lanes = self.per_chunk(Lane::I32);
-        let mut chunks = Vec::with_capacity(n.div_ceil(lanes));
-        if self.running.is_some() {
-            let bytes = self.load_lanes(Lane::I8, n, at);
-            chunks.extend(self.resize(&bytes, Lane::I32, false, n).chunks.iter().copied());
-        } else {
-            // Bytes are made words on their way from memory.
-            for first in (0..n).step_by(lanes) {
-                let at = At { displacement: at.displacement + first as i32, ..at };
-                let bytes = self.load_lanes(Lane::I8, (n - first).min(lanes), at);
-                chunks.extend(
-                    self.resize(&bytes, Lane::I32, false, (n - first).min(lanes)).chunks.iter().copied(),
-                );
-            }
-        }
-        let bits = vec![(place * packed.width) as u8; lanes];
-        let words = chunks.into_iter().map(|value| Word { value, bits: bits.clone() }).collect();
+        let (byte, place) = self.first_byte(x, packed)?;
+        let (lanes, dep) = self.at_quotient(packed.quotient, byte, |e| e.place(packed.buffer, packed.index));
+        let Place::Strided { base, displacement, step: LaneStep::Const(1) } = lanes else { return None };
+        let words = self.widened_bytes(self.at(packed.buffer, base, displacement), place)?;
         let dep = dep.and(Dep { life: Life::Memory, scope: self.lane_scope(), ..Dep::default() });
         Some((words, packed, dep))
+    }
+
+    /// The first lane's byte along the dimension in which bytes are shared, and the bit at which the elements of all lanes
+    /// begin in theirs; `None` where that is not known. The byte is the same whatever element of it is wanted.
+    fn first_byte(&mut self, x: &Linear, packed: Packed<'_>) -> Option<(B::Value, u8)> {
+        let terms = Linear { constant: 0, lane: 0, ..x.clone() };
+        if !self.begins_byte(&terms, 0, packed) {
+            return None;
+        }
+        let place = x.constant.rem_euclid(packed.per);
+        let first = *self.lanes.as_ref()?.values.first()?;
+        let constant = x.constant - place + x.lane * first;
+        let sum = self.sum(&Linear { constant, ..terms })?;
+        let byte = self.shift_const(Bin::UShr, sum, packed.per.trailing_zeros());
+        Some((byte, (place * packed.width) as u8))
+    }
+
+    /// Neighbouring bytes as words, of which all lanes want the same bits.
+    fn widened_bytes(&mut self, at: At<B::Value>, bit: u8) -> Option<Vec<Word<B::Value>>> {
+        let (n, per) = (self.lane_count()?, self.per_chunk(Lane::I32));
+        // Bytes become words on their way from memory, but where not all lanes run: there is one mask for all.
+        let a_load = if self.running.is_some() { n } else { per };
+        let mut words = Vec::with_capacity(n.div_ceil(per));
+        for first in (0..n).step_by(a_load) {
+            let (at, count) =
+                (At { displacement: at.displacement + first as i32, ..at }, a_load.min(n - first));
+            let bytes = self.load_lanes(Lane::I8, count, at);
+            let wide = self.resize(&bytes, Lane::I32, false, count);
+            words.extend(wide.chunks.iter().map(|value| Word { value: *value, bits: vec![bit; per] }));
+        }
+        Some(words)
     }
 
     /// Of eight bytes of memory, in each lane of 32 bits, those from a bit of its own on; only the lowest byte of a lane
